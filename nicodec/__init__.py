@@ -1,0 +1,97 @@
+"""nicodec: a learned image codec with real bitstreams.
+
+>>> import nicodec
+>>> data = nicodec.encode("photo.png", quality=60)  # doctest: +SKIP
+>>> image = nicodec.decode(data)  # doctest: +SKIP
+
+Importing this loads neither torch nor numpy; the first call does.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nicodec.errors import NicodecError
+from nicodec.options import DEFAULT_MODEL, DEFAULT_QUALITY
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__version__ = "0.1.0"
+__all__ = ["NicodecError", "__version__", "decode", "encode", "read_info"]
+
+
+def encode(
+    image: Image.Image | bytes | str | os.PathLike[str],
+    *,
+    quality: float = DEFAULT_QUALITY,
+    model: str = DEFAULT_MODEL,
+    verify: bool = True,
+    device: str = "auto",
+) -> bytes:
+    """Encode a picture.
+
+    Args:
+        image: a Pillow image, the bytes of a picture file, or its path. RGB, grey, with or without alpha, 8 bits.
+        quality: 0 (smallest) .. 100 (closest, not lossless), continuous.
+        model: name of the model package.
+        verify: decode the symbols again and compare.
+        device: `auto`, `cpu` or `cuda`.
+
+    Returns:
+        A .nic file.
+
+    Raises:
+        NicodecError: one of its classes, see `nicodec.errors`.
+    """
+    from nicodec.codec import encode_picture
+    from nicodec.image.files import from_pillow, read_picture
+    from nicodec.options import EncodeOptions
+
+    options = EncodeOptions(quality=quality, model=model, verify=verify, device=device)
+    if isinstance(image, (str, os.PathLike)):
+        image = _read(image)
+    picture = read_picture(image) if isinstance(image, bytes) else from_pillow(image)
+    return encode_picture(picture, options)
+
+
+def decode(data: bytes | str | os.PathLike[str], *, device: str = "auto") -> Image.Image:
+    """Decode a .nic file, given as bytes or path.
+
+    Returns:
+        A Pillow image of mode L, LA, RGB or RGBA; ICC profile, EXIF and XMP stand in its `info`.
+
+    Raises:
+        NicodecError: one of its classes, see `nicodec.errors`.
+    """
+    from nicodec.codec import decode_bytes
+    from nicodec.image.files import to_pillow
+    from nicodec.options import DecodeOptions
+
+    return to_pillow(decode_bytes(data if isinstance(data, bytes) else _read(data), DecodeOptions(device=device)))
+
+
+def read_info(data: bytes | str | os.PathLike[str]) -> dict[str, Any]:
+    """What a .nic file (bytes or path) says of itself; all CRCs are checked, no network is loaded.
+
+    Returns:
+        See `nicodec.container.info.describe` for the keys.
+
+    Raises:
+        NicodecError: one of its classes, see `nicodec.errors`.
+    """
+    from nicodec.container.info import describe
+    from nicodec.container.reader import read_file
+
+    return describe(read_file(data if isinstance(data, bytes) else _read(data)))
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    from nicodec.errors import InputError
+
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {os.fspath(path)}: {error.strerror or error}") from None

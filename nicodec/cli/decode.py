@@ -1,0 +1,52 @@
+"""`nicodec decode`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from nicodec.cli import streams
+from nicodec.options import DecodeOptions
+
+
+@click.command("decode")
+@click.argument("source", required=False, metavar="[FILE.nic]")
+@click.option("-o", "--output", metavar="PICTURE", help="Where to write: .png .jpg .webp .tif .bmp .ppm .pgm; - is "
+              "stdout, as PNG. Default: stdout, if piped.")  # fmt: skip
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+              help="Where the float networks run. The entropy path always runs on the CPU.")  # fmt: skip
+@click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
+@streams.common_options
+def command(
+    source: str | None, output: str | None, device: str, force: bool,
+    threads: int | None, as_json: bool, verbose: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Decode FILE.nic (- is stdin) to a picture file."""
+    source = streams.resolve_input(source)
+    output = streams.resolve_output(output, "picture.png")
+    streams.refuse_existing(output, force)
+    streams.set_threads(threads)
+    data = streams.read_input(source)
+    started = time.perf_counter()
+
+    from nicodec.codec import decode_bytes
+    from nicodec.image.files import check_suffix, write_picture
+
+    suffix = ".png" if output == streams.STANDARD else Path(output).suffix
+    check_suffix(suffix)
+    picture = decode_bytes(data, DecodeOptions(device=device))
+    decoded = time.perf_counter() - started
+    written, notes = write_picture(picture, suffix)
+    streams.warn(notes, quiet)
+    streams.write_output(output, written, force)
+    seconds = time.perf_counter() - started
+    line = f"{source} -> {output}: {picture.width}x{picture.height}, {len(data)} bytes, {seconds:.2f} s"
+    if verbose:
+        line += f"\n  decoding (start included): {decoded:.2f} s\n  writing: {seconds - decoded:.2f} s"
+    fields = {
+        "input": source, "output": output, "width": picture.width, "height": picture.height,
+        "bytes": len(data), "seconds": round(seconds, 3),
+    }  # fmt: skip
+    streams.report(line, fields, as_json=as_json, quiet=quiet)

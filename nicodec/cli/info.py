@@ -1,0 +1,42 @@
+"""`nicodec info`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from nicodec.cli import streams
+from nicodec.container.info import describe
+from nicodec.container.reader import read_file
+
+
+@click.command("info")
+@click.argument("source", required=False, metavar="[FILE.nic]")
+@click.option("--json", "as_json", is_flag=True, help="All fields as one line of JSON.")
+@click.option("-v", "--verbose", is_flag=True, help="Also where the bytes go, and which model the file names.")
+def command(source: str | None, as_json: bool, verbose: bool) -> None:
+    """Say what FILE.nic (- is stdin) is. Checks every CRC; loads no network."""
+    source = streams.resolve_input(source)
+    facts = describe(read_file(streams.read_input(source)))
+    click.echo(json.dumps({"file": source, **facts}) if as_json else _lines(source, facts, verbose))
+
+
+def _lines(source: str, facts: dict[str, Any], verbose: bool) -> str:
+    kind = facts["colour"].replace("rgb", "RGB") + (" with alpha" if facts["alpha"] else "")
+    first = (
+        f"{source}: {facts['width']}x{facts['height']} {kind}, {facts['bit_depth']} bits, "
+        f"quality {facts['quality']:g}, {facts['bytes']} bytes, {facts['bpp']:.3f} bpp"
+    )
+    if not verbose:
+        return first
+    rows = [
+        f"format version: {facts['format_version']}",
+        f"base: {facts['base']}",
+        f"rate: {facts['rate']} of 65535",
+        "entropy path: integer, the same symbols on every machine",
+        f"header: {facts['header_bytes']} bytes",
+        *(f"section {name}: {size} bytes" for name, size in facts["sections"].items()),
+    ]
+    return "\n  ".join([first, *rows])

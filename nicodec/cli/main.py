@@ -1,0 +1,65 @@
+"""The `nicodec` command: options that every command shares, errors to exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+
+import click
+
+from nicodec import __version__
+from nicodec.errors import NicodecError
+
+COMMANDS = ("encode", "decode", "info", "verify", "models", "train")
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when the command is used, so that `info` and `--help` start at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands in the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"nicodec.cli.{cmd_name}").command
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="nicodec")
+def main() -> None:
+    """A learned image codec with real bitstreams: pictures to .nic files and back."""
+
+
+def run() -> None:
+    """Entry point: runs the command, prints errors in one line, exits with the error's code."""
+    try:
+        main(standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except NicodecError as error:
+        _fail(str(error), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter's last flush must not fail too
+        sys.exit(141)
+    except MemoryError:
+        _fail("out of memory", 1)
+    except Exception as error:  # a defect of ours: still one line, the traceback on demand
+        if os.environ.get("NICODEC_TRACEBACK"):
+            traceback.print_exc()
+        _fail(f"internal error: {error!r}; please report it (NICODEC_TRACEBACK=1 shows where)", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"nicodec: error: {message}", err=True)
+    sys.exit(code)

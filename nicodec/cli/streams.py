@@ -1,0 +1,147 @@
+"""Where bytes come from and go to: paths, `-`, pipes; nothing half-written, nothing overwritten unasked."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from nicodec.errors import InputError, OutputError, OutputExistsError, UsageError
+
+STANDARD = "-"
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def common_options(function: F) -> F:
+    """Options that `encode`, `decode` and `verify` share."""
+    for option in (
+        click.option("--threads", type=click.IntRange(1, 256), help="CPU threads, 1..256. Default: one a core."),
+        click.option("--json", "as_json", is_flag=True, help="Report as one line of JSON."),
+        click.option("-v", "--verbose", is_flag=True, help="Report more: where the bytes and the seconds go."),
+        click.option("--quiet", is_flag=True, help="Report nothing but errors."),
+    ):
+        function = option(function)
+    return function
+
+
+def set_threads(threads: int | None) -> None:
+    """Limit the threads of the numeric libraries; must run before they are loaded."""
+    if threads is not None:
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ[name] = str(threads)
+
+
+def resolve_input(name: str | None) -> str:
+    """The input's name, `-` where none is given and a pipe is on stdin.
+
+    Raises:
+        UsageError: none is given and stdin is a terminal.
+    """
+    if name is not None:
+        return name
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("no input: name a file, or pipe one in")
+    return STANDARD
+
+
+def resolve_output(name: str | None, suggestion: str) -> str:
+    """The output's name, `-` where none is given and stdout is a pipe.
+
+    Raises:
+        UsageError: stdout is a terminal, and no file is named.
+    """
+    if name not in (None, STANDARD):
+        return str(name)
+    if sys.stdout is None or sys.stdout.isatty():
+        raise UsageError(f"no output: name a file with -o {suggestion}, or send stdout to a pipe")
+    return STANDARD
+
+
+def read_input(name: str) -> bytes:
+    """All bytes of a file, or of stdin.
+
+    Raises:
+        InputError: missing, a folder, unreadable or empty.
+    """
+    if name == STANDARD:
+        data = sys.stdin.buffer.read()
+        if not data:
+            raise InputError("stdin is empty; expected a file")
+        return data
+    if Path(name).is_dir():
+        raise InputError(f"{name} is a folder; expected a file")
+    try:
+        data = Path(name).read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {name}: {error.strerror or error}") from None
+    if not data:
+        raise InputError(f"{name} is empty; expected a file")
+    return data
+
+
+def refuse_existing(name: str, force: bool) -> None:
+    """Refuse an output that is there already, before any work is done.
+
+    Raises:
+        OutputExistsError: it exists, and `force` is off.
+        OutputError: it is, or its parent is not, a folder.
+    """
+    path = Path(name)
+    if name == STANDARD:
+        return
+    if path.is_dir():
+        raise OutputError(f"{name} is a folder; expected the name of a file")
+    if not path.parent.is_dir():
+        raise OutputError(f"the folder {path.parent} does not exist")
+    if path.exists() and not force:
+        raise OutputExistsError(f"{name} exists; use -f to overwrite it")
+
+
+def write_output(name: str, data: bytes, force: bool) -> None:
+    """Write a file whole or not at all: to a temporary file beside it, then renamed.
+
+    Raises:
+        OutputExistsError, OutputError: see `refuse_existing`; or the disk refused.
+    """
+    if name == STANDARD:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    refuse_existing(name, force)
+    path = Path(name)
+    temporary = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(temporary).chmod(0o666 & ~mask)  # mkstemp makes it private; a new file should be as any other
+        Path(temporary).replace(path)
+        temporary = None
+    except OSError as error:
+        raise OutputError(f"cannot write {name}: {error.strerror or error}") from None
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def report(line: str, fields: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
+    """One line about a finished file, on stderr."""
+    if as_json:
+        click.echo(json.dumps(fields), err=True)
+    elif not quiet:
+        click.echo(line, err=True)
+
+
+def warn(notes: tuple[str, ...], quiet: bool) -> None:
+    """What was lost or left out, on stderr."""
+    for note in notes:
+        if not quiet:
+            click.echo(f"nicodec: warning: {note}", err=True)

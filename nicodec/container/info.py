@@ -1,0 +1,38 @@
+"""What a .nic file says of itself, without any network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nicodec.container.layout import Colour, SectionType
+from nicodec.container.reader import NicFile
+from nicodec.container.writer import write_header
+from nicodec.rate.scale import quality_from_rate
+
+
+def describe(file: NicFile) -> dict[str, Any]:
+    """A JSON-ready description.
+
+    Keys: `format_version`, `width`, `height`, `colour` (`grey` or `rgb`), `alpha`, `bit_depth`, `bytes`, `bpp` (bits
+    of the whole file per pixel), `quality`, `rate`, `base` (id in hex), `hint` (`anchor` and `tau`, or null),
+    `header_bytes`, `sections` (bytes of each payload by name).
+    """
+    header = file.header
+    sections = {kind.name.lower(): len(section.payload) for kind, section in file.sections.items()}
+    hint = header.hint and {"anchor": header.hint.anchor.name.lower(), "tau": header.hint.tau_percent / 100}
+    return {
+        "format_version": 1,
+        "width": header.width,
+        "height": header.height,
+        "colour": "grey" if header.colour is Colour.GREY else "rgb",
+        "alpha": SectionType.ALPHA in file.sections,
+        "bit_depth": header.bit_depth,
+        "bytes": file.size,
+        "bpp": round(8 * file.size / (header.width * header.height), 4),
+        "quality": round(quality_from_rate(header.rate), 2),
+        "rate": header.rate,
+        "base": header.base_id.hex(),
+        "hint": hint,
+        "header_bytes": len(write_header(header)),
+        "sections": sections,
+    }

@@ -1,0 +1,186 @@
+"""The fields of a .nic file: names, widths, values. FORMAT.md says the same in words, and a test compares the two."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from nicodec.errors import CorruptFileError
+
+MAGIC = b"\x8eNIC"
+VERSION = 1
+ID_BYTES = 8
+NO_BASE = bytes(ID_BYTES)
+SYMBOLS_CRC_BYTES = 3
+
+TILE = 1024  # sides of a tile's core in pixels
+STRIDE = 64  # a tile's sides are padded to multiples of this many pixels
+
+LAST_SECTION = 0x40
+SKIPPABLE = 0x80
+TYPE_MASK = 0x3F
+
+
+class SectionType(IntEnum):
+    """What a section holds. Sections stand in this order, each at most once."""
+
+    ICC = 1
+    REFERENCES = 2
+    SQ = 3
+    FOREIGN = 4
+    VQ = 5
+    ALPHA = 6
+    EXIF = 7
+    XMP = 8
+
+
+SKIPPABLE_TYPES = frozenset({SectionType.VQ, SectionType.EXIF, SectionType.XMP})
+
+
+class Colour(IntEnum):
+    """What the decoded pixels are."""
+
+    GREY = 0
+    RGB = 1
+
+
+class Anchor(IntEnum):
+    """Which expert the decoder starts from."""
+
+    FIDELITY = 0
+    PERCEPTION = 1
+
+
+BIT_DEPTHS = (8, 10, 12, 16)
+
+
+@dataclass(frozen=True)
+class Hint:
+    """What the encoder recommends to a decoder that was not told: anchor, and tau in percent (0..100)."""
+
+    anchor: Anchor
+    tau_percent: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """The first bytes of a file.
+
+    Attributes:
+        width, height: pixels, 1..2^20.
+        colour: of the decoded picture, alpha aside.
+        bit_depth: of the source's samples; one of BIT_DEPTHS.
+        rate: 0..65535, see `nicodec.rate.scale`.
+        base_id: first 8 bytes of the SHA-256 of the base that made the symbols; zeros for a foreign base.
+        hint: recommended way to decode, if any.
+    """
+
+    width: int
+    height: int
+    colour: Colour
+    bit_depth: int
+    rate: int
+    base_id: bytes
+    hint: Hint | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section's type (6 bits, known or not), whether a reader may skip it, and its payload."""
+
+    type: int
+    payload: bytes = field(repr=False)
+
+    @property
+    def skippable(self) -> bool:
+        """Whether a reader that does not know this type may go on without it."""
+        return self.type in SKIPPABLE_TYPES
+
+
+@dataclass(frozen=True)
+class TileGeometry:
+    """Where a tile's core lies in the picture: (left, top, width, height) in pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of z for this tile, in positions of STRIDE pixels."""
+        return -(-self.height // STRIDE), -(-self.width // STRIDE)
+
+
+def tiles(width: int, height: int) -> list[TileGeometry]:
+    """All tiles of a picture in raster order. Up to TILE x TILE there is one."""
+    return [
+        TileGeometry(left, top, min(TILE, width - left), min(TILE, height - top))
+        for top in range(0, height, TILE)
+        for left in range(0, width, TILE)
+    ]
+
+
+def write_varint(value: int) -> bytes:
+    """An unsigned integer as little-endian groups of 7 bits, high bit set on all but the last byte."""
+    groups = []
+    while value > 0x7F:
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*groups, value])
+
+
+class Cursor:
+    """Reads fields off bytes, and refuses to read past their end."""
+
+    def __init__(self, data: bytes, what: str) -> None:
+        self.data, self.what, self.position = data, what, 0
+
+    def take(self, count: int) -> bytes:
+        """The next `count` bytes.
+
+        Raises:
+            CorruptFileError: there are not as many.
+        """
+        piece = self.data[self.position : self.position + count]
+        if len(piece) < count:
+            raise CorruptFileError(f"{self.what} ends after {len(self.data)} bytes: truncated")
+        self.position += count
+        return piece
+
+    def byte(self) -> int:
+        """The next byte."""
+        return self.take(1)[0]
+
+    def u16(self) -> int:
+        """Two bytes, little-endian."""
+        return int(struct.unpack("<H", self.take(2))[0])
+
+    def u32(self) -> int:
+        """Four bytes, little-endian."""
+        return int(struct.unpack("<I", self.take(4))[0])
+
+    def symbols_crc(self) -> int:
+        """The CRC of a tile's symbols."""
+        return int.from_bytes(self.take(SYMBOLS_CRC_BYTES), "little")
+
+    def varint(self) -> int:
+        """An unsigned integer of at most 5 bytes, in its shortest form.
+
+        Raises:
+            CorruptFileError: longer, or with needless zero groups.
+        """
+        value = 0
+        for index in range(5):
+            group = self.byte()
+            value |= (group & 0x7F) << (7 * index)
+            if group < 0x80:
+                if index and not group:
+                    break
+                return value
+        raise CorruptFileError(f"{self.what} holds a number that is not in its shortest form")
+
+    def rest(self) -> bytes:
+        """All that is left."""
+        return self.take(len(self.data) - self.position)

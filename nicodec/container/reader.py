@@ -1,0 +1,188 @@
+"""Bytes to header and sections. Nothing is allocated on a file's word before it is checked."""
+
+from __future__ import annotations
+
+import binascii
+import zlib
+from dataclasses import dataclass
+
+from nicodec.container.layout import (
+    BIT_DEPTHS,
+    ID_BYTES,
+    LAST_SECTION,
+    MAGIC,
+    NO_BASE,
+    SKIPPABLE,
+    TYPE_MASK,
+    VERSION,
+    Anchor,
+    Colour,
+    Cursor,
+    Header,
+    Hint,
+    Section,
+    SectionType,
+    tiles,
+)
+from nicodec.container.limits import MAX_METADATA, MAX_PIXELS, MAX_SECTIONS, MAX_SIDE
+from nicodec.errors import CorruptFileError, LimitError, NotNicodecError, UnsupportedVersionError
+
+
+@dataclass(frozen=True)
+class NicFile:
+    """A parsed file: its header, its known sections by type, and its size in bytes."""
+
+    header: Header
+    sections: dict[SectionType, Section]
+    size: int
+
+    def payload(self, wanted: SectionType) -> bytes | None:
+        """Payload of a section, or None."""
+        section = self.sections.get(wanted)
+        return None if section is None else section.payload
+
+
+def read_file(data: bytes) -> NicFile:
+    """Parse a whole file and check every CRC in it.
+
+    Raises:
+        NotNicodecError: the magic is another.
+        UnsupportedVersionError: another version, or an unknown critical section.
+        CorruptFileError: truncated, damaged, or against the rules of FORMAT.md.
+        LimitError: it declares more than `limits` allow.
+    """
+    cursor = Cursor(data, "the file")
+    header = _read_header(cursor)
+    sections = _read_sections(cursor)
+    if cursor.position != len(data):
+        raise CorruptFileError(f"{len(data) - cursor.position} bytes follow the last section")
+    if not sections.keys() & {SectionType.SQ, SectionType.FOREIGN, SectionType.VQ}:
+        raise CorruptFileError("the file holds no picture: no SQ, VQ or foreign section")
+    if (SectionType.FOREIGN in sections) != (header.base_id == NO_BASE):
+        raise CorruptFileError("the base id and the sections do not agree on whose base this is")
+    return NicFile(header, sections, len(data))
+
+
+def _read_sections(cursor: Cursor) -> dict[SectionType, Section]:
+    """All sections up to the last, the known ones kept."""
+    sections: dict[SectionType, Section] = {}
+    previous = 0
+    for _ in range(MAX_SECTIONS):
+        tag, section = _read_section(cursor)
+        if section.type <= previous:
+            raise CorruptFileError(f"section type {section.type} after type {previous}: expected ascending types")
+        previous = section.type
+        known = section.type in SectionType.__members__.values()
+        if known and bool(tag & SKIPPABLE) != section.skippable:
+            raise CorruptFileError(f"section type {section.type} has the wrong skippable bit")
+        if known:
+            sections[SectionType(section.type)] = section
+        elif not tag & SKIPPABLE:
+            raise UnsupportedVersionError(
+                f"the file needs section type {section.type}, unknown to this version; use a newer nicodec"
+            )
+        if tag & LAST_SECTION:
+            return sections
+    raise LimitError(f"the file has more than {MAX_SECTIONS} sections")
+
+
+def _read_header(cursor: Cursor) -> Header:
+    if cursor.data[: len(MAGIC)] != MAGIC:
+        start = cursor.data[: len(MAGIC)].hex(" ") or "nothing"
+        raise NotNicodecError(f"not a .nic file: it starts with {start}, expected {MAGIC.hex(' ')}")
+    cursor.take(len(MAGIC))
+    version, flags = divmod(cursor.byte(), 16)
+    if version != VERSION:
+        raise UnsupportedVersionError(f"the file has format version {version}, this nicodec reads version {VERSION}")
+    width, height = cursor.varint(), cursor.varint()
+    rate, base_id = cursor.u16(), cursor.take(ID_BYTES)
+    hint_byte = cursor.byte() if flags & 8 else None
+    body = cursor.data[: cursor.position]
+    if cursor.u16() != binascii.crc_hqx(body, 0xFFFF):
+        raise CorruptFileError("the header is damaged: its CRC does not hold")
+    if not width or not height:
+        raise CorruptFileError(f"the file declares a picture of {width}x{height} pixels")
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise LimitError(
+            f"the file declares {width}x{height} pixels; the limits are {MAX_SIDE} a side and {MAX_PIXELS} in all"
+        )
+    return Header(width, height, Colour(flags & 1), BIT_DEPTHS[flags >> 1 & 3], rate, base_id, _hint(hint_byte))
+
+
+def _hint(byte: int | None) -> Hint | None:
+    if byte is None:
+        return None
+    if byte & 0x7F > 100:
+        raise CorruptFileError(f"the file recommends a tau of {byte & 0x7F} %, expected 0..100")
+    return Hint(Anchor(byte >> 7), byte & 0x7F)
+
+
+def _read_section(cursor: Cursor) -> tuple[int, Section]:
+    start = cursor.position
+    tag = cursor.byte()
+    payload = cursor.take(cursor.varint())
+    body = cursor.data[start : cursor.position]
+    if cursor.u32() != zlib.crc32(body):
+        raise CorruptFileError(f"section type {tag & TYPE_MASK} is damaged: its CRC does not hold")
+    return tag, Section(tag & TYPE_MASK, payload)
+
+
+def read_tiles(payload: bytes, header: Header, what: str) -> list[tuple[int, bytes]]:
+    """Split a stream's payload into tiles: of each, the CRC of its symbols and its coded bytes.
+
+    Raises:
+        CorruptFileError: the table does not fit the payload, or a tile's CRC does not hold.
+    """
+    count = len(tiles(header.width, header.height))
+    cursor = Cursor(payload, what)
+    if count == 1:
+        return [(cursor.symbols_crc(), cursor.rest())]
+    table = [(cursor.varint(), cursor.u32()) for _ in range(count)]
+    bodies = []
+    for index, (length, crc) in enumerate(table):
+        body = cursor.take(length)
+        if zlib.crc32(body) != crc:
+            raise CorruptFileError(f"tile {index} of {what} is damaged: its CRC does not hold")
+        inner = Cursor(body, f"tile {index} of {what}")
+        bodies.append((inner.symbols_crc(), inner.rest()))
+    if cursor.rest():
+        raise CorruptFileError(f"{what} has bytes after its last tile")
+    return bodies
+
+
+def read_packed(payload: bytes, what: str) -> bytes:
+    """Unpack metadata.
+
+    Raises:
+        CorruptFileError: it does not unpack to the length that it declares.
+        LimitError: it declares more than MAX_METADATA bytes.
+    """
+    cursor = Cursor(payload, what)
+    method, length = cursor.byte(), cursor.varint()
+    if length > MAX_METADATA:
+        raise LimitError(f"{what} declares {length} bytes, the limit is {MAX_METADATA}")
+    if method == 0:
+        data = cursor.rest()
+    elif method == 1:
+        data = inflate(cursor.rest(), length, what)
+    else:
+        raise CorruptFileError(f"{what} is packed by method {method}, expected 0 or 1")
+    if len(data) != length:
+        raise CorruptFileError(f"{what} holds {len(data)} bytes, expected {length}")
+    return data
+
+
+def inflate(data: bytes, length: int, what: str) -> bytes:
+    """Unpack a zlib stream that must hold exactly `length` bytes; never allocates more.
+
+    Raises:
+        CorruptFileError: it holds fewer, or more, or does not end.
+    """
+    unpacker = zlib.decompressobj()
+    try:
+        plain = unpacker.decompress(data, length + 1)
+    except zlib.error as error:
+        raise CorruptFileError(f"{what} does not unpack: {error}") from error
+    if len(plain) != length or not unpacker.eof or unpacker.unused_data:
+        raise CorruptFileError(f"{what} does not unpack to the {length} bytes that it should")
+    return plain

@@ -1,0 +1,69 @@
+"""Header and sections to bytes."""
+
+from __future__ import annotations
+
+import binascii
+import struct
+import zlib
+from collections.abc import Sequence
+
+from nicodec.container.layout import (
+    BIT_DEPTHS,
+    LAST_SECTION,
+    MAGIC,
+    SKIPPABLE,
+    SYMBOLS_CRC_BYTES,
+    VERSION,
+    Header,
+    Section,
+    write_varint,
+)
+
+
+def write_file(header: Header, sections: Sequence[Section]) -> bytes:
+    """A whole .nic file. Sections are put into the order of their types."""
+    ordered = sorted(sections, key=lambda section: section.type)
+    last = len(ordered) - 1
+    return write_header(header) + b"".join(
+        write_section(section, last=index == last) for index, section in enumerate(ordered)
+    )
+
+
+def write_header(header: Header) -> bytes:
+    """The header with its CRC-16."""
+    flags = header.colour | BIT_DEPTHS.index(header.bit_depth) << 1 | (header.hint is not None) << 3
+    fields = [
+        MAGIC,
+        bytes([VERSION << 4 | flags]),
+        write_varint(header.width),
+        write_varint(header.height),
+        struct.pack("<H", header.rate),
+        header.base_id,
+    ]
+    if header.hint is not None:
+        fields.append(bytes([header.hint.anchor << 7 | header.hint.tau_percent]))
+    body = b"".join(fields)
+    return body + struct.pack("<H", binascii.crc_hqx(body, 0xFFFF))
+
+
+def write_section(section: Section, *, last: bool) -> bytes:
+    """A section: tag, length, payload, CRC-32 over these three."""
+    tag = section.type | (LAST_SECTION if last else 0) | (SKIPPABLE if section.skippable else 0)
+    body = bytes([tag]) + write_varint(len(section.payload)) + section.payload
+    return body + struct.pack("<I", zlib.crc32(body))
+
+
+def write_tiles(streams: Sequence[tuple[int, bytes]]) -> bytes:
+    """The tiles of a stream: of each, the CRC of its symbols and its coded bytes. One tile needs no table."""
+    bodies = [crc.to_bytes(SYMBOLS_CRC_BYTES, "little") + stream for crc, stream in streams]
+    if len(bodies) == 1:
+        return bodies[0]
+    table = [write_varint(len(body)) + struct.pack("<I", zlib.crc32(body)) for body in bodies]
+    return b"".join(table + bodies)
+
+
+def write_packed(data: bytes) -> bytes:
+    """Metadata: stored, or deflated where that is smaller."""
+    deflated = zlib.compress(data, 9)
+    method, body = (1, deflated) if len(deflated) < len(data) else (0, data)
+    return bytes([method]) + write_varint(len(data)) + body

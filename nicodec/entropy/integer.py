@@ -1,0 +1,115 @@
+"""Integer network layers in numpy: the only arithmetic that entropy decoding depends on (FORMAT.md, "Scale path").
+
+Integers ride in float64 arrays: a matrix product is then one fast BLAS call, and exact in any order of summation as
+long as every partial sum stays below 2^53. `check_bound` proves that for each output channel at export and again at
+load; a known answer is computed at load, and int64 takes over where a machine's BLAS does not give it.
+
+Feature maps are (H, W, C), channels last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nicodec.rate.scale import KNOT_SHIFT, KNOT_SPACING, KNOTS
+
+Integers = NDArray[np.float64]  # whole numbers, carried as float64
+
+ACTIVATION_BITS = 8  # fractional bits of every activation
+ACTIVATION_MAX = 127 << ACTIVATION_BITS
+WEIGHT_MAX = 32767
+EXACT_LIMIT = 1 << 53
+
+
+def matmul(a: Integers, b: Integers) -> Integers:
+    """Exact product of integer matrices (n, k) x (k, m)."""
+    return a @ b if blas_is_exact() else np.asarray(matmul_int64(a, b), np.float64)
+
+
+def matmul_int64(a: Integers, b: Integers) -> NDArray[np.int64]:
+    """The same product without any float: slow, and always right."""
+    product: NDArray[np.int64] = a.astype(np.int64) @ b.astype(np.int64)
+    return product
+
+
+@cache
+def blas_is_exact() -> bool:
+    """Known-answer test of float64 products: sums of odd terms that come close to 2^53."""
+    depth = 500
+    steps = np.arange(depth, dtype=np.int64)
+    a = np.stack([EXACT_LIMIT // (depth * 4096) - 2 * ((steps * k) % 97) for k in (1, 3, 7, 11)]) | 1
+    b = np.stack([4095 - 2 * ((steps * k) % 61) for k in (5, 13, 17)], 1) | 1
+    return bool(np.array_equal(a.astype(np.float64) @ b.astype(np.float64), (a @ b).astype(np.float64)))
+
+
+def interpolate(knots: NDArray[np.int64], rate: int) -> NDArray[np.int64]:
+    """Read a table of per-rate integers (KNOTS, C) at a rate 0..65535: linear, rounded half up."""
+    low, weight = rate >> KNOT_SHIFT, rate & (KNOT_SPACING - 1)
+    high = min(low + 1, KNOTS - 1)
+    blend = knots[low] * (KNOT_SPACING - weight) + knots[high] * weight
+    return (blend + KNOT_SPACING // 2) >> KNOT_SHIFT
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A linear layer and its requantisation: `clip((weight · x + bias(rate) + 2^(shift-1)) >> shift, low, high)`.
+
+    Attributes:
+        weight: (out, in) for a pointwise layer; (C, 3, 3) for a depthwise one (zero border). Whole numbers.
+        bias: (KNOTS, out) int64, read at the rate.
+        shift: (out,) int64, >= 1.
+        low, high: limits of the result.
+    """
+
+    weight: Integers
+    bias: NDArray[np.int64]
+    shift: NDArray[np.int64]
+    low: int = 0
+    high: int = ACTIVATION_MAX
+
+    def check_bound(self) -> int:
+        """The largest magnitude that any sum can reach, bias and rounding included.
+
+        Raises:
+            ValueError: it is 2^53 or more, or a weight or shift is out of range.
+        """
+        if np.abs(self.weight).max(initial=0) > WEIGHT_MAX or self.shift.min() < 1 or self.shift.max() > 40:
+            raise ValueError("a weight or a shift of an integer layer is out of range")
+        reach = np.abs(self.weight.reshape(len(self.weight), -1)).sum(1).astype(np.int64) * ACTIVATION_MAX
+        bound = reach + np.abs(self.bias).max(0) + (np.int64(1) << (self.shift - 1))
+        if bound.max() >= EXACT_LIMIT:
+            raise ValueError(f"a sum of an integer layer can reach {bound.max()}, the limit is {EXACT_LIMIT}")
+        return int(bound.max())
+
+    def pointwise(self, x: Integers, rate: int) -> Integers:
+        """Apply to positions (..., in): (..., out)."""
+        flat = matmul(x.reshape(-1, x.shape[-1]), self.weight.T)
+        return self._requantise(flat, rate).reshape(*x.shape[:-1], len(self.weight))
+
+    def depthwise(self, x: Integers, rate: int) -> Integers:
+        """Apply to a feature map (H, W, C): (H, W, C)."""
+        height, width, _ = x.shape
+        padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+        total = np.zeros_like(x)
+        for row in range(3):
+            for column in range(3):
+                total += padded[row : row + height, column : column + width] * self.weight[:, row, column]
+        return self._requantise(total, rate)
+
+    def _requantise(self, total: Integers, rate: int) -> Integers:
+        half = np.left_shift(np.int64(1), self.shift - 1)
+        total += (interpolate(self.bias, rate) + half).astype(np.float64)
+        total *= np.ldexp(1.0, -self.shift.astype(np.int32))
+        np.floor(total, out=total)
+        return np.clip(total, self.low, self.high, out=total)
+
+
+def pixel_shuffle(x: Integers) -> Integers:
+    """(H, W, 4C) -> (2H, 2W, C): channel 4c + 2i + j goes to row i, column j of its 2x2 square."""
+    height, width, channels = x.shape
+    squares = x.reshape(height, width, channels // 4, 2, 2).transpose(0, 3, 1, 4, 2)
+    return np.ascontiguousarray(squares).reshape(2 * height, 2 * width, channels // 4)

@@ -1,0 +1,112 @@
+"""The scale path: from symbols that both sides have to the scale indices of the symbols to come. All integers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nicodec.entropy.integer import ACTIVATION_BITS, Integers, Layer, interpolate, pixel_shuffle
+from nicodec.entropy.order import Pass, checkerboard, passes
+from nicodec.entropy.tables import SCALE_LEVELS, Tables
+
+MAGNITUDES = 256  # entries of the table that compresses |symbol|; larger symbols count as the last
+Z_MAX = 127  # z_hat is clipped to this magnitude before the scale networks see it
+
+
+@dataclass(frozen=True)
+class ScaleModel:
+    """All that entropy coding needs of a base: integer networks, tables, and what shape the latent has.
+
+    ::
+
+        z_hat ─ pointwise, shuffle 2 ─ depthwise ─ pointwise, shuffle 2 ─► features (H, W, w)
+        [features, magnitude(symbols so far)] ─ pointwise ─ depthwise ─ pointwise ─ pointwise ─► scale indices
+
+    Attributes:
+        latent, hyper, slices: M, N and the number of channel slices.
+        z_index: (KNOTS, N) int64, scale indices of z in units of 1/256.
+        magnitude: (MAGNITUDES,) what the networks see of |symbol|, in units of 1/256.
+        layers: the layers by name: `hyper.embed`, `hyper.mix`, `hyper.grow`, and for each pass k
+            `k.embed`, `k.mix`, `k.hidden`, `k.head`.
+        tables: the probability tables.
+    """
+
+    latent: int
+    hyper: int
+    slices: int
+    z_index: NDArray[np.int64]
+    magnitude: Integers
+    layers: Mapping[str, Layer]
+    tables: Tables
+
+    def __post_init__(self) -> None:
+        for layer in self.layers.values():
+            layer.check_bound()
+
+    @property
+    def passes(self) -> list[Pass]:
+        """The passes over y in coding order."""
+        return passes(self.latent, self.slices)
+
+    def z_indices(self, height: int, width: int, rate: int) -> NDArray[np.uint8]:
+        """Scale indices of z: (height, width, N)."""
+        index = (interpolate(self.z_index, rate) + (1 << (ACTIVATION_BITS - 1))) >> ACTIVATION_BITS
+        return np.broadcast_to(np.clip(index, 0, SCALE_LEVELS - 1).astype(np.uint8), (height, width, self.hyper))
+
+    def features(self, z_hat: NDArray[np.int16], rate: int) -> Integers:
+        """Hyper features of z_hat (h, w, N): (4h, 4w, width)."""
+        x = np.clip(z_hat, -Z_MAX, Z_MAX).astype(np.float64) * (1 << ACTIVATION_BITS)
+        x = pixel_shuffle(self.layers["hyper.embed"].pointwise(x, rate))
+        x = self.layers["hyper.mix"].depthwise(x, rate)
+        return pixel_shuffle(self.layers["hyper.grow"].pointwise(x, rate))
+
+    def y_indices(self, features: Integers, symbols: NDArray[np.int16], step: Pass, rate: int) -> NDArray[np.uint8]:
+        """Scale indices at the positions of one pass: (positions, M/slices), raster order.
+
+        Args:
+            features: (H, W, width) from `features`.
+            symbols: (H, W, M), zero where not yet coded.
+        """
+        names = [f"{step.index}.{name}" for name in ("embed", "mix", "hidden", "head")]
+        embed, mix, hidden, head = (self.layers[name] for name in names)
+        known = self.magnitude[np.minimum(np.abs(symbols[:, :, : step.known].astype(np.int32)), MAGNITUDES - 1)]
+        x = mix.depthwise(embed.pointwise(np.concatenate([features, known], 2), rate), rate)
+        height, width, _ = x.shape
+        x = x[checkerboard(height, width, step.parity)]
+        return head.pointwise(hidden.pointwise(x, rate), rate).astype(np.uint8)
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], latent: int, hyper: int, slices: int) -> ScaleModel:
+        """Build from the arrays of a base part (names as `to_arrays` gives them).
+
+        Raises:
+            ValueError, KeyError: an array is missing or out of its range.
+        """
+        layers = {}
+        for name in {key.rsplit(".", 1)[0] for key in arrays if key.endswith(".shift")}:
+            layers[name] = Layer(
+                arrays[name + ".weight"].astype(np.float64), arrays[name + ".bias"].astype(np.int64),
+                arrays[name + ".shift"].astype(np.int64), *map(int, arrays[name + ".range"]),
+            )  # fmt: skip
+        tables = Tables(arrays["tables.limits"].astype(np.int64), arrays["tables.counts"].astype(np.int64))
+        z_index, magnitude = arrays["z_index"].astype(np.int64), arrays["magnitude"].astype(np.float64)
+        return cls(latent, hyper, slices, z_index, magnitude, layers, tables)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays to store: integers only."""
+        arrays: dict[str, NDArray[Any]] = {
+            "tables.limits": self.tables.limits.astype(np.int32),
+            "tables.counts": self.tables.counts.astype(np.int32),
+            "z_index": self.z_index.astype(np.int32),
+            "magnitude": self.magnitude.astype(np.int32),
+        }
+        for name, layer in self.layers.items():
+            arrays[name + ".weight"] = layer.weight.astype(np.int16)
+            arrays[name + ".bias"] = layer.bias.astype(np.int64)
+            arrays[name + ".shift"] = layer.shift.astype(np.int32)
+            arrays[name + ".range"] = np.array([layer.low, layer.high], np.int32)
+        return arrays

@@ -1,0 +1,101 @@
+"""Every way to be wrong, a class each, and each class with its exit code (README, "Exit codes")."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class NicodecError(Exception):
+    """Base of all errors that a user can cause or meet. The message is one line: found, expected, what to do."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(NicodecError):
+    """The call itself is off: an option out of range, options that exclude one another, no place to write to."""
+
+    exit_code = 2
+
+
+class InputError(NicodecError):
+    """The input cannot be read: missing, a folder, empty, not a picture, or a truncated picture."""
+
+    exit_code = 3
+
+
+class UnsupportedPictureError(NicodecError):
+    """A whole picture, but of a kind that would not survive: 16 bits a sample, CMYK, larger than one tile."""
+
+    exit_code = 4
+
+
+class NotNicodecError(NicodecError):
+    """The bytes are not a .nic file (wrong magic)."""
+
+    exit_code = 5
+
+
+class UnsupportedVersionError(NicodecError):
+    """A .nic file of another version, or with a critical section that this version does not know."""
+
+    exit_code = 6
+
+
+class CorruptFileError(NicodecError):
+    """A .nic file whose bytes were damaged or cut: a CRC, a length or the entropy stream does not hold."""
+
+    exit_code = 7
+
+
+class LimitError(NicodecError):
+    """A .nic file that asks for more than the limits allow; nothing was allocated."""
+
+    exit_code = 8
+
+
+class MissingPartError(NicodecError):
+    """A part of a model that the file or the call names is not installed."""
+
+    exit_code = 9
+
+
+class DamagedPartError(NicodecError):
+    """An installed part of a model does not have the content that its id says."""
+
+    exit_code = 10
+
+
+class InexactError(NicodecError):
+    """The symbols' CRC does not hold although file and model are whole: this machine's arithmetic is at fault."""
+
+    exit_code = 11
+
+
+class OutputExistsError(NicodecError):
+    """The output is there already; nothing was written."""
+
+    exit_code = 12
+
+
+class OutputError(NicodecError):
+    """The output cannot be written: no such folder, read-only, disk full, unknown format."""
+
+    exit_code = 13
+
+
+class TrainingDataError(NicodecError):
+    """The training pictures cannot be used."""
+
+    exit_code = 14
+
+
+class TrainingRunError(NicodecError):
+    """The run folder does not fit the call."""
+
+    exit_code = 15
+
+
+class ExportError(NicodecError):
+    """A trained network does not fit the integer format (FORMAT.md, "Scale path")."""
+
+    exit_code = 16

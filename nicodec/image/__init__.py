@@ -1,0 +1,1 @@
+"""Picture files to `Picture` and back, and what of a picture is not coded by networks."""

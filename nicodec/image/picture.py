@@ -1,0 +1,50 @@
+"""A decoded picture and all that belongs to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Pixels and what travels with them.
+
+    Attributes:
+        pixels: (H, W, 3) RGB or (H, W, 1) grey, uint8 0..255.
+        alpha: (H, W) uint8, 0 transparent .. 255 opaque, or None.
+        icc, exif, xmp: metadata as the source held them, or None.
+        notes: what a user must be told about the reading or writing, a sentence each.
+    """
+
+    pixels: Pixels
+    alpha: Pixels | None = None
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def height(self) -> int:
+        """Rows of pixels."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Columns of pixels."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def grey(self) -> bool:
+        """Whether there is one channel."""
+        return self.pixels.shape[2] == 1
+
+
+def pad(pixels: Pixels, stride: int) -> Pixels:
+    """Repeat the right and bottom edges until both sides are multiples of `stride`: (H, W, C) -> (H', W', C)."""
+    height, width, _ = pixels.shape
+    return np.pad(pixels, ((0, -height % stride), (0, -width % stride), (0, 0)), mode="edge")

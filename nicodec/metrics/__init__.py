@@ -1,0 +1,1 @@
+"""Picture quality, with stated data ranges."""

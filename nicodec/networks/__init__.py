@@ -1,0 +1,1 @@
+"""Float networks: pixels to latents and back. Two machines may differ here by rounding, never by content."""

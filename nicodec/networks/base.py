@@ -1,0 +1,204 @@
+"""The base: analysis and synthesis transforms (g_a, g_s), the fidelity expert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nicodec.entropy.order import Pass, checkerboard, passes
+from nicodec.entropy.tables import SYMBOL_MAX
+from nicodec.networks.hyper import HyperAnalysis, Means
+from nicodec.networks.layers import RateScale, interpolate, stack, zero_init
+from nicodec.rate.scale import KNOTS, RATE_MAX, lambda_from_rate
+
+PATCH = 16  # one latent position stands for 16x16 pixels
+
+
+@dataclass(frozen=True)
+class BaseConfig:
+    """Widths and depths of a base. All counts of channels, except the depths (blocks) and slices."""
+
+    latent: int = 320  # M, channels of y at 1/16
+    hyper: int = 64  # N, channels of z at 1/64
+    wide_8: int = 96  # features at 1/8
+    wide_16: int = 192  # features at 1/16
+    depth_8: int = 2
+    depth_16: int = 3
+    slices: int = 2  # channel slices of y, each coded in two checkerboard passes
+    context: int = 160  # features of the mean path (float)
+    scale_context: int = 96  # features of the scale path (integer)
+
+
+class Analysis(nn.Module):
+    """g_a: pixels to latent.
+
+    ::
+
+        x (B, 3, H, W) ─┬─ unshuffle 8 ─ 1x1 ─ blocks 1/8 ─ 2x2 stride 2 ─ blocks 1/16 ─ 1x1 (zero at start) ─(+)─► y
+                        └─ unshuffle 16 ─ K (principal components of training patches) ─────────────────────┘
+
+    x in 0..1; y is (B, M, H/16, W/16) in natural units (an orthonormal transform of x - 0.5). The linear
+    shortcut is ours: with it the codec is a working transform codec before the first training step.
+    """
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__()
+        c8, c16 = config.wide_8, config.wide_16
+        self.klt = nn.Conv2d(3 * PATCH**2, config.latent, 1, bias=False)
+        self.embed = nn.Conv2d(3 * 64, c8, 1)
+        self.fine = stack(c8, config.depth_8)
+        self.fine_rate = RateScale(c8)
+        self.shrink = nn.Conv2d(c8, c16, 2, stride=2)
+        self.coarse = stack(c16, config.depth_16)
+        self.coarse_rate = RateScale(c16)
+        self.head = zero_init(nn.Conv2d(c16, config.latent, 1))
+
+    def forward(self, x: Tensor, rate: Tensor) -> Tensor:
+        x = x - 0.5
+        features = self.fine_rate(self.fine(self.embed(F.pixel_unshuffle(x, 8))), rate)
+        features = self.coarse_rate(self.coarse(self.shrink(features)), rate)
+        with torch.autocast(x.device.type, enabled=False):  # bf16 would cost more than the quantiser at high rates
+            linear = self.klt(F.pixel_unshuffle(x.float(), PATCH))
+        return linear + self.head(features).float()
+
+
+class Synthesis(nn.Module):
+    """g_s: latent to pixels, the mirror of `Analysis`.
+
+    ::
+
+        y_hat ─┬─ 1x1 ─ blocks 1/16 ─ 1x1, shuffle 2 ─ blocks 1/8 ─ 1x1 (zero at start), shuffle 8 ─(+)─► x_hat
+               └─ K^T ─ shuffle 16 ───────────────────────────────────────────────────────────┘
+
+    y_hat (B, M, H/16, W/16) in natural units; x_hat (B, 3, H, W), about 0..1, not clamped.
+    """
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__()
+        c8, c16 = config.wide_8, config.wide_16
+        self.klt_t = nn.Conv2d(config.latent, 3 * PATCH**2, 1, bias=False)
+        self.embed = nn.Conv2d(config.latent, c16, 1)
+        self.coarse_rate = RateScale(c16)
+        self.coarse = stack(c16, config.depth_16)
+        self.grow = nn.Conv2d(c16, 4 * c8, 1)
+        self.fine_rate = RateScale(c8)
+        self.fine = stack(c8, config.depth_8 + 1)
+        self.head = zero_init(nn.Conv2d(c8, 3 * 64, 1))
+
+    def forward(self, y_hat: Tensor, rate: Tensor) -> Tensor:
+        features = self.coarse(self.coarse_rate(self.embed(y_hat), rate))
+        features = F.pixel_shuffle(self.grow(features), 2)
+        features = self.fine(self.fine_rate(features, rate))
+        with torch.autocast(y_hat.device.type, enabled=False):
+            linear = F.pixel_shuffle(self.klt_t(y_hat.float()), PATCH)
+        return linear + F.pixel_shuffle(self.head(features), 8).float() + 0.5
+
+
+class Base(nn.Module):
+    """The float half of the SQ codec: g_a, g_s, h_a, the mean path and the gains.
+
+    ::
+
+        x ─► g_a ─► y ─► ·gain(rate) ─► minus means, round ─► symbols ─► plus means ─► /gain ─► y_hat ─► g_s ─► x_hat
+                    └──► h_a ─► z ─► round ─► z_hat ─┬─► means (here, float)
+                                                     └─► scales (nicodec.entropy, integer)
+
+    The scale path, on which the entropy coder depends, is not here: it is integer arithmetic (FORMAT.md).
+    """
+
+    std: Tensor
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.g_a = Analysis(config)
+        self.g_s = Synthesis(config)
+        self.h_a = HyperAnalysis(config.latent, config.hyper)
+        self.means = Means(config.latent, config.hyper, config.context, config.slices)
+        rates = [knot * RATE_MAX / (KNOTS - 1) for knot in range(KNOTS)]
+        log_step = torch.tensor([0.5 * torch.tensor(4e-4 / lambda_from_rate(rate)).log() for rate in rates])
+        self.log_gain = nn.Parameter(-log_step[:, None].repeat(1, config.latent))  # high-rate theory
+        self.log_ungain = nn.Parameter(log_step[:, None].repeat(1, config.latent))
+        self.register_buffer("std", torch.ones(config.latent))  # of y on the training patches
+
+    def gain(self, rate: Tensor) -> Tensor:
+        """Natural units to quantiser steps: (B, M, 1, 1), positive."""
+        return interpolate(self.log_gain, rate).exp()
+
+    def ungain(self, rate: Tensor) -> Tensor:
+        """Quantiser steps to natural units: (B, M, 1, 1), positive. Learned apart from `gain`."""
+        return interpolate(self.log_ungain, rate).exp()
+
+    def unit(self, rate: Tensor) -> Tensor:
+        """About the spread of y in quantiser steps: (B, M, 1, 1). The mean path works in these units."""
+        return self.std[None, :, None, None] * self.gain(rate) + 0.1
+
+    @torch.no_grad()
+    def start_from_klt(self, patches: Tensor) -> Tensor:
+        """Set the linear shortcuts to the principal components of training patches.
+
+        Args:
+            patches: (n, 768) float, `pixel_unshuffle(x - 0.5, 16)` of training pixels.
+
+        Returns:
+            Eigenvalues (M,) in the order of the latent's channels: interleaved over the slices, so that
+            every slice holds low and high frequencies.
+        """
+        m, slices = self.config.latent, self.config.slices
+        values, vectors = torch.linalg.eigh((patches.T @ patches / len(patches)).double())
+        order = torch.cat([torch.arange(first, m, slices) for first in range(slices)])
+        values, vectors = values.flip(0)[:m][order].float(), vectors.flip(1)[:, :m].T[order].float()
+        self.g_a.klt.weight.copy_(vectors[:, :, None, None])
+        self.g_s.klt_t.weight.copy_(vectors.T[:, :, None, None])
+        self.std.copy_(values.clamp_min(1e-8).sqrt())
+        return values
+
+    @torch.inference_mode()
+    def analyse(self, x: Tensor, rate: int) -> tuple[Tensor, Tensor]:
+        """Encoder: one picture to its symbols.
+
+        Args:
+            x: (1, 3, H, W) float, 0..1, sides multiples of 64.
+            rate: 0..65535.
+
+        Returns:
+            z_hat (1, N, H/64, W/64) and the residual symbols of y (1, M, H/16, W/16): whole numbers, float32.
+        """
+        rates = torch.tensor([float(rate)], device=x.device)
+        y = self.g_a(x, rates)
+        z_hat = self.h_a(y / self.std[None, :, None, None], rates).round().clamp(-SYMBOL_MAX, SYMBOL_MAX)
+        y = y * self.gain(rates)
+
+        def residual(step: Pass, mean: Tensor) -> Tensor:
+            return (y[:, step.start : step.stop] - mean).round().clamp(-SYMBOL_MAX, SYMBOL_MAX)
+
+        symbols, _ = self._passes(z_hat, rates, residual)
+        return z_hat, symbols
+
+    @torch.inference_mode()
+    def synthesise(self, z_hat: Tensor, symbols: Tensor, rate: int) -> Tensor:
+        """Decoder: symbols to the picture (1, 3, H, W), float, about 0..1. Arguments as `analyse` returns them."""
+        rates = torch.tensor([float(rate)], device=symbols.device)
+        _, y_hat = self._passes(z_hat, rates, lambda step, _: symbols[:, step.start : step.stop])
+        return self.g_s(y_hat * self.ungain(rates), rates)
+
+    def _passes(
+        self, z_hat: Tensor, rates: Tensor, residual: Callable[[Pass, Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Walk the passes: symbols from `residual`, y_hat = symbols + means (in quantiser steps)."""
+        unit = self.unit(rates)
+        features = self.means.features(z_hat, rates)
+        shape = (1, self.config.latent, 4 * z_hat.shape[2], 4 * z_hat.shape[3])
+        symbols, y_hat = torch.zeros(shape, device=z_hat.device), torch.zeros(shape, device=z_hat.device)
+        for step in passes(self.config.latent, self.config.slices):
+            part = slice(step.start, step.stop)
+            mask = torch.from_numpy(checkerboard(*shape[2:], step.parity)).to(z_hat.device)
+            mean = self.means(features, y_hat / unit, step, rates) * unit[:, part]
+            new = residual(step, mean)
+            symbols[:, part] = torch.where(mask, new, symbols[:, part])
+            y_hat[:, part] = torch.where(mask, new + mean, y_hat[:, part])
+        return symbols, y_hat

@@ -1,0 +1,1 @@
+"""Quality, rate and lambda: one number in the file, three names for it."""

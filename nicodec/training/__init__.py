@@ -1,0 +1,1 @@
+"""How the weights are made: data, losses, one module a stage, and the export to a model package."""

@@ -1,0 +1,119 @@
+"""A finished run to a model package: float weights to fp16, the scale path to integers, tables, manifest."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from nicodec.entropy.integer import ACTIVATION_BITS, ACTIVATION_MAX, WEIGHT_MAX, Layer
+from nicodec.entropy.scales import MAGNITUDES, ScaleModel
+from nicodec.entropy.tables import SCALE_LEVELS, Tables, gaussian_tables
+from nicodec.errors import ExportError, TrainingRunError
+from nicodec.networks.base import BaseConfig
+from nicodec.rate.scale import KNOTS
+from nicodec.training.scales import LOG_MIN, LOG_STEP, ScalePass, Scales
+from nicodec.training.sq import SQCodec
+from nicodec.zoo.load import EXACT
+from nicodec.zoo.manifest import write_manifest
+
+
+def load_run(run: Path) -> SQCodec:
+    """The EMA weights of a run of stage `sq`.
+
+    Raises:
+        TrainingRunError: the folder holds no such run.
+    """
+    try:
+        settings = json.loads((run / "run.json").read_text())
+        if settings["stage"] != "sq":
+            raise TrainingRunError(f"{run} is a run of stage {settings['stage']}, expected sq")
+        codec = SQCodec(BaseConfig(**settings["config"]))
+        codec.load_state_dict(load_file(run / "ema.safetensors"))
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise TrainingRunError(f"{run} holds no finished run of stage sq: {error!r}") from None
+    return codec.eval().requires_grad_(False)
+
+
+def export_base(codec: SQCodec, folder: Path, summary: str, tables: Tables | None = None) -> None:
+    """Write `folder`/base.safetensors and `folder`/model.toml; the folder's name is the model's.
+
+    Raises:
+        ExportError: a layer does not fit the integer format.
+    """
+    config = codec.base.config
+    scales = integer_scales(codec.scales, config, tables or gaussian_tables())
+    tensors = {name: _stored(value) for name, value in codec.base.state_dict().items()}
+    tensors |= {EXACT + name: torch.from_numpy(array) for name, array in scales.to_arrays().items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / "base.safetensors", metadata={"config": json.dumps(asdict(config))})
+    write_manifest(folder, folder.name, summary, {"base": "base.safetensors"})
+
+
+def integer_scales(scales: Scales, config: BaseConfig, tables: Tables) -> ScaleModel:
+    """Quantise the scale path, layer for layer.
+
+    Raises:
+        ExportError: a sum could leave the range in which it is exact.
+    """
+    layers = {
+        "hyper.embed": _layer(scales.hyper.embed, scales.hyper.embed_rate.bias),
+        "hyper.mix": _layer(scales.hyper.mix),
+        "hyper.grow": _layer(scales.hyper.grow),
+    }
+    for index, step in enumerate(scales.steps):
+        assert isinstance(step, ScalePass)
+        layers[f"{index}.embed"] = _layer(step.embed, step.embed_rate.bias)
+        layers[f"{index}.mix"] = _layer(step.mix)
+        layers[f"{index}.hidden"] = _layer(step.hidden)
+        layers[f"{index}.head"] = _index_layer(step.head, step.head_rate.bias)
+    unit = 1 << ACTIVATION_BITS
+    z_index = ((scales.z_log_scale - LOG_MIN) / LOG_STEP * unit).round().numpy().astype(np.int64)
+    magnitude = np.round(np.log2(1 + np.arange(MAGNITUDES)) * unit)
+    try:
+        return ScaleModel(config.latent, config.hyper, config.slices, z_index, magnitude, layers, tables)
+    except ValueError as error:
+        raise ExportError(f"the scale path does not fit the integer format: {error}") from None
+
+
+def _layer(conv: nn.Conv2d, rate_bias: Tensor | None = None) -> Layer:
+    """A hidden layer: activations in, activations out, both in units of 2^-ACTIVATION_BITS."""
+    return _quantise(conv, rate_bias, scale=1.0, offset=0.0, drop=0, high=ACTIVATION_MAX)
+
+
+def _index_layer(conv: nn.Conv2d, rate_bias: Tensor) -> Layer:
+    """The last layer: activations in, whole scale indices out."""
+    return _quantise(conv, rate_bias, 1 / LOG_STEP, -LOG_MIN / LOG_STEP, ACTIVATION_BITS, SCALE_LEVELS - 1)
+
+
+def _quantise(conv: nn.Conv2d, rate_bias: Tensor | None, scale: float, offset: float, drop: int, high: int) -> Layer:
+    weight = conv.weight.double().numpy().reshape(len(conv.weight), *_kernel(conv)) * scale
+    bias = np.zeros((1, len(weight))) if conv.bias is None else conv.bias.double().numpy()[None]
+    knots = np.zeros((KNOTS, 1)) if rate_bias is None else rate_bias.double().numpy()
+    bias = (bias + knots) * scale + offset
+    largest = np.abs(weight).reshape(len(weight), -1).max(1)
+    exponent = np.array([min(20, math.floor(math.log2(WEIGHT_MAX / max(peak, 1e-9)))) for peak in largest])
+    if exponent.min() < 1:
+        raise ExportError(f"a weight of {largest.max():g} does not fit 16 bits")
+    grid = np.ldexp(1.0, exponent)
+    integers: NDArray[np.float64] = np.round(weight * grid.reshape(-1, *[1] * (weight.ndim - 1)))
+    return Layer(
+        integers, np.round(bias * grid * (1 << ACTIVATION_BITS)).astype(np.int64), (exponent + drop).astype(np.int64),
+        high=high,
+    )  # fmt: skip
+
+
+def _kernel(conv: nn.Conv2d) -> tuple[int, ...]:
+    return (3, 3) if conv.groups > 1 else (conv.in_channels,)
+
+
+def _stored(value: Tensor) -> Tensor:
+    """Convolutions in fp16; gains and biases, which are small and act on everything, in fp32."""
+    return (value.half() if value.ndim == 4 else value.float()).contiguous()

@@ -1,0 +1,219 @@
+"""The training loop that every stage shares: schedule, EMA, checkpoints, record, resume to the step."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from nicodec.errors import TrainingRunError
+from nicodec.training.data import Pictures
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, how fast, on what crops.
+
+    The learning rate warms up and falls as a cosine over `steps`, or over `minutes` where these end first.
+    The last `large_part` of the run sees crops of twice the size, a quarter as many.
+    """
+
+    steps: int = 20_000
+    minutes: float | None = None
+    batch: int = 8
+    crop: int = 256
+    large_part: float = 0.15
+    learning_rate: float = 1e-3
+    warmup: int = 100
+    ema: float = 0.999
+    checkpoint_minutes: float = 5.0
+    seed: int = 0
+
+
+class Stage(Protocol):
+    """What a stage brings to the loop."""
+
+    name: str
+    slow: tuple[str, ...]  # parts of names of parameters that start well already and move at a tenth of the rate
+
+    @property
+    def module(self) -> nn.Module:
+        """What is trained."""
+
+    def start(self, pictures: Pictures) -> None:
+        """Initialise from the training pictures, before the first step."""
+
+    def config(self) -> dict[str, Any]:
+        """What is needed to build the module again."""
+
+    def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Loss of a batch (B, 3, H, W), and figures for the record (bpp, PSNR ..)."""
+
+    def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:
+        """Figures of the EMA weights on held-out pictures."""
+
+
+class Run:
+    """One training run and its folder: `run.json`, `record.jsonl`, `state.pt`, `ema.safetensors`.
+
+    Raises:
+        TrainingRunError: the folder holds a run already and `resume` is off, or the other way round.
+    """
+
+    def __init__(
+        self, stage: Stage, schedule: Schedule, folder: Path, device: torch.device, pictures: Pictures,
+        validation: Pictures | None, *, resume: bool, init: Path | None, quiet: bool,
+    ) -> None:  # fmt: skip
+        self.stage, self.schedule, self.folder, self.device = stage, schedule, folder, device
+        self.pictures, self.validation, self.quiet = pictures, validation, quiet
+        self.step, self.elapsed, self.stopping = 0, 0.0, False
+        module = stage.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        slow = [p for name, p in module.named_parameters() if any(part in name for part in stage.slow)]
+        fast = [p for name, p in module.named_parameters() if not any(part in name for part in stage.slow)]
+        groups = [{"params": fast, "scale": 1.0}, {"params": slow, "scale": 0.1}]
+        self.optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.98), weight_decay=0.005)
+        state = folder / "state.pt"
+        if state.exists() and not resume:
+            raise TrainingRunError(f"{folder} holds a run already; use --resume, or another --out")
+        if resume and not state.exists():
+            raise TrainingRunError(f"{folder} holds no run to resume (no state.pt there)")
+        folder.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            stage.start(pictures)
+            if init is not None:
+                module.load_state_dict(load_file(init))
+        self.ema = copy.deepcopy(module).requires_grad_(False).eval()
+        if resume:
+            self._load(state)
+        self.autocast = faster_in_bf16(device)
+
+    def train(self) -> None:
+        """Run to the end of the schedule, or to SIGTERM or Ctrl-C; leave a checkpoint either way."""
+        previous = {number: signal.signal(number, self._ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        bar = tqdm(total=1000, disable=self.quiet or not sys.stderr.isatty(), unit="‰", file=sys.stderr)
+        saved = reported = time.monotonic()
+        crops = 0
+        try:
+            self._write_config()
+            while self.progress < 1 and not self.stopping:
+                started = time.monotonic()
+                figures = self._one_step()
+                now = time.monotonic()
+                self.elapsed += now - started
+                crops += self.schedule.batch
+                if now - reported > 20 or self.step == 1:
+                    figures["crops_per_s"] = crops / (now - reported)
+                    self._report(figures, bar)
+                    reported, crops = now, 0
+                if now - saved > 60 * self.schedule.checkpoint_minutes:
+                    self._save()
+                    saved = reported = time.monotonic()
+            self._save()
+        finally:
+            bar.close()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    @property
+    def progress(self) -> float:
+        """0 at the start, 1 at the end: by steps or by minutes, whichever is further."""
+        by_steps = self.step / self.schedule.steps
+        by_time = self.elapsed / 60 / self.schedule.minutes if self.schedule.minutes else 0.0
+        return max(by_steps, by_time)
+
+    def _one_step(self) -> dict[str, float]:
+        schedule, module = self.schedule, self.stage.module
+        torch.manual_seed(schedule.seed * 1_000_003 + self.step + 1)
+        large = self.progress >= 1 - schedule.large_part
+        count, size = (max(1, schedule.batch // 4), 2 * schedule.crop) if large else (schedule.batch, schedule.crop)
+        x = self.pictures.batch(count, size).contiguous(memory_format=torch.channels_last)
+        rate = schedule.learning_rate * min(1.0, (self.step + 1) / schedule.warmup)
+        rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, self.progress))) + 1e-3
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+        module.train()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            loss, figures = self.stage.loss(x)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        if torch.isfinite(norm):  # one bad batch must not end a run of days
+            self.optimizer.step()
+        self.step += 1
+        decay = min(schedule.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for average, value in zip(self.ema.state_dict().values(), module.state_dict().values(), strict=True):
+                average.lerp_(value, 1 - decay) if average.is_floating_point() else average.copy_(value)
+        return {"loss": loss.item(), "gradient": norm.item(), "learning_rate": rate, **figures}
+
+    def _report(self, figures: dict[str, Any], bar: tqdm[Any]) -> None:
+        entry = {"step": self.step, "minutes": round(self.elapsed / 60, 3)}
+        entry |= {name: float(f"{value:.5g}") if isinstance(value, float) else value for name, value in figures.items()}
+        with (self.folder / "record.jsonl").open("a") as record:
+            record.write(json.dumps(entry) + "\n")
+        bar.n = int(self.progress * 1000)
+        bar.set_postfix({k: v for k, v in entry.items() if k in ("step", "loss", "bpp", "psnr")})
+        if bar.disable and not self.quiet:
+            print(json.dumps(entry), file=sys.stderr, flush=True)
+
+    def _save(self) -> None:
+        state = {
+            "module": self.stage.module.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "step": self.step, "elapsed": self.elapsed,
+        }  # fmt: skip
+        _replace(self.folder / "state.pt", lambda path: torch.save(state, path))
+        averages = {name: value.contiguous() for name, value in self.ema.state_dict().items()}
+        _replace(self.folder / "ema.safetensors", lambda path: save_file(averages, path))
+        if self.validation is not None and not self.stopping:
+            with (self.folder / "validation.jsonl").open("a") as record:
+                figures = self.stage.validate(self.ema, self.validation)
+                record.write(json.dumps({"step": self.step, "minutes": round(self.elapsed / 60, 2), **figures}) + "\n")
+
+    def _load(self, state: Path) -> None:
+        saved = torch.load(state, map_location=self.device, weights_only=True)
+        self.stage.module.load_state_dict(saved["module"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.step, self.elapsed = saved["step"], saved["elapsed"]
+        self.ema.load_state_dict(load_file(self.folder / "ema.safetensors"))
+
+    def _write_config(self) -> None:
+        config = {"stage": self.stage.name, "config": self.stage.config(), "schedule": asdict(self.schedule)}
+        (self.folder / "run.json").write_text(json.dumps(config, indent=2) + "\n")
+
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        self.stopping = True
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write beside, then rename: a kill in the middle leaves the last whole file."""
+    beside = path.with_name(path.name + ".part")
+    write(beside)
+    beside.replace(path)
+
+
+def faster_in_bf16(device: torch.device) -> bool:
+    """Whether bf16 matrix products beat fp32 clearly here: yes on a GPU, on a CPU only where it has the units."""
+    if device.type != "cpu":
+        return True
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a = torch.ones(1024, 1024, dtype=dtype)
+        a @ a
+        started = time.perf_counter()
+        for _ in range(4):
+            a @ a
+        seconds[dtype] = time.perf_counter() - started
+    return seconds[torch.bfloat16] < 0.7 * seconds[torch.float32]

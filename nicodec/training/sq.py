@@ -1,0 +1,169 @@
+"""Stage `sq`: the base and its scale path, trained together for rate and distortion."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nicodec.entropy.order import Pass, checkerboard, passes
+from nicodec.networks.base import PATCH, Base, BaseConfig
+from nicodec.rate.scale import LAMBDA_MAX, LAMBDA_MIN, RATE_MAX
+from nicodec.training.data import Pictures
+from nicodec.training.scales import Scales, gaussian_bits, magnitude
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a forward pass yields: x_hat (B, 3, H, W), and bits a picture (B,) for z and for y (estimates)."""
+
+    x_hat: Tensor
+    z_bits: Tensor
+    y_bits: Tensor
+
+    @property
+    def bits(self) -> Tensor:
+        """All bits of each picture: (B,)."""
+        return self.z_bits + self.y_bits
+
+
+class SQCodec(nn.Module):
+    """Base and scale path as one differentiable codec.
+
+    Uniform noise stands for rounding in the rate, straight-through rounding in what is decoded
+    (the mixed scheme of DCVC). Symbols are seen by the scale path without a gradient.
+    """
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__()
+        self.base = Base(config)
+        self.scales = Scales(config.latent, config.hyper, config.scale_context, config.slices)
+
+    def start_from_klt(self, pictures: Pictures, batches: int = 100) -> None:
+        """Make the codec a working transform codec before the first step (see `Base.start_from_klt`)."""
+        side = min(256, pictures.least // PATCH * PATCH)
+        crops = [F.pixel_unshuffle(pictures.batch(8, side) - 0.5, PATCH) for _ in range(batches)]
+        self.base.start_from_klt(torch.cat([crop.permute(0, 2, 3, 1).reshape(-1, 3 * PATCH**2) for crop in crops]))
+        self.scales.start_from(self.base.std.log(), self.base.log_gain.detach())
+
+    def known(self, symbols: Tensor, y_hat: Tensor) -> Tensor:
+        """What the scale path may see of the passes so far; here the symbols' magnitudes only."""
+        return magnitude(symbols)
+
+    def forward(self, x: Tensor, rate: Tensor) -> Outcome:
+        """Code x (B, 3, H, W), 0..1, sides multiples of 64, at rates (B,) 0..65535."""
+        base = self.base
+        unit, gain = base.unit(rate), base.gain(rate)
+        y = base.g_a(x, rate)
+        z = base.h_a(y / base.std[None, :, None, None], rate)
+        z_bits = gaussian_bits(self._noisy(z), self.scales.z(rate)).sum((1, 2, 3))
+        z_hat = round_through(z)
+        mean_features = base.means.features(z_hat, rate)
+        scale_features = self.scales.hyper(z_hat, rate)
+
+        y = y * gain
+        y_hat = torch.zeros_like(y)
+        symbols = torch.zeros_like(y)
+        y_bits = torch.zeros_like(z_bits)
+        for step in passes(base.config.latent, base.config.slices):
+            mask = _mask(step, y)
+            part = slice(step.start, step.stop)
+            mean = base.means(mean_features, y_hat / unit, step, rate) * unit[:, part]
+            log_scale = self.scales.y(scale_features, self.known(symbols, y_hat / unit), step, rate)
+            residual = y[:, part] - mean
+            y_bits = y_bits + (gaussian_bits(self._noisy(residual), log_scale) * mask).sum((1, 2, 3))
+            y_hat = _insert(y_hat, (round_through(residual) + mean) * mask, part)
+            symbols = _insert(symbols, residual.detach().round() * mask, part)
+        return Outcome(base.g_s(y_hat * base.ungain(rate), rate), z_bits, y_bits)
+
+    def _noisy(self, x: Tensor) -> Tensor:
+        return x + torch.rand_like(x) - 0.5 if self.training else x.round()
+
+
+class TwinCodec(SQCodec):
+    """The same codec, but its scale path sees y_hat: what the exactness contract's split is measured against."""
+
+    def known(self, symbols: Tensor, y_hat: Tensor) -> Tensor:
+        return y_hat
+
+
+def round_through(x: Tensor) -> Tensor:
+    """Round, with the gradient of the identity."""
+    return x + (x.round() - x).detach()
+
+
+def _mask(step: Pass, y: Tensor) -> Tensor:
+    return torch.from_numpy(checkerboard(y.shape[2], y.shape[3], step.parity)).to(y.device, y.dtype)
+
+
+def _insert(whole: Tensor, part: Tensor, where: slice) -> Tensor:
+    return torch.cat([whole[:, : where.start], whole[:, where] + part, whole[:, where.stop :]], 1)
+
+
+def random_rates(count: int) -> Tensor:
+    """Rates (count,) drawn uniformly: lambda is log-uniform over its range. From torch's global CPU generator."""
+    return torch.rand(count) * RATE_MAX
+
+
+def lambdas(rate: Tensor) -> Tensor:
+    """`lambda_from_rate` for tensors."""
+    return LAMBDA_MIN * (LAMBDA_MAX / LAMBDA_MIN) ** (rate / RATE_MAX)
+
+
+def loss(outcome: Outcome, x: Tensor, rate: Tensor) -> Tensor:
+    """`lambda · 255^2 · MSE + bpp` of each picture, over sqrt(lambda) so that no rate rules the gradient."""
+    weight = lambdas(rate)
+    pixels = x.shape[2] * x.shape[3]
+    distortion = ((outcome.x_hat - x) ** 2).mean((1, 2, 3)) * 255**2
+    return 0.1 * ((weight * distortion + outcome.bits / pixels) / weight.sqrt()).mean()
+
+
+def psnr(x_hat: Tensor, x: Tensor) -> float:
+    """PSNR in dB over all of two batches 0..1, after rounding to 8 bits. RGB."""
+    error = ((x_hat.clamp(0, 1) * 255).round() / 255 - x).square().mean().item()
+    return -10 * math.log10(max(error, 1e-10))
+
+
+class SQStage:
+    """Stage `sq` for the training loop."""
+
+    name = "sq"
+    module: SQCodec
+    slow: tuple[str, ...] = ("klt",)
+
+    def __init__(self, config: BaseConfig, *, twin: bool = False) -> None:
+        self.module = (TwinCodec if twin else SQCodec)(config)
+
+    def config(self) -> dict[str, Any]:
+        """The widths, as in `BaseConfig`."""
+        return asdict(self.module.base.config)
+
+    def start(self, pictures: Pictures) -> None:
+        """KLT start on random crops of the training pictures."""
+        self.module.start_from_klt(pictures)
+
+    def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Rate-distortion loss at a random rate for each picture; bpp and PSNR are means over the batch."""
+        rate = random_rates(len(x)).to(x.device)
+        outcome = self.module(x, rate)
+        bpp = outcome.bits.mean().item() / (x.shape[2] * x.shape[3])
+        z_share = (outcome.z_bits.sum() / outcome.bits.sum()).item()
+        return loss(outcome, x, rate), {"bpp": bpp, "psnr": psnr(outcome.x_hat, x), "z_share": z_share}
+
+    @torch.no_grad()
+    def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:
+        """(bpp, PSNR) means at four rates, symbols rounded, bits estimated; over 16 pictures, 512x512 of each."""
+        points = []
+        for rate in (8192, 24576, 40960, 57344):
+            rows = []
+            for picture in pictures.pictures[:: max(1, len(pictures) // 16)][:16]:
+                x = picture[None, :, :512, :512].float() / 255
+                outcome = module(x, torch.tensor([float(rate)], device=x.device))
+                rows.append((outcome.bits.item() / x[0, 0].numel(), psnr(outcome.x_hat, x)))
+            bpp, quality = (sum(column) / len(rows) for column in zip(*rows, strict=True))
+            points.append([round(bpp, 4), round(quality, 3)])
+        return {"bpp_psnr": points}

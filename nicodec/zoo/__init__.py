@@ -1,0 +1,1 @@
+"""Which weights decode this file: model packages, their parts and ids."""

@@ -1,0 +1,82 @@
+"""model.toml: what a model package holds."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nicodec.container.layout import ID_BYTES
+from nicodec.errors import DamagedPartError
+
+KINDS = ("base", "vq", "dictionary", "mode", "fuser")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a package. `id` is the first 8 bytes of its SHA-256."""
+
+    kind: str
+    id: bytes
+    path: Path
+    package: str
+
+    def read(self) -> bytes:
+        """The part's content, checked against its id.
+
+        Raises:
+            DamagedPartError: missing, unreadable, or of other content.
+        """
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise DamagedPartError(f"the {self.kind} of model {self.package} cannot be read: {error}") from None
+        found = part_id(content)
+        if found != self.id:
+            raise DamagedPartError(
+                f"{self.path} has id {found.hex()}, its package says {self.id.hex()}: reinstall the model"
+            )
+        return content
+
+
+@dataclass(frozen=True)
+class Package:
+    """A folder with a model.toml."""
+
+    name: str
+    summary: str
+    folder: Path
+    parts: dict[str, Part]
+
+
+def part_id(content: bytes) -> bytes:
+    """The id of a part by its content."""
+    return hashlib.sha256(content).digest()[:ID_BYTES]
+
+
+def read_manifest(path: Path) -> Package:
+    """Read a model.toml.
+
+    Raises:
+        DamagedPartError: it does not have the expected fields.
+    """
+    try:
+        fields = tomllib.loads(path.read_text())
+        parts = {
+            kind: Part(kind, bytes.fromhex(part["id"]), path.parent / part["file"], fields["name"])
+            for kind, part in fields["parts"].items()
+        }
+        return Package(fields["name"], fields["summary"], path.parent, parts)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedPartError(f"{path} is not a model manifest: {error!r}") from None
+
+
+def write_manifest(folder: Path, name: str, summary: str, parts: dict[str, str]) -> None:
+    """Write a model.toml for the parts `kind -> file name` that lie in `folder`."""
+    lines: list[Any] = [f'name = "{name}"', f'summary = "{summary}"']
+    for kind, file in parts.items():
+        content = (folder / file).read_bytes()
+        lines += ["", f"[parts.{kind}]", f'file = "{file}"', f'id = "{part_id(content).hex()}"']
+    (folder / "model.toml").write_text("\n".join(lines) + "\n")

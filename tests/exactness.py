@@ -1,0 +1,41 @@
+"""Decode files to symbols and pixels under this process's settings; print one hash of all symbols.
+
+    exactness.py [--sloppy-torch] FILE.nic...
+
+Run under different thread counts, BLAS kernels and CPU capabilities by tests/test_matrix.py. With --sloppy-torch the
+host program has lowered torch's precision and works inside autocast, as a careless one might.
+"""
+
+import hashlib
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+
+def main(arguments):
+    sloppy = "--sloppy-torch" in arguments
+    files = [Path(name) for name in arguments if not name.startswith("--")]
+    surroundings = nullcontext()
+    if sloppy:
+        import torch
+
+        torch.set_float32_matmul_precision("medium")
+        torch.use_deterministic_algorithms(False)
+        surroundings = torch.autocast("cpu", torch.bfloat16)
+    from nicodec.codec import decode_bytes, decode_symbols
+    from nicodec.container.reader import read_file
+    from nicodec.options import DecodeOptions
+
+    digest = hashlib.sha256()
+    with surroundings:
+        for path in files:
+            data = path.read_bytes()
+            latent = decode_symbols(read_file(data))
+            digest.update(latent.z_hat.astype("<i2").tobytes() + latent.symbols.astype("<i2").tobytes())
+            if sloppy:
+                decode_bytes(data, DecodeOptions(device="cpu"))
+    print(digest.hexdigest())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,41 @@
+"""Pictures made by arithmetic, the same everywhere: no generator whose numbers may change between versions."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+
+def scene(width, height, channels=3):
+    """Smooth colours, edges, stripes and a texture: (height, width, channels) uint8."""
+    y, x = np.mgrid[:height, :width].astype(np.int64)
+    smooth = np.stack([x * 3 + y, 2 * y + x // 2, 255 - x - y // 3], 2)
+    disc = ((x - width // 3) ** 2 + (y - height // 2) ** 2 < (min(width, height) // 4 + 1) ** 2)[:, :, None]
+    stripes = ((x // 5 + y // 3) % 2 * 90)[:, :, None]
+    texture = ((x * 7919 + y * 104729 + (x * y) * 31) % 61)[:, :, None]
+    right = (x > 2 * width // 3)[:, :, None]
+    pixels = np.where(disc, [200, 60, 40], np.where(right, stripes + texture, smooth // 2 + texture // 4))
+    return np.ascontiguousarray(np.clip(pixels, 0, 255).astype(np.uint8)[:, :, :channels])
+
+
+def alpha(width, height):
+    """A ramp with a hole: (height, width) uint8."""
+    y, x = np.mgrid[:height, :width]
+    plane = (x * 255 // max(1, width - 1)).astype(np.uint8)
+    plane[(y // 7 + x // 9) % 3 == 0] = 0
+    return plane
+
+
+def image(width, height, mode="RGB"):
+    """A Pillow image of mode L, LA, RGB or RGBA."""
+    pixels = scene(width, height, 1 if mode[0] == "L" else 3)
+    if mode.endswith("A"):
+        pixels = np.concatenate([pixels, alpha(width, height)[:, :, None]], 2)
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+def file_bytes(picture, kind="PNG", **options):
+    """A picture file in memory."""
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()

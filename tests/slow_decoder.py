@@ -1,0 +1,186 @@
+"""The executable specification: container, entropy path and range coder of FORMAT.md in plain integers.
+
+Shares no code with nicodec. Slow on purpose: one symbol at a time, int64 sums, Python integers in the range coder.
+"""
+
+import binascii
+import json
+import struct
+import zlib
+
+import numpy as np
+import safetensors.numpy
+
+WORD, STATE = 1 << 32, 1 << 64
+
+
+def varint(data, at):
+    value = shift = 0
+    while True:
+        value |= (data[at] & 127) << shift
+        shift += 7
+        at += 1
+        if data[at - 1] < 128:
+            return value, at
+
+
+def parse(data):
+    """Header fields and a dict of payloads by section type."""
+    assert data[:4] == b"\x8eNIC"
+    assert data[4] >> 4 == 1
+    width, at = varint(data, 5)
+    height, at = varint(data, at)
+    rate, base = int.from_bytes(data[at : at + 2], "little"), data[at + 2 : at + 10]
+    at += 10 + (data[4] >> 3 & 1)
+    assert int.from_bytes(data[at : at + 2], "little") == binascii.crc_hqx(data[:at], 0xFFFF)
+    at += 2
+    sections = {}
+    while True:
+        start, tag = at, data[at]
+        length, at = varint(data, at + 1)
+        payload, at = data[at : at + length], at + length
+        assert len(payload) == length
+        assert zlib.crc32(data[start:at]) == int.from_bytes(data[at : at + 4], "little")
+        at += 4
+        assert (tag & 63) > max(sections, default=0)
+        sections[tag & 63] = payload
+        if tag & 64:
+            assert at == len(data)
+            return {"width": width, "height": height, "rate": rate, "base": base}, sections
+
+
+class RangeDecoder:
+    def __init__(self, stream):
+        self.words = list(struct.unpack(f"<{len(stream) // 4}I", stream))
+        self.lower, self.range, self.read = 0, STATE - 1, 0
+        self.point = self.next_word() << 32 | self.next_word()
+
+    def next_word(self):
+        self.read += 1
+        return self.words[self.read - 1] if self.read <= len(self.words) else 0
+
+    def decode(self, weights):
+        scale = self.range >> 24
+        q = (self.point - self.lower) % STATE // scale
+        assert q < 1 << 24
+        entry = cumulative = 0
+        while q >= cumulative + weights[entry]:
+            cumulative += weights[entry]
+            entry += 1
+        self.lower = (self.lower + scale * cumulative) % STATE
+        self.range = scale * weights[entry]
+        if self.range < WORD:
+            self.lower = (self.lower << 32) % STATE
+            self.range <<= 32
+            self.point = (self.point << 32) % STATE | self.next_word()
+        return entry
+
+    def finish(self):
+        assert len(self.words) in (self.read - 1, self.read), "words left over, or missing"
+
+
+class Integers:
+    """The scale path of a base part."""
+
+    def __init__(self, part, rate):
+        (length,) = struct.unpack("<Q", part[:8])
+        config = json.loads(json.loads(part[8 : 8 + length])["__metadata__"]["config"])
+        self.latent, self.hyper, self.slices = config["latent"], config["hyper"], config["slices"]
+        arrays = safetensors.numpy.load(part)
+        self.a = {k.removeprefix("entropy."): v for k, v in arrays.items() if k.startswith("entropy.")}
+        self.rate = rate
+        self.weights, start = [], 0
+        for limit in self.a["tables.limits"].tolist():
+            counts = self.a["tables.counts"][start : start + 2 * limit + 2].tolist()
+            self.weights.append([count + 1 for count in counts])
+            assert sum(self.weights[-1]) == 1 << 24
+            start += 2 * limit + 2
+
+    def at_rate(self, table):
+        i, f = self.rate >> 13, self.rate & 8191
+        rows = table.astype(np.int64)
+        return (rows[i] * (8192 - f) + rows[i + 1] * f + 4096) >> 13
+
+    def finish(self, total, name):
+        shift = self.a[name + ".shift"].astype(np.int64)
+        total = (total + self.at_rate(self.a[name + ".bias"]) + (np.int64(1) << (shift - 1))) >> shift
+        return np.clip(total, *self.a[name + ".range"].tolist())
+
+    def pointwise(self, x, name):
+        weight = self.a[name + ".weight"].astype(np.int64)
+        return self.finish(np.einsum("rsi,oi->rso", x, weight), name)
+
+    def depthwise(self, x, name):
+        weight = self.a[name + ".weight"].astype(np.int64)
+        total = np.zeros_like(x)
+        rows, columns, _ = x.shape
+        for r in range(rows):
+            for s in range(columns):
+                for i in range(3):
+                    for j in range(3):
+                        if 0 <= r + i - 1 < rows and 0 <= s + j - 1 < columns:
+                            total[r, s] += weight[:, i, j] * x[r + i - 1, s + j - 1]
+        return self.finish(total, name)
+
+    @staticmethod
+    def shuffle(x):
+        rows, columns, channels = x.shape
+        out = np.zeros((2 * rows, 2 * columns, channels // 4), np.int64)
+        for i in range(2):
+            for j in range(2):
+                out[i::2, j::2] = x[:, :, 2 * i + j :: 4]
+        return out
+
+    def z_indices(self, rows, columns):
+        index = np.clip((self.at_rate(self.a["z_index"]) + 128) >> 8, 0, 63)
+        return [int(index[c]) for _ in range(rows * columns) for c in range(self.hyper)]
+
+    def features(self, z):
+        x = self.shuffle(self.pointwise(256 * np.clip(z, -127, 127), "hyper.embed"))
+        return self.shuffle(self.pointwise(self.depthwise(x, "hyper.mix"), "hyper.grow"))
+
+    def indices(self, features, y, k):
+        known = (k // 2 + k % 2) * self.latent // self.slices
+        magnitude = self.a["magnitude"].astype(np.int64)
+        seen = magnitude[np.minimum(np.abs(y[:, :, :known]), 255)]
+        x = self.pointwise(np.concatenate([features, seen], 2), f"{k}.embed")
+        return self.pointwise(self.pointwise(self.depthwise(x, f"{k}.mix"), f"{k}.hidden"), f"{k}.head")
+
+
+def read_group(decoder, net, indices):
+    """Symbols of one group, in the group's own order."""
+    order = sorted(range(len(indices)), key=lambda n: indices[n])
+    values, escaped = {}, []
+    for n in order:
+        limit = int(net.a["tables.limits"][indices[n]])
+        values[n] = decoder.decode(net.weights[indices[n]]) - limit
+        if values[n] > limit:
+            escaped.append(n)
+    for n in escaped:
+        high = decoder.decode([65536] * 256)
+        values[n] = (high << 8 | decoder.decode([65536] * 256)) - 32768
+    return [values[n] for n in range(len(indices))]
+
+
+def decode_symbols(data, part):
+    """z (h, w, N) and y (4h, 4w, M) of a one-tile file, int64, checked against the file's own CRC."""
+    header, sections = parse(data)
+    net = Integers(part, header["rate"])
+    crc, decoder = sections[3][:3], RangeDecoder(sections[3][3:])
+    rows, columns = -(-header["height"] // 64), -(-header["width"] // 64)
+    z = np.array(read_group(decoder, net, net.z_indices(rows, columns))).reshape(rows, columns, net.hyper)
+    features = net.features(z)
+    y = np.zeros((4 * rows, 4 * columns, net.latent), np.int64)
+    width = net.latent // net.slices
+    for k in range(2 * net.slices):
+        slice_, parity = divmod(k, 2)
+        channels = range(slice_ * width, (slice_ + 1) * width)
+        places = [(r, s) for r in range(4 * rows) for s in range(4 * columns) if (r + s) % 2 == parity]
+        index = net.indices(features, y, k)
+        flat = read_group(decoder, net, [int(index[r, s, c]) for r, s in places for c in range(width)])
+        for (r, s), values in zip(places, np.array(flat).reshape(-1, width), strict=True):
+            y[r, s, channels.start : channels.stop] = values
+    decoder.finish()
+    check = zlib.crc32(y.astype("<i2").tobytes(), zlib.crc32(z.astype("<i2").tobytes())) & 0xFFFFFF
+    assert check == int.from_bytes(crc, "little")
+    return z, y

@@ -1,0 +1,71 @@
+"""Which package may import what (DESIGN: borders)."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "nicodec"
+FILES = sorted(PACKAGE.rglob("*.py"))
+OURS_FOR_ALL = {"nicodec.errors", "nicodec.rate"}
+
+
+def imports(path):
+    """Every module that a file imports, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield node.module
+
+
+def outside(folder, allowed):
+    """Imports of a folder that are neither the standard library, the folder itself nor allowed."""
+    found = set()
+    for path in (PACKAGE / folder).rglob("*.py"):
+        for name in imports(path):
+            top = name.split(".")[0]
+            own = name.startswith(f"nicodec.{folder}") or any(name.startswith(ours) for ours in OURS_FOR_ALL)
+            if top not in sys.stdlib_module_names and not own and top not in allowed:
+                found.add(f"{path.name}: {name}")
+    return found
+
+
+def test_container_is_standard_library_only():
+    assert outside("container", set()) == set()
+
+
+def test_entropy_is_numpy_and_constriction_only():
+    assert outside("entropy", {"numpy", "constriction"}) == set()
+
+
+def test_rate_is_standard_library_only():
+    assert outside("rate", set()) == set()
+
+
+@pytest.mark.parametrize(("name", "places"), [
+    ("constriction", ("entropy/coder.py",)),
+    ("compressai", ("networks/adapters", "bench", "training")),
+    ("lpips", ("metrics", "training")),
+    ("tqdm", ("training",)),
+])  # fmt: skip
+def test_who_may_import(name, places):
+    for path in FILES:
+        if name in {module.split(".")[0] for module in imports(path)}:
+            assert str(path.relative_to(PACKAGE)).startswith(places)
+
+
+def test_nothing_but_the_command_line_imports_training():
+    for path in FILES:
+        inside = path.relative_to(PACKAGE).parts[0]
+        if inside not in ("training", "cli", "bench"):
+            assert not [name for name in imports(path) if name.startswith(("nicodec.training", "nicodec.bench"))]
+
+
+def test_no_pickle_on_a_decode_path():
+    for path in FILES:
+        if path.relative_to(PACKAGE).parts[0] != "training":
+            assert not {"pickle", "marshal", "shelve"} & set(imports(path))
+            assert "torch.load" not in path.read_text()

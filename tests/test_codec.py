@@ -1,0 +1,256 @@
+import io
+import itertools
+
+import numpy as np
+import pictures
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import nicodec
+from nicodec import errors
+from nicodec.image.alpha import pack_alpha, unpack_alpha
+from nicodec.image.files import read_picture, write_picture
+from nicodec.image.picture import pad
+from nicodec.metrics.psnr import psnr
+
+SIZES = [(1, 1), (1, 70), (70, 1), (63, 64), (64, 63), (65, 64), (129, 2)]
+MODES = ["L", "LA", "RGB", "RGBA"]
+
+
+def tiny_encode(image, **options):
+    return nicodec.encode(image, model="tiny", device="cpu", **options)
+
+
+@pytest.mark.parametrize(("size", "mode"), list(itertools.product(SIZES, MODES)))
+def test_sizes_and_modes(size, mode):
+    image = pictures.image(*size, mode)
+    back = nicodec.decode(tiny_encode(image, quality=90), device="cpu")
+    assert back.size == image.size
+    assert back.mode == mode
+    if mode.endswith("A"):
+        assert np.array_equal(np.asarray(back)[..., -1], np.asarray(image)[..., -1])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 140), st.integers(1, 140), st.sampled_from(MODES), st.floats(0, 100))
+def test_any_size_mode_and_quality(width, height, mode, quality):
+    image = pictures.image(width, height, mode)
+    back = nicodec.decode(tiny_encode(image, quality=quality), device="cpu")
+    assert (back.size, back.mode) == (image.size, mode)
+
+
+def test_the_picture_is_recognisable():
+    image = pictures.image(200, 150)
+    scores = [
+        psnr(np.asarray(image), np.asarray(nicodec.decode(tiny_encode(image, quality=q), device="cpu")))
+        for q in (0, 50, 100)
+    ]
+    assert scores == sorted(scores)
+    assert scores[0] > 15
+    assert scores[2] > 19  # stripes and noise, and the tiny model keeps 32 of 768 components
+
+
+def test_bytes_rise_with_quality():
+    image = pictures.image(128, 128)
+    sizes = [len(tiny_encode(image, quality=quality)) for quality in range(0, 101, 5)]
+    assert sizes[0] < sizes[10] < sizes[20]
+    assert np.all(np.diff(sizes) >= 0)
+
+
+def test_a_decode_is_repeatable_to_the_bit():
+    data = tiny_encode(pictures.image(100, 90))
+    first, second = (np.asarray(nicodec.decode(data, device="cpu")) for _ in range(2))
+    assert np.array_equal(first, second)
+
+
+def test_an_encode_is_repeatable_to_the_bit():
+    assert tiny_encode(pictures.image(100, 90)) == tiny_encode(pictures.image(100, 90))
+
+
+def test_inputs_of_the_api(tmp_path):
+    image = pictures.image(40, 30)
+    path = tmp_path / "a.png"
+    image.save(path)
+    data = tiny_encode(image)
+    assert tiny_encode(path) == tiny_encode(str(path)) == tiny_encode(path.read_bytes()) == data
+    nic = tmp_path / "a.nic"
+    nic.write_bytes(data)
+    assert nicodec.decode(nic, device="cpu").tobytes() == nicodec.decode(data, device="cpu").tobytes()
+    info = nicodec.read_info(nic)
+    assert info == nicodec.read_info(data)
+    assert (info["width"], info["height"], info["bytes"], info["colour"]) == (40, 30, len(data), "rgb")
+    assert info["quality"] == pytest.approx(60, abs=0.01)
+    with pytest.raises(errors.InputError):
+        nicodec.encode(tmp_path / "missing.png")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_metadata_survive(kind):
+    exif = Image.Exif()
+    exif[0x010F] = "a maker"
+    blocks = {"icc_profile": b"profile" * 9, "exif": exif.tobytes(), "xmp": b"<x:xmpmeta/>"}
+    if kind == "PNG":
+        blocks.pop("xmp")  # Pillow writes it as a text chunk, see the next test
+    source = pictures.file_bytes(pictures.image(33, 21), kind, **blocks)
+    back = nicodec.decode(tiny_encode(source), device="cpu")
+    assert back.info["icc_profile"] == blocks["icc_profile"]
+    assert back.getexif()[0x010F] == "a maker"
+    assert back.info.get("xmp") == blocks.get("xmp")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".bmp", ".ppm"])
+def test_written_files_hold_what_they_can_and_say_what_they_cannot(suffix):
+    exif = Image.Exif()
+    exif[0x010F] = "a maker"
+    image = pictures.image(33, 21)
+    image.info.update(icc_profile=b"profile" * 9, exif=exif.tobytes(), xmp=b"<x:xmpmeta/>")
+    from nicodec.image.files import from_pillow
+
+    data, notes = write_picture(from_pillow(image), suffix)
+    again = read_picture(data)
+    assert [bool(again.icc), bool(again.exif), bool(again.xmp)].count(False) == len(notes)
+    if suffix != ".jpg":
+        assert np.array_equal(again.pixels, np.asarray(image))
+
+
+def test_orientation_is_applied_once():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    source = pictures.file_bytes(pictures.image(60, 20), "JPEG", exif=exif.tobytes(), quality=95)
+    back = nicodec.decode(tiny_encode(source, quality=100), device="cpu")
+    assert back.size == (20, 60)
+    assert back.getexif().get(0x0112, 1) == 1
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "PA"])
+def test_modes_that_convert_without_loss(mode):
+    image = pictures.image(40, 30, "RGBA" if mode == "PA" else "RGB").convert(mode if mode != "PA" else "P")
+    picture = read_picture(pictures.file_bytes(image))
+    assert np.array_equal(picture.pixels[:, :, 0], np.asarray(image.convert("L" if mode == "1" else "RGB"))[..., 0]
+                          if mode != "1" else np.asarray(image.convert("L")))  # fmt: skip
+
+
+def test_palette_transparency_becomes_alpha():
+    image = pictures.image(40, 30).convert("P")
+    picture = read_picture(pictures.file_bytes(image, transparency=3))
+    assert picture.alpha is not None
+    assert np.array_equal(picture.alpha == 0, np.asarray(image) == 3)
+
+
+def deep_png():
+    import struct
+    import zlib
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    rows = b"".join(b"\0" + bytes(range(12)) for _ in range(2))
+    head = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def refused():
+    grey16 = Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30))
+    yield "16-bit RGB PNG", deep_png()
+    yield "16-bit grey PNG", pictures.file_bytes(grey16)
+    yield "16-bit grey TIFF", pictures.file_bytes(grey16, "TIFF")
+    yield "16-bit PPM", b"P6\n# deep\n2 1\n65535\n" + bytes(12)
+    yield "float TIFF", pictures.file_bytes(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF")
+    yield "CMYK JPEG", pictures.file_bytes(pictures.image(20, 20).convert("CMYK"), "JPEG")
+    yield "too large", pictures.file_bytes(Image.new("RGB", (1025, 3)))
+
+
+@pytest.mark.parametrize(("name", "data"), list(refused()), ids=lambda value: value if isinstance(value, str) else "")
+def test_pictures_that_would_lose_something_are_refused(name, data):
+    with pytest.raises(errors.UnsupportedPictureError):
+        tiny_encode(data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM"])
+def test_truncated_pictures_are_refused(kind):
+    data = pictures.file_bytes(pictures.image(90, 70), kind)
+    for length in (0, 1, 20, len(data) // 2, len(data) - 30):
+        with pytest.raises(errors.InputError):
+            tiny_encode(data[:length])
+
+
+def test_animations_are_told_of():
+    frames = [pictures.image(20, 20), pictures.image(20, 20).rotate(90)]
+    data = pictures.file_bytes(frames[0], "WEBP", save_all=True, append_images=frames[1:])
+    assert "2 pictures" in read_picture(data).notes[0]
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 3), st.integers(0, 10**6))
+def test_alpha_without_loss(height, width, kind, seed):
+    random = np.random.RandomState(seed)
+    plane = [np.full((height, width), seed % 256), random.randint(0, 256, (height, width)),
+             np.add.outer(np.arange(height), np.arange(width) * 5), np.zeros((height, width))][kind]  # fmt: skip
+    plane = plane.astype(np.uint8)
+    packed = pack_alpha(plane)
+    assert np.array_equal(unpack_alpha(packed, height, width), plane)
+    if kind in (0, 3):
+        assert len(packed) == 2
+
+
+@pytest.mark.parametrize("payload", [b"", b"\0", b"\0ab", b"\x01", b"\x04abc", pack_alpha(pictures.alpha(9, 9))])
+def test_broken_alpha_is_refused(payload):
+    with pytest.raises(errors.CorruptFileError):
+        unpack_alpha(payload, 9, 8)
+
+
+def test_padding_repeats_the_edges():
+    padded = pad(pictures.scene(65, 3), 64)
+    assert padded.shape == (64, 128, 3)
+    assert (padded[2:] == padded[2]).all()
+    assert (padded[:, 64:] == padded[:, 64:65]).all()
+
+
+def test_another_machine_would_be_told_from_a_damaged_file():
+    """The symbols' CRC of a whole file is made wrong, and the section's CRC right again."""
+    from nicodec.container.layout import Section, SectionType
+    from nicodec.container.reader import read_file
+    from nicodec.container.writer import write_file
+
+    file = read_file(tiny_encode(pictures.image(30, 30)))
+    payload = bytearray(file.sections[SectionType.SQ].payload)
+    payload[0] ^= 1
+    with pytest.raises(errors.InexactError):
+        nicodec.decode(write_file(file.header, [Section(SectionType.SQ, bytes(payload))]))
+
+
+def test_missing_and_damaged_parts(tmp_path, monkeypatch, tiny):
+    data = bytearray(tiny_encode(pictures.image(30, 30)))
+    from dataclasses import replace
+
+    from nicodec.container.reader import read_file
+    from nicodec.container.writer import write_file
+
+    file = read_file(bytes(data))
+    other = write_file(replace(file.header, base_id=b"\x01" * 8), list(file.sections.values()))
+    with pytest.raises(errors.MissingPartError, match=r"0101010101010101.*looked in"):
+        nicodec.decode(other)
+    with pytest.raises(errors.MissingPartError, match="no model named 'nope'"):
+        nicodec.encode(pictures.image(3, 3), model="nope")
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    manifest = (tiny.path.parent / "model.toml").read_text().replace('name = "tiny"', 'name = "broken"')
+    (folder / "model.toml").write_text(manifest)
+    monkeypatch.setenv("NICODEC_MODELS", str(tmp_path))
+    with pytest.raises(errors.DamagedPartError):
+        nicodec.encode(pictures.image(3, 3), model="broken")
+    content = bytearray(tiny.path.read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "base.safetensors").write_bytes(content)
+    with pytest.raises(errors.DamagedPartError, match="has id"):
+        nicodec.encode(pictures.image(3, 3), model="broken")
+    (folder / "model.toml").write_text("name = 3")
+    with pytest.raises(errors.DamagedPartError):
+        nicodec.encode(pictures.image(3, 3), model="broken")
+
+
+def test_to_pillow_gives_savable_images():
+    buffer = io.BytesIO()
+    nicodec.decode(tiny_encode(pictures.image(20, 20, "LA")), device="cpu").save(buffer, "PNG")
+    assert Image.open(buffer).mode == "LA"

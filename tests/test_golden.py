@@ -1,0 +1,38 @@
+"""Files that must decode for as long as their format version is read: symbols to the bit, pixels within one level."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slow_decoder
+from PIL import Image
+
+import nicodec
+from nicodec.codec import decode_symbols
+from nicodec.container.reader import read_file
+
+FOLDER = Path(__file__).parent / "golden"
+FILES = sorted(FOLDER.glob("*.nic"))
+
+
+def digest(z, y):
+    return hashlib.sha256(z.astype("<i2").tobytes() + y.astype("<i2").tobytes()).hexdigest()
+
+
+def test_there_are_golden_files():
+    assert len(FILES) >= 7
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_golden_file(path, tiny):
+    data = path.read_bytes()
+    expected = json.loads(path.with_suffix(".json").read_text())
+    latent = decode_symbols(read_file(data))
+    assert digest(latent.z_hat, latent.symbols) == expected["symbols_sha256"]
+    assert digest(*slow_decoder.decode_symbols(data, tiny.read())) == expected["symbols_sha256"]
+    image, reference = nicodec.decode(data, device="cpu"), Image.open(path.with_suffix(".png"))
+    assert image.mode == reference.mode
+    difference = np.asarray(image).astype(int) - np.asarray(reference).astype(int)
+    assert np.abs(difference).max() <= 1

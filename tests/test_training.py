@@ -1,0 +1,167 @@
+"""Training at toy length: the loop's manners, and that what is exported is what was trained."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pictures
+import pytest
+import torch
+from torch import nn
+
+import nicodec
+from nicodec.entropy.coder import Latent, estimate_bits
+from nicodec.entropy.tables import gaussian_tables
+from nicodec.errors import ExportError, TrainingRunError
+from nicodec.networks.base import BaseConfig
+from nicodec.rate.scale import lambda_from_rate
+from nicodec.training.data import Pictures
+from nicodec.training.export import export_base, integer_scales, load_run
+from nicodec.training.loop import Run, Schedule
+from nicodec.training.sq import SQCodec, SQStage, TwinCodec, lambdas
+
+ROOT = Path(__file__).parents[1]
+TOY = BaseConfig(latent=16, hyper=4, wide_8=8, wide_16=8, depth_8=1, depth_16=1, context=8, scale_context=8)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    for index in range(4):
+        pictures.image(150 + 10 * index, 140).save(folder / f"{index}.png")
+    (folder / "broken.png").write_bytes(b"no picture")
+    return folder
+
+
+def run(data, folder, steps, *, resume=False, of=8):
+    schedule = Schedule(steps=of, batch=2, crop=64, warmup=2)
+    torch.manual_seed(7)
+    stage = SQStage(TOY)
+    job = Run(stage, schedule, folder, CPU, Pictures([data], CPU, 128), None, resume=resume, init=None, quiet=True)
+    while job.step < steps:
+        job._one_step()
+    job._save()
+    job._write_config()
+    return job
+
+
+def weights(job):
+    return {name: value.clone() for name, value in job.stage.module.state_dict().items()}
+
+
+def test_a_resumed_run_is_the_same_run_to_the_step(data, tmp_path):
+    whole = run(data, tmp_path / "a", 6)
+    run(data, tmp_path / "b", 3)
+    resumed = run(data, tmp_path / "b", 6, resume=True)
+    for job in (whole, resumed):
+        assert job.step == 6
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(resumed)[name]), name
+    for name, value in whole.ema.state_dict().items():
+        assert torch.equal(value, resumed.ema.state_dict()[name]), name
+
+
+def test_a_run_is_not_overwritten_and_an_empty_one_not_resumed(data, tmp_path):
+    run(data, tmp_path / "a", 1)
+    with pytest.raises(TrainingRunError, match="--resume"):
+        run(data, tmp_path / "a", 1)
+    with pytest.raises(TrainingRunError, match="no run to resume"):
+        run(data, tmp_path / "b", 1, resume=True)
+
+
+def test_the_command_trains_checkpoints_on_sigterm_and_resumes(data, tmp_path):
+    widths = [f"--width={name}={value}" for name, value in vars(TOY).items()]
+    call = [sys.executable, "-m", "nicodec", "train", "sq", "--data", data, "--out", tmp_path / "run", "--batch", "1",
+            "--crop", "64", "--steps", "100000", "--device", "cpu", *widths]  # fmt: skip
+    settings = {"env": {**os.environ, "PYTHONPATH": str(ROOT)}, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(call, **settings)
+    record = tmp_path / "run" / "record.jsonl"
+    deadline = time.monotonic() + 100
+    while not record.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    entry = json.loads(record.read_text().splitlines()[0])
+    assert {"step", "loss", "bpp", "psnr", "crops_per_s"} <= entry.keys()
+    steps = torch.load(tmp_path / "run" / "state.pt", weights_only=True)["step"]
+    assert steps >= 1
+    call[call.index("100000")] = str(steps + 2)
+    subprocess.run([*call, "--resume"], check=True, timeout=100, **settings)
+    assert torch.load(tmp_path / "run" / "state.pt", weights_only=True)["step"] == steps + 2
+
+
+def test_the_start_is_a_working_transform_codec(data):
+    torch.manual_seed(0)
+    codec = SQCodec(TOY).eval()
+    codec.start_from_klt(Pictures([data], CPU, 128), batches=4)
+    k = codec.base.g_a.klt.weight[:, :, 0, 0]
+    assert torch.allclose(k @ k.T, torch.eye(TOY.latent), atol=1e-4)
+    x = torch.from_numpy(pictures.scene(128, 128)).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        low, high = (codec(x, torch.tensor([float(rate)])) for rate in (0, 65535))
+    projection = nn.functional.pixel_unshuffle(x - 0.5, 16).permute(0, 2, 3, 1) @ k.T @ k
+    limit = ((projection - nn.functional.pixel_unshuffle(x - 0.5, 16).permute(0, 2, 3, 1)) ** 2).mean()
+    assert ((high.x_hat - x) ** 2).mean() < 1.05 * limit + 1e-3  # what 16 components can do
+    assert low.bits < high.bits
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "sq"
+    run(data, folder, 8)
+    return folder
+
+
+def test_the_integer_path_is_the_trained_path(finished):
+    codec = load_run(finished)
+    model = integer_scales(codec.scales, TOY, gaussian_tables())
+    x = torch.from_numpy(pictures.scene(128, 192)).permute(2, 0, 1)[None] / 255
+    for rate in (0, 20000, 65535):
+        with torch.no_grad():
+            expected = codec(x, torch.tensor([float(rate)])).bits.item()
+            z, y = codec.base.analyse(x, rate)
+        arrays = (t[0].permute(1, 2, 0).numpy().astype(np.int16) for t in (z, y))
+        assert estimate_bits(model, Latent(*arrays), rate) == pytest.approx(expected, rel=0.01, abs=20)
+
+
+def test_an_exported_model_encodes_and_decodes(finished, tmp_path, monkeypatch):
+    export_base(load_run(finished), tmp_path / "toy", "a toy")
+    monkeypatch.setenv("NICODEC_MODELS", str(tmp_path))
+    image = pictures.image(100, 70)
+    data = nicodec.encode(image, quality=80, model="toy", device="cpu")
+    assert nicodec.decode(data, device="cpu").size == image.size
+
+
+def test_weights_that_do_not_fit_integers_are_refused():
+    codec = SQCodec(TOY)
+    codec.scales.hyper.embed.weight.data[0, 0] = 1e6
+    with pytest.raises(ExportError, match="does not fit"):
+        integer_scales(codec.scales.requires_grad_(False), TOY, gaussian_tables())
+
+
+def test_the_twin_sees_y_hat():
+    torch.manual_seed(0)
+    twin = TwinCodec(TOY)
+    symbols, y_hat = torch.ones(1), torch.zeros(1)
+    assert twin.known(symbols, y_hat) is y_hat
+    assert SQCodec(TOY).known(symbols, y_hat).item() == 1
+
+
+def test_lambdas_agree():
+    rates = torch.tensor([0.0, 30000.0, 65535.0])
+    assert lambdas(rates).tolist() == pytest.approx([lambda_from_rate(rate) for rate in rates.tolist()], rel=1e-5)
+
+
+def test_training_imports_neither_compressai_nor_constriction():
+    script = (
+        "import sys, nicodec.training.sq, nicodec.training.loop, nicodec.training.data\n"
+        "assert not {'compressai', 'constriction', 'lpips'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)

@@ -1,6 +1,6 @@
 """Render `scene.png`: a lake between hills at dusk, all arithmetic, so that the examples need no photograph.
 
-    python examples/render_scene.py examples/scene.png
+python examples/render_scene.py examples/scene.png
 """
 
 import sys

@@ -8,14 +8,13 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pictures
 import pytest
 import torch
 from torch import nn
 
 import nicodec
-from nicodec.entropy.coder import Latent, estimate_bits
+from nicodec.entropy.coder import estimate_bits
 from nicodec.entropy.tables import gaussian_tables
 from nicodec.errors import ExportError, TrainingRunError
 from nicodec.networks.base import BaseConfig
@@ -24,6 +23,7 @@ from nicodec.training.data import Pictures
 from nicodec.training.export import export_base, integer_scales, load_run
 from nicodec.training.loop import Run, Schedule
 from nicodec.training.sq import SQCodec, SQStage, TwinCodec, lambdas
+from nicodec.training.tables import latent_of, measure_tables
 
 ROOT = Path(__file__).parents[1]
 TOY = BaseConfig(latent=16, hyper=4, wide_8=8, wide_16=8, depth_8=1, depth_16=1, context=8, scale_context=8)
@@ -126,17 +126,28 @@ def test_the_integer_path_is_the_trained_path(finished):
     for rate in (0, 20000, 65535):
         with torch.no_grad():
             expected = codec(x, torch.tensor([float(rate)])).bits.item()
-            z, y = codec.base.analyse(x, rate)
-        arrays = (t[0].permute(1, 2, 0).numpy().astype(np.int16) for t in (z, y))
-        assert estimate_bits(model, Latent(*arrays), rate) == pytest.approx(expected, rel=0.01, abs=20)
+        assert estimate_bits(model, *latent_of(codec, x, rate)) == pytest.approx(expected, rel=0.01, abs=20)
 
 
-def test_an_exported_model_encodes_and_decodes(finished, tmp_path, monkeypatch):
-    export_base(load_run(finished), tmp_path / "toy", "a toy")
+def test_an_exported_model_encodes_and_decodes(finished, data, tmp_path, monkeypatch):
+    codec = load_run(finished)
+    tables = measure_tables(codec, Pictures([data], CPU, 128), count=4)
+    export_base(codec, tmp_path / "toy", "a toy", tables)
     monkeypatch.setenv("NICODEC_MODELS", str(tmp_path))
     image = pictures.image(100, 70)
     data = nicodec.encode(image, quality=80, model="toy", device="cpu")
     assert nicodec.decode(data, device="cpu").size == image.size
+
+
+def test_measured_tables_cost_less_than_gaussian_ones(finished, data):
+    codec, held_out = load_run(finished), Pictures([data], CPU, 128)
+    bits = []
+    for tables in (gaussian_tables(), measure_tables(codec, held_out, count=6)):
+        model = integer_scales(codec.scales, TOY, tables)
+        torch.manual_seed(1)
+        latents = [latent_of(codec, held_out.batch(1, 128), rate) for rate in (10000, 30000, 50000)]
+        bits.append(sum(estimate_bits(model, *pair) for pair in latents))
+    assert bits[1] < bits[0]
 
 
 def test_weights_that_do_not_fit_integers_are_refused():

@@ -50,13 +50,23 @@ def show_model(name: str) -> None:
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="models/NAME",
               help="Folder of the new package; its last part is the model's name.")  # fmt: skip
 @click.option("--summary", default="exported from a training run", show_default=True, help="One line for the manifest.")
+@click.option("--data", "folders", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
+              metavar="DIR", help="Training pictures to measure the probability tables on; files get about 2 % smaller "
+              "than with Gaussian tables.")  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Overwrite a package.")
-def export_model(run: Path, output: Path, summary: str, force: bool) -> None:
+def export_model(run: Path, output: Path, summary: str, folders: tuple[Path, ...], force: bool) -> None:
     """Make a package of the training run in folder RUN: fp16 weights, integer scale path, tables, manifest."""
+    import torch
+
+    from nicodec.entropy.tables import gaussian_tables
     from nicodec.errors import OutputExistsError
+    from nicodec.training.data import Pictures
     from nicodec.training.export import export_base, load_run
+    from nicodec.training.tables import measure_tables
 
     if (output / "model.toml").exists() and not force:
         raise OutputExistsError(f"{output} holds a model; use -f to overwrite it")
-    export_base(load_run(run), output, summary)
+    codec = load_run(run)
+    tables = measure_tables(codec, Pictures(folders, torch.device("cpu"), least=512)) if folders else gaussian_tables()
+    export_base(codec, output, summary, tables)
     click.echo(f"{output}: written", err=True)

@@ -47,7 +47,7 @@ class Latent:
 def encode_latent(model: ScaleModel, latent: Latent, rate: int) -> bytes:
     """Code a tile's symbols as one range-coded stream (FORMAT.md, "SQ stream")."""
     encoder = constriction.stream.queue.RangeEncoder()
-    for indices, values in _groups(model, latent, rate):
+    for indices, values in groups(model, latent, rate):
         _encode(encoder, model, indices, values)
     return encoder.get_compressed().astype("<u4").tobytes()
 
@@ -55,16 +55,16 @@ def encode_latent(model: ScaleModel, latent: Latent, rate: int) -> bytes:
 def estimate_bits(model: ScaleModel, latent: Latent, rate: int) -> float:
     """What the tables say that a tile costs, in bits: the stream without the coder's own overhead."""
     total = 0.0
-    for indices, values in _groups(model, latent, rate):
+    for indices, values in groups(model, latent, rate):
         for index in np.unique(indices):
             chosen = values[indices == index]
-            entries, escaped = _entries(chosen, int(model.tables.limits[index]))
+            entries, escaped = entries_of(chosen, int(model.tables.limits[index]))
             total += model.tables.bits(int(index))[entries].sum() + 16 * escaped.sum()
     return total
 
 
-def _groups(model: ScaleModel, latent: Latent, rate: int) -> Iterator[tuple[Indices, Symbols]]:
-    """Scale indices and symbols of z, then of each pass over y, flat."""
+def groups(model: ScaleModel, latent: Latent, rate: int) -> Iterator[tuple[Indices, Symbols]]:
+    """Scale indices and symbols of z, then of each pass over y, flat: what is coded, in the order of coding."""
     height, width, _ = latent.z_hat.shape
     yield model.z_indices(height, width, rate).ravel(), latent.z_hat.ravel()
     features = model.features(latent.z_hat, rate)
@@ -112,7 +112,7 @@ def _encode(
     for index, count in enumerate(np.bincount(indices)):
         if count:
             chosen = values[start : start + count]
-            entries, escaped = _entries(chosen, int(model.tables.limits[index]))
+            entries, escaped = entries_of(chosen, int(model.tables.limits[index]))
             encoder.encode(entries.astype(np.int32), _categorical(model.tables.table(index)))
             escapes.append(chosen[escaped])
             start += count
@@ -142,7 +142,7 @@ def _decode(decoder: constriction.stream.queue.RangeDecoder, model: ScaleModel, 
     return result
 
 
-def _entries(values: Symbols, limit: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def entries_of(values: Symbols, limit: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Entries of a table that stand for symbols, and which of them are the escape."""
     escaped = np.abs(values.astype(np.int64)) > limit
     return np.where(escaped, 2 * limit + 1, values.astype(np.int64) + limit), escaped

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from nicodec.entropy.integer import ACTIVATION_BITS, ACTIVATION_MAX, WEIGHT_MAX, Layer
 from nicodec.entropy.scales import MAGNITUDES, ScaleModel
-from nicodec.entropy.tables import SCALE_LEVELS, Tables, gaussian_tables
+from nicodec.entropy.tables import SCALE_LEVELS, Tables
 from nicodec.errors import ExportError, TrainingRunError
 from nicodec.networks.base import BaseConfig
 from nicodec.rate.scale import KNOTS
@@ -42,14 +42,14 @@ def load_run(run: Path) -> SQCodec:
     return codec.eval().requires_grad_(False)
 
 
-def export_base(codec: SQCodec, folder: Path, summary: str, tables: Tables | None = None) -> None:
+def export_base(codec: SQCodec, folder: Path, summary: str, tables: Tables) -> None:
     """Write `folder`/base.safetensors and `folder`/model.toml; the folder's name is the model's.
 
     Raises:
         ExportError: a layer does not fit the integer format.
     """
     config = codec.base.config
-    scales = integer_scales(codec.scales, config, tables or gaussian_tables())
+    scales = integer_scales(codec.scales, config, tables)
     tensors = {name: _stored(value) for name, value in codec.base.state_dict().items()}
     tensors |= {EXACT + name: torch.from_numpy(array) for name, array in scales.to_arrays().items()}
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,9 +2,9 @@
 
 ::
 
-    Picture ─ pad ─► g_a, h_a ─► z_hat, symbols ─► range coder ─► SQ section ─┐
-       └───────────────────────────────────► alpha, ICC, EXIF, XMP sections ──┴─► .nic
-    Picture ◄─ crop ◄─ g_s ◄─ y_hat ◄─ z_hat, symbols ◄─ range decoder ◄─ SQ section ◄─ .nic
+    Picture ─ tiles ─► g_a, h_a ─► z_hat, symbols ─► range coder ─► SQ section ─┐
+       └─────────────────────────────────────► alpha, ICC, EXIF, XMP sections ──┴─► .nic
+    Picture ◄─ tiles ◄─ g_s ◄─ y_hat ◄─ z_hat, symbols ◄─ range decoder ◄─ SQ section ◄─ .nic
 """
 
 from __future__ import annotations
@@ -12,19 +12,17 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import numpy as np
-
-from nicodec.container.layout import STRIDE, TILE, Colour, Header, Section, SectionType, tiles
+from nicodec.container.layout import Colour, Header, Section, SectionType, tiles
 from nicodec.container.reader import NicFile, read_file, read_packed, read_tiles
 from nicodec.container.writer import write_file, write_packed, write_tiles
 from nicodec.entropy.coder import Latent, decode_latent, encode_latent
-from nicodec.errors import InexactError, UnsupportedPictureError, UnsupportedVersionError
+from nicodec.entropy.scales import ScaleModel
+from nicodec.errors import InexactError, LimitError, UnsupportedVersionError
 from nicodec.image.alpha import pack_alpha, unpack_alpha
-from nicodec.image.picture import Picture, Pixels, pad
+from nicodec.image.picture import Picture
 from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.rate.scale import rate_from_quality
-from nicodec.zoo.load import load_base, load_scales
-from nicodec.zoo.manifest import Part
+from nicodec.zoo.load import load_scales
 from nicodec.zoo.store import find_package, find_part
 
 METADATA = {"icc": SectionType.ICC, "exif": SectionType.EXIF, "xmp": SectionType.XMP}
@@ -34,30 +32,40 @@ def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
     """Encode a picture to the bytes of a .nic file.
 
     Raises:
-        UnsupportedPictureError: larger than one tile.
+        LimitError: more pixels, or longer sides, than a file may declare.
         MissingPartError, DamagedPartError: the model is not installed, or not whole.
         InexactError: the symbols do not come back from the stream (with `options.verify`).
     """
-    if max(picture.width, picture.height) > TILE:
-        raise UnsupportedPictureError(
-            f"the picture has {picture.width}x{picture.height} pixels; this version codes up to {TILE}x{TILE}: "
-            "scale it down first"
-        )
+    from nicodec.networks.tiling import analyse
+
     part = find_package(options.model).parts["base"]
     rate = rate_from_quality(options.quality)
-    latent = analyse(picture, part, rate, options.device)
+    colour = Colour.GREY if picture.grey else Colour.RGB
+    header = Header(picture.width, picture.height, colour, 8, rate, part.id)
+    check_size(header)
     scales = load_scales(part)
-    stream = encode_latent(scales, latent, rate)
-    height, width, _ = latent.z_hat.shape
-    if options.verify and decode_latent(scales, stream, height, width, rate).crc() != latent.crc():
-        raise InexactError("the encoded symbols do not decode to themselves on this machine; please report it")
-    sections = [Section(SectionType.SQ, write_tiles([(latent.crc(), stream)]))]
+    streams = [
+        encode_tile(scales, latent, rate, options.verify) for latent in analyse(picture, part, rate, options.device)
+    ]
+    sections = [Section(SectionType.SQ, write_tiles(streams))]
     if picture.alpha is not None:
         sections.append(Section(SectionType.ALPHA, pack_alpha(picture.alpha)))
     blocks = {kind: getattr(picture, name) for name, kind in METADATA.items()}
     sections += [Section(kind, write_packed(block)) for kind, block in blocks.items() if block]
-    colour = Colour.GREY if picture.grey else Colour.RGB
-    return write_file(Header(picture.width, picture.height, colour, 8, rate, part.id), sections)
+    return write_file(header, sections)
+
+
+def encode_tile(scales: ScaleModel, latent: Latent, rate: int, verify: bool) -> tuple[int, bytes]:
+    """The symbols' CRC and the coded bytes of one tile.
+
+    Raises:
+        InexactError: the symbols do not come back from the stream (with `verify`).
+    """
+    stream = encode_latent(scales, latent, rate)
+    height, width, _ = latent.z_hat.shape
+    if verify and decode_latent(scales, stream, height, width, rate).crc() != latent.crc():
+        raise InexactError("the encoded symbols do not decode to themselves on this machine; please report it")
+    return latent.crc(), stream
 
 
 def decode_bytes(data: bytes, options: DecodeOptions) -> Picture:
@@ -68,87 +76,66 @@ def decode_bytes(data: bytes, options: DecodeOptions) -> Picture:
         MissingPartError, DamagedPartError: the base that the file names is not installed, or not whole.
         InexactError: the symbols' CRC does not hold.
     """
+    from nicodec.networks.tiling import synthesise
+
     file = read_file(data)
     header = file.header
-    latent = decode_symbols(file)
+    latents = decode_symbols(file)
     alpha = file.payload(SectionType.ALPHA)
-    blocks = {
-        name: read_packed(payload, f"the {name.upper()} section")
-        for name, kind in METADATA.items()
-        if (payload := file.payload(kind)) is not None
-    }
     transparency = None if alpha is None else unpack_alpha(alpha, header.height, header.width)
-    pixels = synthesise(latent, header, find_part("base", header.base_id), options.device)
-    return Picture(pixels, transparency, blocks.get("icc"), blocks.get("exif"), blocks.get("xmp"))
+    blocks = unpack_metadata(file)
+    pixels = synthesise(latents, header, find_part("base", header.base_id), options.device)
+    return Picture(pixels, transparency, **blocks)
 
 
-def decode_symbols(file: NicFile) -> Latent:
-    """Decode and check the symbols of a file: integer arithmetic only, no torch.
+def decode_symbols(file: NicFile) -> list[Latent]:
+    """Decode and check the symbols of all tiles of a file: integer arithmetic only, no torch.
 
     Raises:
-        InexactError: the stream parses, but to other symbols than the encoder's.
+        InexactError: a stream parses, but to other symbols than the encoder's.
         MissingPartError, DamagedPartError, CorruptFileError: see `decode_bytes`.
-        UnsupportedVersionError: the file has no SQ section, or more than one tile.
+        UnsupportedVersionError: the file has no SQ section.
     """
     header = file.header
     payload = file.payload(SectionType.SQ)
     if payload is None:
         raise UnsupportedVersionError("the file has no SQ section; this version decodes no other picture")
+    scales = load_scales(find_part("base", header.base_id))
+    latents = []
     geometry = tiles(header.width, header.height)
-    if len(geometry) > 1:
-        raise UnsupportedVersionError(f"the file has {len(geometry)} tiles; this version decodes files of one tile")
-    part = find_part("base", header.base_id)
-    ((crc, stream),) = read_tiles(payload, header, "the SQ section")
-    latent = decode_latent(load_scales(part), stream, *geometry[0].grid, header.rate)
-    if latent.crc() != crc:
-        raise InexactError(
-            f"the symbols have CRC {latent.crc():06x}, the file says {crc:06x}; file and model are whole, so this "
-            "machine's (or the encoder's) arithmetic is at fault"
-        )
-    return latent
+    for tile, (crc, stream) in zip(geometry, read_tiles(payload, header, "the SQ section"), strict=True):
+        latent = decode_latent(scales, stream, *tile.grid, header.rate)
+        if latent.crc() != crc:
+            raise InexactError(
+                f"the symbols have CRC {latent.crc():06x}, the file says {crc:06x}; file and model are whole, so this "
+                "machine's (or the encoder's) arithmetic is at fault"
+            )
+        latents.append(latent)
+    return latents
 
 
-def analyse(picture: Picture, part: Part, rate: int, device: str) -> Latent:
-    """The float half of encoding: pixels to symbols."""
-    import torch
-
-    place = resolve_device(device)
-    pixels = pad(picture.pixels, STRIDE)
-    x = torch.from_numpy(np.broadcast_to(pixels, (*pixels.shape[:2], 3)).copy()).to(place)
-    x = x.permute(2, 0, 1)[None].float() / 255
-    z_hat, symbols = load_base(part, place).analyse(x, rate)
-    return Latent(*(t[0].permute(1, 2, 0).cpu().numpy().astype(np.int16) for t in (z_hat, symbols)))
+def unpack_metadata(file: NicFile) -> dict[str, bytes]:
+    """ICC, EXIF and XMP blocks of a file, by `Picture`'s names."""
+    return {
+        name: read_packed(payload, f"the {name.upper()} section")
+        for name, kind in METADATA.items()
+        if (payload := file.payload(kind)) is not None
+    }
 
 
-def synthesise(latent: Latent, header: Header, part: Part, device: str) -> Pixels:
-    """The float half of decoding: symbols to pixels (H, W, 3) or (H, W, 1), uint8."""
-    import torch
-
-    place = resolve_device(device)
-    arrays = (latent.z_hat, latent.symbols)
-    z_hat, symbols = (torch.from_numpy(a.astype(np.float32)).permute(2, 0, 1)[None].to(place) for a in arrays)
-    x_hat = load_base(part, place).synthesise(z_hat, symbols, header.rate)[0, :, : header.height, : header.width]
-    if header.colour is Colour.GREY:
-        x_hat = x_hat.mean(0, keepdim=True)
-    pixels = (x_hat.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
-    return np.ascontiguousarray(pixels.cpu().numpy())
-
-
-def resolve_device(device: str) -> str:
-    """`auto` to `cuda` where there is one, else `cpu`.
+def check_size(header: Header) -> None:
+    """Refuse to write what no reader may read.
 
     Raises:
-        UsageError: `cuda` was asked for and is not there.
+        LimitError: see `container.limits`.
     """
-    import torch
+    from nicodec.container.limits import MAX_PIXELS, MAX_SIDE
 
-    from nicodec.errors import UsageError
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device is cuda, but torch finds none here; use --device cpu")
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
+    width, height = header.width, header.height
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise LimitError(
+            f"the picture has {width}x{height} pixels; a file holds {MAX_SIDE} a side, {MAX_PIXELS} in all"
+        )
 
 
 @dataclass(frozen=True)
@@ -160,16 +147,15 @@ class Verdict:
 
 
 def verify_bytes(data: bytes) -> Verdict:
-    """Check all that can be checked without making a picture: CRCs, lengths, entropy stream, symbols, alpha, metadata.
+    """Check all that can be checked without making a picture: CRCs, lengths, entropy streams, symbols, alpha, metadata.
 
     Raises: as `decode_bytes`.
     """
     started = time.perf_counter()
     file = read_file(data)
-    latent = decode_symbols(file)
+    latents = decode_symbols(file)
     if (alpha := file.payload(SectionType.ALPHA)) is not None:
         unpack_alpha(alpha, file.header.height, file.header.width)
-    for name, kind in METADATA.items():
-        if (payload := file.payload(kind)) is not None:
-            read_packed(payload, f"the {name.upper()} section")
-    return Verdict(latent.z_hat.size + latent.symbols.size, time.perf_counter() - started)
+    unpack_metadata(file)
+    symbols = sum(latent.z_hat.size + latent.symbols.size for latent in latents)
+    return Verdict(symbols, time.perf_counter() - started)

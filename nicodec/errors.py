@@ -24,7 +24,7 @@ class InputError(NicodecError):
 
 
 class UnsupportedPictureError(NicodecError):
-    """A whole picture, but of a kind that would not survive: 16 bits a sample, CMYK, larger than one tile."""
+    """A whole picture, but of a kind that would not survive: 16 bits a sample, CMYK."""
 
     exit_code = 4
 
@@ -48,7 +48,7 @@ class CorruptFileError(NicodecError):
 
 
 class LimitError(NicodecError):
-    """A .nic file that asks for more than the limits allow; nothing was allocated."""
+    """A .nic file that asks for more than the limits allow (nothing was allocated), or a picture that would."""
 
     exit_code = 8
 

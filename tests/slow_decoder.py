@@ -162,12 +162,41 @@ def read_group(decoder, net, indices):
     return [values[n] for n in range(len(indices))]
 
 
+def tiles(header, payload):
+    """(rows, columns) of z and the body of each tile."""
+    width, height = header["width"], header["height"]
+    sizes = [
+        (min(1024, height - top), min(1024, width - left))
+        for top in range(0, height, 1024)
+        for left in range(0, width, 1024)
+    ]
+    grids = [(-(-h // 64), -(-w // 64)) for h, w in sizes]
+    if len(grids) == 1:
+        return [(grids[0], payload)]
+    at, table = 0, []
+    for _ in grids:
+        length, at = varint(payload, at)
+        table.append((length, payload[at : at + 4]))
+        at += 4
+    bodies = []
+    for length, crc in table:
+        bodies.append(payload[at : at + length])
+        assert zlib.crc32(bodies[-1]) == int.from_bytes(crc, "little")
+        at += length
+    assert at == len(payload)
+    return list(zip(grids, bodies, strict=True))
+
+
 def decode_symbols(data, part):
-    """z (h, w, N) and y (4h, 4w, M) of a one-tile file, int64, checked against the file's own CRC."""
+    """z (h, w, N) and y (4h, 4w, M) of every tile, int64, checked against the file's own CRCs."""
     header, sections = parse(data)
     net = Integers(part, header["rate"])
-    crc, decoder = sections[3][:3], RangeDecoder(sections[3][3:])
-    rows, columns = -(-header["height"] // 64), -(-header["width"] // 64)
+    return [decode_tile(net, grid, body) for grid, body in tiles(header, sections[3])]
+
+
+def decode_tile(net, grid, body):
+    crc, decoder = body[:3], RangeDecoder(body[3:])
+    rows, columns = grid
     z = np.array(read_group(decoder, net, net.z_indices(rows, columns))).reshape(rows, columns, net.hyper)
     features = net.features(z)
     y = np.zeros((4 * rows, 4 * columns, net.latent), np.int64)

@@ -12,8 +12,8 @@ import nicodec
 from nicodec import errors
 from nicodec.image.alpha import pack_alpha, unpack_alpha
 from nicodec.image.files import read_picture, write_picture
-from nicodec.image.picture import pad
 from nicodec.metrics.psnr import psnr
+from nicodec.networks.tiling import cut
 
 SIZES = [(1, 1), (1, 70), (70, 1), (63, 64), (64, 63), (65, 64), (129, 2)]
 MODES = ["L", "LA", "RGB", "RGBA"]
@@ -159,13 +159,17 @@ def refused():
     yield "16-bit PPM", b"P6\n# deep\n2 1\n65535\n" + bytes(12)
     yield "float TIFF", pictures.file_bytes(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF")
     yield "CMYK JPEG", pictures.file_bytes(pictures.image(20, 20).convert("CMYK"), "JPEG")
-    yield "too large", pictures.file_bytes(Image.new("RGB", (1025, 3)))
 
 
 @pytest.mark.parametrize(("name", "data"), list(refused()), ids=lambda value: value if isinstance(value, str) else "")
 def test_pictures_that_would_lose_something_are_refused(name, data):
     with pytest.raises(errors.UnsupportedPictureError):
         tiny_encode(data)
+
+
+def test_pictures_beyond_the_limits_are_refused():
+    with pytest.raises(errors.LimitError):
+        tiny_encode(Image.new("L", ((1 << 20) + 1, 1)))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM"])
@@ -200,11 +204,52 @@ def test_broken_alpha_is_refused(payload):
         unpack_alpha(payload, 9, 8)
 
 
-def test_padding_repeats_the_edges():
-    padded = pad(pictures.scene(65, 3), 64)
+def test_cutting_repeats_the_edges():
+    padded = cut(pictures.scene(65, 3), slice(0, 64), slice(0, 128))
     assert padded.shape == (64, 128, 3)
     assert (padded[2:] == padded[2]).all()
     assert (padded[:, 64:] == padded[:, 64:65]).all()
+
+
+@pytest.mark.parametrize("size", [(1025, 30), (1100, 1030), (1, 2049)])
+def test_tiles_leave_no_seam(size, monkeypatch):
+    """Pictures of several tiles; what the transforms do is the same as with one huge tile, up to rounding."""
+    image = pictures.image(*size)
+    data = tiny_encode(image, quality=80)
+    decoded = np.asarray(nicodec.decode(data, device="cpu")).astype(int)
+    assert decoded.shape == np.asarray(image).shape
+    monkeypatch.setattr("nicodec.container.layout.TILE", 4096)
+    whole = np.asarray(nicodec.decode(tiny_encode(image, quality=80), device="cpu")).astype(int)
+    error, reference = ((np.asarray(image) - pixels) ** 2 for pixels in (decoded, whole))
+    if size[0] > 1024:
+        seam = slice(1016, min(1032, size[0]))
+        assert error[:, seam].mean() < 1.1 * reference[:, seam].mean() + 1
+    assert error.mean() == pytest.approx(reference.mean(), rel=0.02)
+
+
+def test_the_halo_covers_what_the_transforms_see():
+    """Pixels further away than the halo do not change the latent, nor latents the pixels."""
+    import torch
+
+    from nicodec.networks.base import HALO, Base, BaseConfig
+
+    torch.manual_seed(0)
+    base = Base(BaseConfig(latent=16, hyper=4, wide_8=8, wide_16=8, context=8, scale_context=8)).eval()
+    for head in (base.g_a.head, base.g_s.head):
+        torch.nn.init.normal_(head.weight)  # zero at the start of training, and then nothing would be seen
+    size = 2 * HALO + 8
+    rate = torch.tensor([30000.0])
+    with torch.no_grad():
+        for net, near, far in (
+            (base.g_a, torch.rand(1, 3, 16 * size, 16 * size), slice(0, 16 * HALO)),
+            (base.g_s, torch.rand(1, 16, size, size), slice(0, HALO)),
+        ):
+            changed = near.clone()
+            changed[..., far, :] = 0
+            first, second = net(near, rate), net(changed, rate)
+            edge = first.shape[2] * 2 * HALO // size
+            assert not torch.equal(first[..., : edge // 2, :], second[..., : edge // 2, :])
+            assert torch.equal(first[..., edge:, :], second[..., edge:, :])
 
 
 def test_another_machine_would_be_told_from_a_damaged_file():

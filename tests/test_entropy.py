@@ -48,7 +48,7 @@ def test_the_slow_integer_decoder_reads_the_same_symbols(tiny, spread, rate):
     latent = random_latent(model, 1, 2, rate, spread)
     payload = write_tiles([(latent.crc(), encode_latent(model, latent, rate))])
     header = Header(128, 64, Colour.RGB, 8, rate, tiny.id)
-    z, y = slow_decoder.decode_symbols(write_file(header, [Section(SectionType.SQ, payload)]), tiny.read())
+    ((z, y),) = slow_decoder.decode_symbols(write_file(header, [Section(SectionType.SQ, payload)]), tiny.read())
     assert np.array_equal(z, latent.z_hat)
     assert np.array_equal(y, latent.symbols)
 

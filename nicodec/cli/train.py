@@ -43,8 +43,8 @@ def train_sq(
     """
     import torch
 
-    from nicodec.codec import resolve_device
     from nicodec.networks.base import BaseConfig
+    from nicodec.networks.tiling import resolve_device
     from nicodec.training.data import Pictures
     from nicodec.training.loop import Run, Schedule
     from nicodec.training.sq import SQStage

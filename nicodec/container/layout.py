@@ -108,6 +108,11 @@ class TileGeometry:
     height: int
 
     @property
+    def box(self) -> tuple[slice, slice]:
+        """Rows and columns of the core, to index pixels with."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
+    @property
     def grid(self) -> tuple[int, int]:
         """Height and width of z for this tile, in positions of STRIDE pixels."""
         return -(-self.height // STRIDE), -(-self.width // STRIDE)

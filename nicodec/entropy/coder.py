@@ -38,10 +38,13 @@ class Latent:
     z_hat: Symbols
     symbols: Symbols
 
+    def tobytes(self) -> bytes:
+        """z_hat, then symbols: little-endian int16 in C order."""
+        return self.z_hat.astype("<i2").tobytes() + self.symbols.astype("<i2").tobytes()
+
     def crc(self) -> int:
-        """The low 24 bits of the CRC-32 over z_hat, then symbols: little-endian int16 in C order."""
-        start = zlib.crc32(self.z_hat.astype("<i2").tobytes())
-        return zlib.crc32(self.symbols.astype("<i2").tobytes(), start) & 0xFFFFFF
+        """The low 24 bits of the CRC-32 over all symbols."""
+        return zlib.crc32(self.tobytes()) & 0xFFFFFF
 
 
 def encode_latent(model: ScaleModel, latent: Latent, rate: int) -> bytes:

@@ -42,9 +42,3 @@ class Picture:
     def grey(self) -> bool:
         """Whether there is one channel."""
         return self.pixels.shape[2] == 1
-
-
-def pad(pixels: Pixels, stride: int) -> Pixels:
-    """Repeat the right and bottom edges until both sides are multiples of `stride`: (H, W, C) -> (H', W', C)."""
-    height, width, _ = pixels.shape
-    return np.pad(pixels, ((0, -height % stride), (0, -width % stride), (0, 0)), mode="edge")

@@ -16,6 +16,8 @@ from nicodec.networks.layers import RateScale, interpolate, stack, zero_init
 from nicodec.rate.scale import KNOTS, RATE_MAX, lambda_from_rate
 
 PATCH = 16  # one latent position stands for 16x16 pixels
+HALO = 8  # latent positions around a tile's core that g_a and g_s may see; no output depends on more
+WHOLE = (slice(None), slice(None))
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,12 @@ class BaseConfig:
     slices: int = 2  # channel slices of y, each coded in two checkerboard passes
     context: int = 160  # features of the mean path (float)
     scale_context: int = 96  # features of the scale path (integer)
+
+    def __post_init__(self) -> None:
+        if self.depth_16 + (self.depth_8 + 1) / 2 > HALO - 1:
+            raise ValueError(f"depths {self.depth_8} and {self.depth_16} see further than the halo of {HALO} positions")
+        if self.latent % self.slices:
+            raise ValueError(f"{self.latent} channels of y do not make {self.slices} equal slices")
 
 
 class Analysis(nn.Module):
@@ -158,18 +166,19 @@ class Base(nn.Module):
         return values
 
     @torch.inference_mode()
-    def analyse(self, x: Tensor, rate: int) -> tuple[Tensor, Tensor]:
-        """Encoder: one picture to its symbols.
+    def analyse(self, x: Tensor, rate: int, core: tuple[slice, slice] = WHOLE) -> tuple[Tensor, Tensor]:
+        """Encoder: one tile to its symbols.
 
         Args:
-            x: (1, 3, H, W) float, 0..1, sides multiples of 64.
+            x: the tile and its halo (1, 3, H, W), float, 0..1, sides multiples of 64.
             rate: 0..65535.
+            core: rows and columns of y that are the tile's own.
 
         Returns:
-            z_hat (1, N, H/64, W/64) and the residual symbols of y (1, M, H/16, W/16): whole numbers, float32.
+            z_hat (1, N, h/4, w/4) and the residual symbols of y (1, M, h, w) for a core of h x w: whole numbers, float32.
         """
         rates = torch.tensor([float(rate)], device=x.device)
-        y = self.g_a(x, rates)
+        y = self.g_a(x, rates)[:, :, core[0], core[1]]
         z_hat = self.h_a(y / self.std[None, :, None, None], rates).round().clamp(-SYMBOL_MAX, SYMBOL_MAX)
         y = y * self.gain(rates)
 
@@ -180,11 +189,24 @@ class Base(nn.Module):
         return z_hat, symbols
 
     @torch.inference_mode()
-    def synthesise(self, z_hat: Tensor, symbols: Tensor, rate: int) -> Tensor:
-        """Decoder: symbols to the picture (1, 3, H, W), float, about 0..1. Arguments as `analyse` returns them."""
+    def reconstruct(self, z_hat: Tensor, symbols: Tensor, rate: int) -> Tensor:
+        """Decoder, first half: a tile's symbols, as `analyse` returns them, to y_hat (1, M, h, w) in natural units."""
         rates = torch.tensor([float(rate)], device=symbols.device)
         _, y_hat = self._passes(z_hat, rates, lambda step, _: symbols[:, step.start : step.stop])
-        return self.g_s(y_hat * self.ungain(rates), rates)
+        return y_hat * self.ungain(rates)
+
+    @torch.inference_mode()
+    def synthesise(self, y_hat: Tensor, rate: int, core: tuple[slice, slice] = WHOLE) -> Tensor:
+        """Decoder, second half: y_hat of a tile and its halo to the core's pixels (1, 3, 16h, 16w), about 0..1.
+
+        Args:
+            y_hat: (1, M, H, W) in natural units.
+            rate: 0..65535.
+            core: rows and columns of y_hat that are the tile's own.
+        """
+        x_hat = self.g_s(y_hat, torch.tensor([float(rate)], device=y_hat.device))
+        rows, columns = (slice(PATCH * (s.start or 0), PATCH * s.stop if s.stop else None) for s in core)
+        return x_hat[:, :, rows, columns]
 
     def _passes(
         self, z_hat: Tensor, rates: Tensor, residual: Callable[[Pass, Tensor], Tensor]

@@ -85,7 +85,7 @@ def decode_bytes(data: bytes, options: DecodeOptions) -> Picture:
     transparency = None if alpha is None else unpack_alpha(alpha, header.height, header.width)
     blocks = unpack_metadata(file)
     pixels = synthesise(latents, header, find_part("base", header.base_id), options.device)
-    return Picture(pixels, transparency, **blocks)
+    return Picture(pixels, transparency, blocks.get("icc"), blocks.get("exif"), blocks.get("xmp"))
 
 
 def decode_symbols(file: NicFile) -> list[Latent]:
@@ -134,7 +134,7 @@ def check_size(header: Header) -> None:
     width, height = header.width, header.height
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         raise LimitError(
-            f"the picture has {width}x{height} pixels; a file holds {MAX_SIDE} a side, {MAX_PIXELS} in all"
+            f"the picture has {width}x{height} pixels; limits: {MAX_SIDE} a side, {MAX_PIXELS} in all"
         )
 
 

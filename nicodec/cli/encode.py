@@ -30,7 +30,7 @@ def command(
 ) -> None:  # fmt: skip
     """Encode PICTURE (PNG, JPEG, WebP, TIFF, AVIF, BMP, PPM; - is stdin) to a .nic file.
 
-    Keeps alpha (without loss), ICC profile, EXIF and XMP. Pictures of at most 1024x1024 pixels, 8 bits a sample.
+    Keeps alpha (without loss), ICC profile, EXIF and XMP. Any size, 8 bits a sample.
     """
     options = EncodeOptions(quality=quality, model=model, verify=verify, device=device)
     source = streams.resolve_input(source)

@@ -175,7 +175,7 @@ class Base(nn.Module):
             core: rows and columns of y that are the tile's own.
 
         Returns:
-            z_hat (1, N, h/4, w/4) and the residual symbols of y (1, M, h, w) for a core of h x w: whole numbers, float32.
+            z_hat (1, N, h/4, w/4) and the residual symbols of y (1, M, h, w) for a core of h x w: whole numbers.
         """
         rates = torch.tensor([float(rate)], device=x.device)
         y = self.g_a(x, rates)[:, :, core[0], core[1]]

@@ -1,7 +1,7 @@
 """Pictures of any size through the float networks, a tile at a time, in bounded memory and without seams.
 
-A tile's core is coded alone (FORMAT.md, "Tiles"), but the transforms see a halo around it: pixels of the neighbours in the
-encoder, their y_hat in the decoder. The halo is wider than any receptive field, so tiled and untiled agree.
+A tile's core is coded alone (FORMAT.md, "Tiles"), but the transforms see a halo around it: pixels of the neighbours in
+the encoder, their y_hat in the decoder. The halo is wider than any receptive field, so tiled and untiled agree.
 """
 
 from __future__ import annotations

@@ -133,9 +133,7 @@ def check_size(header: Header) -> None:
 
     width, height = header.width, header.height
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        raise LimitError(
-            f"the picture has {width}x{height} pixels; limits: {MAX_SIDE} a side, {MAX_PIXELS} in all"
-        )
+        raise LimitError(f"the picture has {width}x{height} pixels; limits: {MAX_SIDE} a side, {MAX_PIXELS} in all")
 
 
 @dataclass(frozen=True)

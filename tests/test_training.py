@@ -22,8 +22,9 @@ from nicodec.rate.scale import lambda_from_rate
 from nicodec.training.data import Pictures
 from nicodec.training.export import export_base, integer_scales, load_run
 from nicodec.training.loop import Run, Schedule
-from nicodec.training.sq import SQCodec, SQStage, TwinCodec, lambdas
+from nicodec.training.sq import SQCodec, SQStage, lambdas
 from nicodec.training.tables import latent_of, measure_tables
+from nicodec.training.twin import compare
 
 ROOT = Path(__file__).parents[1]
 TOY = BaseConfig(latent=16, hyper=4, wide_8=8, wide_16=8, depth_8=1, depth_16=1, context=8, scale_context=8)
@@ -157,12 +158,11 @@ def test_weights_that_do_not_fit_integers_are_refused():
         integer_scales(codec.scales.requires_grad_(False), TOY, gaussian_tables())
 
 
-def test_the_twin_sees_y_hat():
-    torch.manual_seed(0)
-    twin = TwinCodec(TOY)
-    symbols, y_hat = torch.ones(1), torch.zeros(1)
-    assert twin.known(symbols, y_hat) is y_hat
-    assert SQCodec(TOY).known(symbols, y_hat).item() == 1
+def test_the_twin_comparison_runs_and_starts_even(finished, data):
+    held_out = Pictures([data], CPU, 128)
+    figures = compare(load_run(finished), held_out, held_out, steps=2, batch=1)
+    assert figures["symbols"] == pytest.approx(figures["y_hat"], rel=0.05)
+    assert figures["symbols"] > 0
 
 
 def test_lambdas_agree():

@@ -12,7 +12,7 @@ import click
 from nicodec import __version__
 from nicodec.errors import NicodecError
 
-COMMANDS = ("encode", "decode", "info", "verify", "models", "train")
+COMMANDS = ("encode", "decode", "info", "verify", "models", "train", "bench")
 
 
 class LazyGroup(click.Group):

@@ -166,18 +166,17 @@ class Base(nn.Module):
         return values
 
     @torch.inference_mode()
-    def analyse(self, x: Tensor, rate: int, core: tuple[slice, slice] = WHOLE) -> tuple[Tensor, Tensor]:
-        """Encoder: one tile to its symbols.
+    def analyse(self, x: Tensor, rates: Tensor, core: tuple[slice, slice] = WHOLE) -> tuple[Tensor, Tensor]:
+        """Encoder: tiles to their symbols.
 
         Args:
-            x: the tile and its halo (1, 3, H, W), float, 0..1, sides multiples of 64.
-            rate: 0..65535.
+            x: tiles and their halo (B, 3, H, W), float, 0..1, sides multiples of 64.
+            rates: (B,), 0..65535.
             core: rows and columns of y that are the tile's own.
 
         Returns:
-            z_hat (1, N, h/4, w/4) and the residual symbols of y (1, M, h, w) for a core of h x w: whole numbers.
+            z_hat (B, N, h/4, w/4) and the residual symbols of y (B, M, h, w) for a core of h x w: whole numbers.
         """
-        rates = torch.tensor([float(rate)], device=x.device)
         y = self.g_a(x, rates)[:, :, core[0], core[1]]
         z_hat = self.h_a(y / self.std[None, :, None, None], rates).round().clamp(-SYMBOL_MAX, SYMBOL_MAX)
         y = y * self.gain(rates)
@@ -189,22 +188,21 @@ class Base(nn.Module):
         return z_hat, symbols
 
     @torch.inference_mode()
-    def reconstruct(self, z_hat: Tensor, symbols: Tensor, rate: int) -> Tensor:
-        """Decoder, first half: a tile's symbols, as `analyse` returns them, to y_hat (1, M, h, w) in natural units."""
-        rates = torch.tensor([float(rate)], device=symbols.device)
+    def reconstruct(self, z_hat: Tensor, symbols: Tensor, rates: Tensor) -> Tensor:
+        """Decoder, first half: symbols of tiles, as `analyse` returns them, to y_hat (B, M, h, w) in natural units."""
         _, y_hat = self._passes(z_hat, rates, lambda step, _: symbols[:, step.start : step.stop])
         return y_hat * self.ungain(rates)
 
     @torch.inference_mode()
-    def synthesise(self, y_hat: Tensor, rate: int, core: tuple[slice, slice] = WHOLE) -> Tensor:
-        """Decoder, second half: y_hat of a tile and its halo to the core's pixels (1, 3, 16h, 16w), about 0..1.
+    def synthesise(self, y_hat: Tensor, rates: Tensor, core: tuple[slice, slice] = WHOLE) -> Tensor:
+        """Decoder, second half: y_hat of tiles and their halo to the cores' pixels (B, 3, 16h, 16w), about 0..1.
 
         Args:
-            y_hat: (1, M, H, W) in natural units.
-            rate: 0..65535.
+            y_hat: (B, M, H, W) in natural units.
+            rates: (B,), 0..65535.
             core: rows and columns of y_hat that are the tile's own.
         """
-        x_hat = self.g_s(y_hat, torch.tensor([float(rate)], device=y_hat.device))
+        x_hat = self.g_s(y_hat, rates)
         rows, columns = (slice(PATCH * (s.start or 0), PATCH * s.stop if s.stop else None) for s in core)
         return x_hat[:, :, rows, columns]
 
@@ -214,7 +212,7 @@ class Base(nn.Module):
         """Walk the passes: symbols from `residual`, y_hat = symbols + means (in quantiser steps)."""
         unit = self.unit(rates)
         features = self.means.features(z_hat, rates)
-        shape = (1, self.config.latent, 4 * z_hat.shape[2], 4 * z_hat.shape[3])
+        shape = (len(z_hat), self.config.latent, 4 * z_hat.shape[2], 4 * z_hat.shape[3])
         symbols, y_hat = torch.zeros(shape, device=z_hat.device), torch.zeros(shape, device=z_hat.device)
         for step in passes(self.config.latent, self.config.slices):
             part = slice(step.start, step.stop)

@@ -30,12 +30,12 @@ def analyse(picture: Picture, part: Part, rate: int, device: str) -> Iterator[La
         UsageError: the device is not there.
     """
     place = resolve_device(device)
-    base = load_base(part, place)
+    base, rates = load_base(part, place), torch.tensor([float(rate)], device=place)
     for tile in tiles(picture.width, picture.height):
         around, core = neighbourhood(tile, picture.width, picture.height)
         pixels = cut(picture.pixels, *(slice(PATCH * s.start, PATCH * s.stop) for s in around))
         x = torch.from_numpy(np.broadcast_to(pixels, (*pixels.shape[:2], 3)).copy()).to(place)
-        z_hat, symbols = base.analyse(x.permute(2, 0, 1)[None].float() / 255, rate, core)
+        z_hat, symbols = base.analyse(x.permute(2, 0, 1)[None].float() / 255, rates, core)
         yield Latent(*(t[0].permute(1, 2, 0).cpu().numpy().astype(np.int16) for t in (z_hat, symbols)))
 
 
@@ -46,7 +46,7 @@ def synthesise(latents: Sequence[Latent], header: Header, part: Part, device: st
         UsageError: the device is not there.
     """
     place = resolve_device(device)
-    base = load_base(part, place)
+    base, rates = load_base(part, place), torch.tensor([float(header.rate)], device=place)
     geometry = tiles(header.width, header.height)
     grid = [size * STRIDE // PATCH for size in TileGeometry(0, 0, header.width, header.height).grid]
     y_hat = torch.zeros(1, base.config.latent, *grid, device=place)
@@ -54,12 +54,12 @@ def synthesise(latents: Sequence[Latent], header: Header, part: Part, device: st
         arrays = (latent.z_hat, latent.symbols)
         z_hat, symbols = (torch.from_numpy(a.astype(np.float32)).permute(2, 0, 1)[None].to(place) for a in arrays)
         rows, columns = positions(tile)
-        y_hat[:, :, rows, columns] = base.reconstruct(z_hat, symbols, header.rate)
+        y_hat[:, :, rows, columns] = base.reconstruct(z_hat, symbols, rates)
     channels = 1 if header.colour is Colour.GREY else 3
     picture = np.empty((header.height, header.width, channels), np.uint8)
     for tile in geometry:
         (rows, columns), core = neighbourhood(tile, header.width, header.height)
-        x_hat = base.synthesise(y_hat[:, :, rows, columns], header.rate, core)
+        x_hat = base.synthesise(y_hat[:, :, rows, columns], rates, core)
         picture[tile.box] = to_pixels(x_hat[0, :, : tile.height, : tile.width], channels)
     return picture
 

@@ -50,10 +50,6 @@ class SQCodec(nn.Module):
         self.base.start_from_klt(torch.cat([crop.permute(0, 2, 3, 1).reshape(-1, 3 * PATCH**2) for crop in crops]))
         self.scales.start_from(self.base.std.log(), self.base.log_gain.detach())
 
-    def known(self, symbols: Tensor, y_hat: Tensor) -> Tensor:
-        """What the scale path may see of the passes so far; here the symbols' magnitudes only."""
-        return magnitude(symbols)
-
     def forward(self, x: Tensor, rate: Tensor) -> Outcome:
         """Code x (B, 3, H, W), 0..1, sides multiples of 64, at rates (B,) 0..65535."""
         base = self.base
@@ -70,25 +66,18 @@ class SQCodec(nn.Module):
         symbols = torch.zeros_like(y)
         y_bits = torch.zeros_like(z_bits)
         for step in passes(base.config.latent, base.config.slices):
-            mask = _mask(step, y)
+            mask = mask_of(step, y)
             part = slice(step.start, step.stop)
             mean = base.means(mean_features, y_hat / unit, step, rate) * unit[:, part]
-            log_scale = self.scales.y(scale_features, self.known(symbols, y_hat / unit), step, rate)
+            log_scale = self.scales.y(scale_features, magnitude(symbols), step, rate)
             residual = y[:, part] - mean
             y_bits = y_bits + (gaussian_bits(self._noisy(residual), log_scale) * mask).sum((1, 2, 3))
-            y_hat = _insert(y_hat, (round_through(residual) + mean) * mask, part)
-            symbols = _insert(symbols, residual.detach().round() * mask, part)
+            y_hat = insert(y_hat, (round_through(residual) + mean) * mask, part)
+            symbols = insert(symbols, residual.detach().round() * mask, part)
         return Outcome(base.g_s(y_hat * base.ungain(rate), rate), z_bits, y_bits)
 
     def _noisy(self, x: Tensor) -> Tensor:
         return x + torch.rand_like(x) - 0.5 if self.training else x.round()
-
-
-class TwinCodec(SQCodec):
-    """The same codec, but its scale path sees y_hat: what the exactness contract's split is measured against."""
-
-    def known(self, symbols: Tensor, y_hat: Tensor) -> Tensor:
-        return y_hat
 
 
 def round_through(x: Tensor) -> Tensor:
@@ -96,11 +85,13 @@ def round_through(x: Tensor) -> Tensor:
     return x + (x.round() - x).detach()
 
 
-def _mask(step: Pass, y: Tensor) -> Tensor:
+def mask_of(step: Pass, y: Tensor) -> Tensor:
+    """The positions of a pass, 1 or 0, in the dtype of y (B, M, H, W): (H, W)."""
     return torch.from_numpy(checkerboard(y.shape[2], y.shape[3], step.parity)).to(y.device, y.dtype)
 
 
-def _insert(whole: Tensor, part: Tensor, where: slice) -> Tensor:
+def insert(whole: Tensor, part: Tensor, where: slice) -> Tensor:
+    """Add `part` to the channels `where` of `whole`, without writing into it."""
     return torch.cat([whole[:, : where.start], whole[:, where] + part, whole[:, where.stop :]], 1)
 
 
@@ -135,8 +126,8 @@ class SQStage:
     module: SQCodec
     slow: tuple[str, ...] = ("klt",)
 
-    def __init__(self, config: BaseConfig, *, twin: bool = False) -> None:
-        self.module = (TwinCodec if twin else SQCodec)(config)
+    def __init__(self, config: BaseConfig) -> None:
+        self.module = SQCodec(config)
 
     def config(self) -> dict[str, Any]:
         """The widths, as in `BaseConfig`."""

@@ -18,7 +18,8 @@ PRIOR = 10.0  # observations of the Gaussian for each entry of a table, so that 
 
 def latent_of(codec: SQCodec, x: torch.Tensor, rate: int) -> tuple[Latent, int]:
     """The symbols of one picture x (1, 3, H, W), 0..1, and the rate that they were made at."""
-    z_hat, symbols = (t[0].permute(1, 2, 0).cpu().numpy().astype(np.int16) for t in codec.base.analyse(x, rate))
+    rates = torch.tensor([float(rate)], device=x.device)
+    z_hat, symbols = (t[0].permute(1, 2, 0).cpu().numpy().astype(np.int16) for t in codec.base.analyse(x, rates))
     return Latent(z_hat, symbols), rate
 
 

@@ -1,0 +1,103 @@
+"""What the core promises, measured: quality is monotone, payload is what the tables say, integers are cheap.
+
+python -m nicodec.bench.checks monotone|payload PICTURES...
+python -m nicodec.bench.checks integers RUN PICTURES...
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nicodec.container.layout import SectionType
+from nicodec.container.reader import read_file, read_tiles
+from nicodec.entropy.coder import encode_latent, estimate_bits
+from nicodec.image.files import read_picture
+from nicodec.image.picture import Picture
+from nicodec.metrics.psnr import psnr
+from nicodec.networks.tiling import analyse
+from nicodec.options import DEFAULT_MODEL
+from nicodec.rate.scale import rate_from_quality
+from nicodec.zoo.load import load_scales
+from nicodec.zoo.store import find_package
+
+QUALITIES = (5, 18, 31, 44, 57, 70, 83, 96)
+
+
+def monotone(paths: list[str]) -> None:
+    """Bytes at the 101 whole qualities and PSNR at every fifth, picture by picture; says where one does not rise."""
+    import nicodec
+
+    failures = 0
+    for path in paths:
+        picture = read_picture(Path(path).read_bytes())
+        sizes, scores = [], []
+        for quality in range(101):
+            data = nicodec.encode(path, quality=quality, verify=False)
+            sizes.append(len(data))
+            if quality % 5 == 0:
+                scores.append(psnr(picture.pixels, np.asarray(nicodec.decode(data))))
+        flat = [q for q in range(100) if sizes[q + 1] <= sizes[q]]
+        worse = [5 * q for q in range(20) if scores[q + 1] <= scores[q]]
+        failures += len(flat) + len(worse)
+        print(
+            f"{Path(path).name}: {sizes[0]}..{sizes[-1]} bytes, {scores[0]:.2f}..{scores[-1]:.2f} dB; "
+            f"bytes do not rise at {flat or 'no quality'}, PSNR not at {worse or 'no quality'}",
+            flush=True,
+        )
+    print(f"{len(paths)} pictures, {failures} steps that do not rise")
+
+
+def payload(paths: list[str]) -> None:
+    """Coded bytes against the estimate of the tables; bytes of a file that are not coded symbols."""
+    import nicodec
+
+    part = find_package(DEFAULT_MODEL).parts["base"]
+    scales = load_scales(part)
+    coded = estimated = 0.0
+    overheads = set()
+    for path in paths:
+        picture = read_picture(Path(path).read_bytes())
+        for quality in QUALITIES:
+            rate = rate_from_quality(quality)
+            streams = [(encode_latent(scales, t, rate), t) for t in analyse(picture, part, rate, "cpu")]
+            coded += sum(8 * len(stream) for stream, _ in streams)
+            estimated += sum(estimate_bits(scales, latent, rate) for _, latent in streams)
+        data = nicodec.encode(path)
+        file = read_file(data)
+        tiles = read_tiles(file.sections[SectionType.SQ].payload, file.header, "it")
+        overheads.add(len(data) - sum(len(stream) for _, stream in tiles))
+    print(f"coded {coded / 8:.0f} bytes, estimated {estimated / 8:.0f}: {100 * (coded / estimated - 1):+.3f} %")
+    print(f"bytes of a file that are not coded symbols: {sorted(overheads)}")
+
+
+def integers(paths: list[str]) -> None:
+    """Bits under the integer scale path and Gaussian tables against the float path and exact Gaussians it came from."""
+    from nicodec.entropy.tables import gaussian_tables
+    from nicodec.training.export import integer_scales, load_run
+    from nicodec.training.tables import latent_of
+
+    codec = load_run(Path(paths[0]))
+    model = integer_scales(codec.scales, codec.base.config, gaussian_tables())
+    floats = exact = 0.0
+    for path in paths[1:]:
+        x = _tensor(read_picture(Path(path).read_bytes()))
+        for quality in QUALITIES:
+            rate = rate_from_quality(quality)
+            with torch.no_grad():
+                floats += codec(x, torch.tensor([float(rate)])).bits.item()
+            exact += estimate_bits(model, *latent_of(codec, x, rate))
+    print(f"float {floats / 8:.0f} bytes, integer {exact / 8:.0f}: {100 * (exact / floats - 1):+.3f} %")
+
+
+def _tensor(picture: Picture) -> torch.Tensor:
+    height, width, _ = picture.pixels.shape
+    x = torch.from_numpy(picture.pixels.copy()).permute(2, 0, 1)[None].float() / 255
+    return torch.nn.functional.pad(x, (0, -width % 64, 0, -height % 64), mode="replicate")
+
+
+if __name__ == "__main__":
+    {"monotone": monotone, "payload": payload, "integers": integers}[sys.argv[1]](sys.argv[2:])

@@ -1,0 +1,111 @@
+"""`nicodec bench`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+DEFAULT_CODECS = ("nicodec", "jpeg", "webp", "avif", "jxl")
+PATH = click.Path(path_type=Path)
+
+
+@click.command("bench")
+@click.argument("pictures", nargs=-1, required=True, type=PATH, metavar="IMAGES...")
+@click.option("-o", "--output", required=True, type=PATH, metavar="REPORT_DIR",
+              help="Folder of the report. A run that was stopped goes on where it was.")  # fmt: skip
+@click.option("--codec", "codecs", multiple=True, default=DEFAULT_CODECS, show_default=True,
+              help="What to measure; several times for several; also nicodec@MODEL, compressai:MODEL.")  # fmt: skip
+@click.option("--settings", metavar="Q,Q..", help="Quality settings of nicodec, instead of eight over the range.")
+@click.option("--trunk", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+              help="AlexNet weights for LPIPS and patch distances. Default: torch's cache.")  # fmt: skip
+@click.option("--published", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+              help='JSON of published curves to draw beside: {"name": {"bpp": [..], "psnr": [..]}}.')  # fmt: skip
+@click.option(
+    "--speed", is_flag=True, help="Measure seconds by stage and memory by size instead; uses the first picture."
+)
+@click.option("--threads", type=click.IntRange(1, 256), help="CPU threads, 1..256. Default: one a core.")
+def command(
+    pictures: tuple[Path, ...], output: Path, codecs: tuple[str, ...], settings: str | None, trunk: Path | None,
+    published: Path | None, speed: bool, threads: int | None,
+) -> None:  # fmt: skip
+    """Measure codecs on IMAGES: rate, distortion, perception, time, memory.
+
+    Writes report.json, measurements.csv, summary.csv, report.md, report.html and plots to REPORT_DIR. Exit code 3 if a
+    picture could not be read.
+    """
+    from nicodec.cli.streams import set_threads
+    from nicodec.errors import InputError, UsageError
+
+    absent_packages = [name for name in ("bjontegaard", "matplotlib", "pytorch_msssim") if find_spec(name) is None]
+    if absent_packages:
+        raise UsageError(f"bench needs {', '.join(absent_packages)}: install nicodec with its extra, nicodec[bench]")
+    set_threads(threads)
+    output.mkdir(parents=True, exist_ok=True)
+    if speed:
+        from nicodec.bench.speed import measure_speed
+
+        text, figures = measure_speed(pictures[0])
+        (output / "speed.json").write_text(json.dumps(figures, indent=1) + "\n")
+        (output / "speed.md").write_text(text)
+        click.echo(text)
+        return
+
+    from nicodec.bench.codecs import make, missing
+    from nicodec.bench.pages import markdown, page
+    from nicodec.bench.plots import draw
+    from nicodec.bench.run import Bench, read_sources
+    from nicodec.bench.summary import report, to_csv
+    from nicodec.metrics.perceptual import Dists, Perception, find_trunk
+
+    absent = {name: why for name in codecs if (why := missing(name)) is not None}
+    names = [name for name in codecs if name not in absent]
+    found = find_trunk(trunk)
+    if found is None:
+        absent["LPIPS, patch KID and Frechet"] = "no AlexNet trunk in torch's cache; give one with --trunk"
+    dists = Dists() if Dists.available() else None
+    if dists is None:
+        absent["DISTS"] = "the piq package or its weights in torch's cache are not there"
+    sources, skipped = read_sources(pictures)
+    bench = Bench(output, Perception(found) if found else None, dists)
+    chosen = tuple(float(entry) for entry in settings.split(",")) if settings else None
+    ladder = {name: chosen if chosen and name.startswith("nicodec") else make(name).settings for name in names}
+    bench.measure(names, sources, ladder.__getitem__, Progress())
+    curves = json.loads(published.read_text()) if published else {}
+    result = report(bench, names, sources, skipped, absent, curves)
+    (output / "plots").mkdir(exist_ok=True)
+    plots = draw(result, output / "plots")
+    (output / "report.json").write_text(json.dumps(result, indent=1) + "\n")
+    (output / "measurements.csv").write_text(to_csv(result["measurements"]))
+    (output / "summary.csv").write_text(to_csv(result["summary"]))
+    (output / "report.md").write_text(markdown(result, plots))
+    (output / "report.html").write_text(page(result, plots, output, sources))
+    for name, why in absent.items():
+        click.echo(f"nicodec: not measured: {name}: {why}", err=True)
+    click.echo(f"{output / 'report.html'}: written", err=True)
+    if skipped:
+        raise InputError("; ".join(f"skipped {name}: {why}" for name, why in skipped.items()))
+
+
+class Progress:
+    """Jobs done and time left: one line that renews itself on a terminal, a line a minute elsewhere."""
+
+    def __init__(self) -> None:
+        self.started = self.shown = time.monotonic()
+        self.first: int | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """Tell of `done` of `total` jobs."""
+        now = time.monotonic()
+        self.first = done if self.first is None else self.first
+        terminal = sys.stderr.isatty()
+        if now - self.shown < (0.2 if terminal else 60) and done < total:
+            return
+        self.shown = now
+        left = (now - self.started) / max(1, done - self.first) * (total - done)
+        line = f"{done}/{total} measured, about {left / 60:.1f} minutes left"
+        click.echo(f"\r{line}\033[K" if terminal else line, err=True, nl=not terminal or done == total)

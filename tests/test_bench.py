@@ -1,0 +1,185 @@
+"""Metrics against known values and independent computations; the report end to end."""
+
+import json
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pictures
+import pytest
+import torch
+from scipy.integrate import trapezoid
+from scipy.interpolate import PchipInterpolator
+from scipy.ndimage import gaussian_filter1d
+
+from nicodec import errors
+from nicodec.bench.curves import Curve, bd_psnr, bd_rate, overlap
+from nicodec.metrics.perceptual import Perception, frechet_distance, kernel_distance
+from nicodec.metrics.psnr import psnr, psnr_y
+from nicodec.metrics.structure import ms_ssim
+
+SCHEMA = Path(errors.__file__).parent / "bench" / "REPORT.md"
+BLACK = np.zeros((8, 8, 3), np.uint8)
+
+
+def test_psnr_of_known_errors():
+    assert psnr(BLACK, BLACK) == float("inf")
+    assert psnr(BLACK, BLACK + 1) == pytest.approx(48.1308, abs=1e-4)
+    assert psnr(BLACK, BLACK + 255) == 0
+    green = BLACK.copy()
+    green[..., 1] = 10
+    assert psnr(BLACK, green) == pytest.approx(20 * np.log10(255 / 10) + 10 * np.log10(3))
+    assert psnr_y(BLACK, green) == pytest.approx(20 * np.log10(255 / 5.87))
+
+
+def independent_ms_ssim(a, b):
+    """Wang et al. 2003, per channel, in numpy and scipy: valid windows of 11, sigma 1.5, weights of the paper."""
+
+    def blur(x):
+        for axis in (0, 1):
+            x = gaussian_filter1d(x, 1.5, axis=axis, truncate=5 / 1.5, mode="constant")
+        return x[5:-5, 5:-5]
+
+    values = []
+    for channel in range(3):
+        x, y = a[..., channel].astype(float), b[..., channel].astype(float)
+        product = 1.0
+        weights = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+        for level, weight in enumerate(weights):
+            mx, my = blur(x), blur(y)
+            vx, vy, vxy = blur(x * x) - mx**2, blur(y * y) - my**2, blur(x * y) - mx * my
+            structure = (2 * vxy + 58.5225) / (vx + vy + 58.5225)
+            luminance = (2 * mx * my + 6.5025) / (mx**2 + my**2 + 6.5025)
+            last = level == len(weights) - 1
+            product *= ((luminance * structure).mean() if last else structure.mean()) ** weight
+            halves = [slice(0, size // 2 * 2) for size in x.shape]
+            x, y = (
+                z[halves[0], halves[1]].reshape(x.shape[0] // 2, 2, x.shape[1] // 2, 2).mean((1, 3)) for z in (x, y)
+            )
+        values.append(product)
+    return float(np.mean(values))
+
+
+def test_ms_ssim_against_an_independent_computation():
+    a = pictures.scene(192, 176 + 16)
+    b = np.clip(a.astype(int) + (np.arange(192) % 7 - 3)[:, None] * 4, 0, 255).astype(np.uint8)
+    assert ms_ssim(a, a) == pytest.approx(1)
+    assert ms_ssim(a, b) == pytest.approx(independent_ms_ssim(a, b), abs=2e-4)
+    assert ms_ssim(a[:160], b[:160]) is None
+
+
+@pytest.fixture(scope="module")
+def trunk(tmp_path_factory):
+    """A trunk of torchvision's names and shapes with seeded random weights: the real ones are not ours to ship."""
+    from torchvision.models import alexnet
+
+    torch.manual_seed(0)
+    state = {k: v for k, v in alexnet(weights=None).state_dict().items() if k.startswith("features.")}
+    path = tmp_path_factory.mktemp("trunk") / "alexnet.pth"
+    torch.save(state, path)
+    return path
+
+
+def test_lpips_against_the_lpips_package(trunk):
+    import lpips
+
+    with warnings.catch_warnings(action="ignore"):
+        reference = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+    state = torch.load(trunk, weights_only=True)
+    theirs = dict(reference.net.named_parameters())
+    for name, value in state.items():
+        layer = name.removeprefix("features.")
+        (match,) = [key for key in theirs if key.split(".", 1)[1] == layer]
+        theirs[match].data.copy_(value)
+    a, b = pictures.scene(96, 80), pictures.scene(96, 80)[::-1].copy()
+    x, y = (torch.from_numpy(p).permute(2, 0, 1)[None] / 127.5 - 1 for p in (a, b))
+    perception = Perception(trunk)
+    assert perception.distance(a, b) == pytest.approx(reference(x, y).item(), rel=1e-5)
+    assert perception.distance(a, b) > 0
+    assert perception.distance(a, a) == 0
+    assert perception.features(pictures.scene(130, 200)).shape == (6, 256)
+
+
+def test_distances_of_known_distributions():
+    random = np.random.RandomState(0)
+    a, b = (random.normal(size=(4000, 3)).astype(np.float32) for _ in range(2))
+    assert abs(kernel_distance(a, b)) < 0.02
+    assert frechet_distance(a, b) == pytest.approx(0, abs=0.01)
+    shifted = 2 * b + [1, 0, 0]
+    assert frechet_distance(a, shifted) == pytest.approx(1 + 3, rel=0.05)  # |mean|^2 + sum (2-1)^2
+    assert kernel_distance(a, shifted) > 1
+
+
+ANCHOR = Curve([0.1, 0.2, 0.4, 0.8, 1.6], [27.0, 29.5, 32.2, 35.1, 38.2])
+
+
+def test_bd_rate_of_known_differences():
+    smaller = Curve([0.8 * rate for rate in ANCHOR.bpp], ANCHOR.value)
+    better = Curve(ANCHOR.bpp, [value + 0.5 for value in ANCHOR.value])
+    assert bd_rate("psnr", ANCHOR, ANCHOR) == pytest.approx(0, abs=1e-9)
+    assert bd_rate("psnr", ANCHOR, smaller) == pytest.approx(-20, abs=0.01)
+    assert bd_psnr(ANCHOR, better) == pytest.approx(0.5, abs=0.01)
+    distances = Curve(ANCHOR.bpp, [1 / value for value in ANCHOR.value])
+    shrunk = Curve(smaller.bpp, distances.value)
+    assert bd_rate("lpips", distances, shrunk) == pytest.approx(-20, abs=0.01)
+
+
+def test_bd_rate_against_an_independent_computation():
+    test = Curve([0.09, 0.21, 0.37, 0.85, 1.5], [27.2, 30.1, 32.6, 35.9, 38.3])
+    (ra, qa), (rt, qt) = ((np.log(c.bpp), np.array(c.value)) for c in (ANCHOR, test))
+    low, high = max(qa.min(), qt.min()), min(qa.max(), qt.max())
+    q = np.linspace(low, high, 20001)
+    gap = trapezoid(PchipInterpolator(qt, rt)(q) - PchipInterpolator(qa, ra)(q), q) / (high - low)
+    independent = 100 * (np.exp(gap) - 1)
+    # Akima and PCHIP draw slightly different curves; the sharper check of the integration is the one above.
+    assert bd_rate("psnr", ANCHOR, test) == pytest.approx(independent, abs=0.1)
+
+
+def test_too_little_overlap_is_no_number():
+    far = Curve(ANCHOR.bpp, [value + 10.5 for value in ANCHOR.value])
+    assert overlap("psnr", ANCHOR, far) < 0.1
+    assert bd_rate("psnr", ANCHOR, far) is None
+    assert bd_psnr(ANCHOR, far) is None
+    three = Curve(ANCHOR.bpp[:3], ANCHOR.value[:3])
+    assert bd_rate("psnr", ANCHOR, three) is None
+
+
+def test_a_report_resumes_and_names_what_is_missing(nicodec, tmp_path, trunk):
+    for index in range(2):
+        pictures.image(192 + index, 180).save(tmp_path / f"{index}.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "published.json").write_text('{"a paper": {"bpp": [0.1, 1.0], "psnr": [20, 30]}}')
+    call = ["bench", "0.png", "1.png", "broken.png", "-o", "report", "--trunk", trunk, "--published", "published.json",
+            "--codec", "jpeg", "--codec", "nicodec@tiny", "--codec", "compressai:mbt2018-mean"]  # fmt: skip
+    code, _, err = nicodec(*call)
+    assert code == errors.InputError.exit_code
+    assert "skipped broken.png" in err
+    folder = tmp_path / "report"
+    report = json.loads((folder / "report.json").read_text())
+    assert set(report["missing"]) >= {"compressai:mbt2018-mean", "DISTS"}
+    assert len(report["measurements"]) == 2 * 8 * 2
+    for row in report["measurements"]:
+        assert row["bpp"] == pytest.approx(8 * row["bytes"] / (row["width"] * row["height"]))
+        assert row["lpips"] > 0
+    documented = set(re.findall(r"`(\w+)`", SCHEMA.read_text()))
+    assert set(report) <= documented
+    assert set(report["measurements"][0]) <= documented
+    page = (folder / "report.html").read_text()
+    assert "src='data:image/png;base64," in page
+    assert not re.findall(r"src='(?!data:)", page)
+
+    lines = (folder / "measurements.jsonl").read_text().splitlines()
+    (folder / "measurements.jsonl").write_text("\n".join(lines[:-3]) + '\n{"codec": "jpe')  # killed while writing
+    assert nicodec(*call)[0] == errors.InputError.exit_code
+    again = json.loads((folder / "report.json").read_text())
+    kept = [row for row in again["measurements"] if row in report["measurements"]]
+    assert len(kept) == len(lines) - 3
+    assert len(again["measurements"]) == len(lines)
+
+
+def test_unknown_codecs_are_a_usage_error(nicodec, tmp_path):
+    pictures.image(20, 20).save(tmp_path / "a.png")
+    code, _, err = nicodec("bench", "a.png", "-o", "r", "--codec", "gif")
+    assert code == errors.UsageError.exit_code
+    assert "known: nicodec, jpeg" in err

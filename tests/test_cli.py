@@ -187,6 +187,21 @@ def test_info_and_help_start_without_torch():
         subprocess.run([sys.executable, "-c", script, *call], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
+def test_inputs_links_and_devices(nicodec, tmp_path):
+    (tmp_path / "a.nic").write_bytes(NIC.read_bytes())
+    code, _, err = nicodec("decode", "a.nic", "-o", "a.nic", "-f")
+    assert (code, (tmp_path / "a.nic").read_bytes()) == (errors.OutputError.exit_code, NIC.read_bytes())
+    assert "never overwritten" in err
+    assert nicodec("decode", "a.nic", "-o", "/dev/null", "-f")[0] == 0
+    assert Path("/dev/null").is_char_device()
+    assert nicodec("decode", "a.nic", "-o", "/dev/full")[0] == errors.OutputError.exit_code
+    (tmp_path / "real.png").write_bytes(b"old")
+    (tmp_path / "link.png").symlink_to("real.png")
+    assert nicodec("decode", "a.nic", "-o", "link.png", "-f")[0] == 0
+    assert (tmp_path / "link.png").is_symlink()
+    assert (tmp_path / "real.png").read_bytes()[:4] == b"\x89PNG"
+
+
 def test_verify_needs_no_torch():
     script = (
         "import sys; sys.argv = ['nicodec', *sys.argv[1:]]\n"

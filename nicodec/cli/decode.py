@@ -26,7 +26,7 @@ def command(
     """Decode FILE.nic (- is stdin) to a picture file."""
     source = streams.resolve_input(source)
     output = streams.resolve_output(output, "picture.png")
-    streams.refuse_existing(output, force)
+    streams.refuse_existing(output, force, source)
     streams.set_threads(threads)
     data = streams.read_input(source)
     started = time.perf_counter()
@@ -34,7 +34,7 @@ def command(
     from nicodec.codec import decode_bytes
     from nicodec.image.files import check_suffix, write_picture
 
-    suffix = ".png" if output == streams.STANDARD else Path(output).suffix
+    suffix = ".png" if streams.is_stream(output) else Path(output).suffix
     check_suffix(suffix)
     picture = decode_bytes(data, DecodeOptions(device=device))
     decoded = time.perf_counter() - started

@@ -35,7 +35,7 @@ def command(
     options = EncodeOptions(quality=quality, model=model, verify=verify, device=device)
     source = streams.resolve_input(source)
     output = streams.resolve_output(output, "picture.nic")
-    streams.refuse_existing(output, force)
+    streams.refuse_existing(output, force, source)
     streams.set_threads(threads)
     data = streams.read_input(source)
     started = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import traceback
 
@@ -38,6 +39,7 @@ def main() -> None:
 
 def run() -> None:
     """Entry point: runs the command, prints errors in one line, exits with the error's code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary files are removed on the way out
     try:
         main(standalone_mode=False)
     except click.exceptions.Exit as exit_:

@@ -85,16 +85,18 @@ def read_input(name: str) -> bytes:
     return data
 
 
-def refuse_existing(name: str, force: bool) -> None:
-    """Refuse an output that is there already, before any work is done.
+def refuse_existing(name: str, force: bool, source: str = STANDARD) -> None:
+    """Refuse an output that is there already, before any work is done. Devices and pipes are written to as they are.
 
     Raises:
         OutputExistsError: it exists, and `force` is off.
-        OutputError: it is, or its parent is not, a folder.
+        OutputError: it is the input, or a folder, or its parent is not one.
     """
     path = Path(name)
-    if name == STANDARD:
+    if name == STANDARD or _special(path):
         return
+    if source != STANDARD and path.exists() and Path(source).exists() and path.samefile(source):
+        raise OutputError(f"{name} is the input itself; inputs are never overwritten")
     if path.is_dir():
         raise OutputError(f"{name} is a folder; expected the name of a file")
     if not path.parent.is_dir():
@@ -114,9 +116,12 @@ def write_output(name: str, data: bytes, force: bool) -> None:
         sys.stdout.buffer.flush()
         return
     refuse_existing(name, force)
-    path = Path(name)
+    path = Path(name).resolve()  # a link stays a link, what it points to is replaced
     temporary = None
     try:
+        if _special(path):
+            path.write_bytes(data)
+            return
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -130,6 +135,16 @@ def write_output(name: str, data: bytes, force: bool) -> None:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def is_stream(name: str) -> bool:
+    """Whether an output has no suffix that could say a format: stdout, a device or a named pipe."""
+    return name == STANDARD or _special(Path(name))
+
+
+def _special(path: Path) -> bool:
+    """Whether something is there that is neither a file nor a folder, such as /dev/null."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def report(line: str, fields: dict[str, Any], *, as_json: bool, quiet: bool) -> None:

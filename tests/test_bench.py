@@ -183,3 +183,29 @@ def test_unknown_codecs_are_a_usage_error(nicodec, tmp_path):
     code, _, err = nicodec("bench", "a.png", "-o", "r", "--codec", "gif")
     assert code == errors.UsageError.exit_code
     assert "known: nicodec, jpeg" in err
+
+
+def test_compressai_models_whose_weights_are_there(tmp_path, monkeypatch):
+    """Random weights in torch's cache under the file name that the zoo expects: real strings, a real round trip."""
+    from compressai.models import FactorizedPrior
+    from compressai.zoo.image import model_urls
+
+    from nicodec.bench.codecs import make, missing
+
+    name = "compressai:bmshj2018-factorized"
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    assert missing(name) == "no weights of it in torch's cache"
+    torch.manual_seed(0)
+    model = FactorizedPrior(128, 192)
+    model.update()
+    (tmp_path / "checkpoints").mkdir()
+    file = model_urls["bmshj2018-factorized"]["mse"][2].rsplit("/", 1)[-1]
+    torch.save(model.state_dict(), tmp_path / "checkpoints" / file)
+    assert missing(name) is None
+    codec = make(name)
+    assert codec.settings == (2,)
+    image = pictures.image(70, 50)
+    data = codec.encode(image, 2)
+    decoded = codec.decode(data)
+    assert decoded.size == image.size
+    assert decoded.tobytes() == codec.decode(data).tobytes()

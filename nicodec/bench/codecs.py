@@ -98,7 +98,9 @@ class Nicodec:
 
 
 class CompressAI:
-    """A model of CompressAI's zoo whose weights are in torch's cache: its strings, with four bytes for the size."""
+    """A model of CompressAI's zoo whose weights are in torch's cache: its strings, and ten bytes of header."""
+
+    HEAD = "<BHHHHB"  # quality, width, height, shape of z, number of strings
 
     def __init__(self, architecture: str) -> None:
         self.name = f"compressai:{architecture}"
@@ -132,9 +134,9 @@ class CompressAI:
         height, width = x.shape[2:]
         padded = F.pad(x, (0, -width % 64, 0, -height % 64), mode="replicate")
         with torch.inference_mode():
-            strings = self._model(setting).compress(padded)["strings"]
-        head = struct.pack("<BHHB", int(setting), width, height, len(strings))
-        return head + b"".join(struct.pack("<I", len(string)) + string for (string,) in strings)
+            out = self._model(setting).compress(padded)
+        head = struct.pack(self.HEAD, int(setting), width, height, *out["shape"], len(out["strings"]))
+        return head + b"".join(struct.pack("<I", len(string)) + string for (string,) in out["strings"])
 
     def decode(self, data: bytes) -> Image.Image:
         """As `Codec`."""
@@ -142,14 +144,14 @@ class CompressAI:
 
         from nicodec.networks.tiling import to_pixels
 
-        quality, width, height, count = struct.unpack("<BHHB", data[:6])
-        at, strings = 6, []
+        at, strings = struct.calcsize(self.HEAD), []
+        quality, width, height, rows, columns, count = struct.unpack(self.HEAD, data[:at])
         for _ in range(count):
             (length,) = struct.unpack("<I", data[at : at + 4])
             strings.append([data[at + 4 : at + 4 + length]])
             at += 4 + length
         with torch.inference_mode():
-            x_hat = self._model(quality).decompress(strings, (-(-height // 64), -(-width // 64)))["x_hat"]
+            x_hat = self._model(quality).decompress(strings, (rows, columns))["x_hat"]
         return Image.fromarray(to_pixels(x_hat[0, :, :height, :width], 3))
 
 

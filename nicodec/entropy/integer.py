@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from nicodec.rate.scale import KNOT_SHIFT, KNOT_SPACING, KNOTS
+from nicodec.rate.scale import KNOT_SHIFT, KNOT_SPACING
 
 Integers = NDArray[np.float64]  # whole numbers, carried as float64
 
@@ -49,8 +49,7 @@ def blas_is_exact() -> bool:
 def interpolate(knots: NDArray[np.int64], rate: int) -> NDArray[np.int64]:
     """Read a table of per-rate integers (KNOTS, C) at a rate 0..65535: linear, rounded half up."""
     low, weight = rate >> KNOT_SHIFT, rate & (KNOT_SPACING - 1)
-    high = min(low + 1, KNOTS - 1)
-    blend = knots[low] * (KNOT_SPACING - weight) + knots[high] * weight
+    blend = knots[low] * (KNOT_SPACING - weight) + knots[low + 1] * weight
     return (blend + KNOT_SPACING // 2) >> KNOT_SHIFT
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nicodec.entropy.integer import ACTIVATION_BITS, Integers, Layer, interpolate, pixel_shuffle
+from nicodec.entropy.integer import ACTIVATION_BITS, ACTIVATION_MAX, Integers, Layer, interpolate, pixel_shuffle
 from nicodec.entropy.order import Pass, checkerboard, passes
 from nicodec.entropy.tables import SCALE_LEVELS, Tables
 
@@ -46,6 +46,9 @@ class ScaleModel:
     def __post_init__(self) -> None:
         for layer in self.layers.values():
             layer.check_bound()
+        largest = max([self.magnitude.max(), *(layer.high for layer in self.layers.values())])
+        if len(self.magnitude) != MAGNITUDES or largest > ACTIVATION_MAX or self.magnitude.min() < 0:
+            raise ValueError(f"an activation can reach {largest}, the bounds are proven for 0..{ACTIVATION_MAX}")
 
     @property
     def passes(self) -> list[Pass]:

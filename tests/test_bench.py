@@ -209,3 +209,18 @@ def test_compressai_models_whose_weights_are_there(tmp_path, monkeypatch):
     decoded = codec.decode(data)
     assert decoded.size == image.size
     assert decoded.tobytes() == codec.decode(data).tobytes()
+
+
+def test_peak_memory_is_the_codecs_own():
+    """The parent holds much more than the worker; only the worker's memory may be told."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    from nicodec.bench.worker import code, peak_mb
+
+    ballast = np.ones(600 << 20, np.uint8)
+    assert peak_mb() > 600
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as worker:
+        outcome = worker.submit(code, "jpeg", pictures.scene(64, 64), 60).result()
+    assert 10 < outcome["peak_mb"] < 400
+    assert ballast[-1] == 1

@@ -1,7 +1,7 @@
 """What the core promises, measured: quality is monotone, payload is what the tables say, integers are cheap.
 
 python -m nicodec.bench.checks monotone|payload PICTURES...
-python -m nicodec.bench.checks integers RUN PICTURES...
+python -m nicodec.bench.checks integers|parts RUN PICTURES...
 """
 
 from __future__ import annotations
@@ -93,6 +93,46 @@ def integers(paths: list[str]) -> None:
     print(f"float {floats / 8:.0f} bytes, integer {exact / 8:.0f}: {100 * (exact / floats - 1):+.3f} %")
 
 
+def parts(paths: list[str]) -> None:
+    """Bits and PSNR with one part silenced at a time, against the whole codec, means over pictures and qualities."""
+    from nicodec.training.export import load_run
+    from nicodec.training.sq import psnr as batch_psnr
+
+    codec = load_run(Path(paths[0]))
+    width = codec.base.config.scale_context
+    silent: dict[str, list[torch.nn.Module]] = {
+        "nothing": [],
+        "network of g_a (linear shortcut left)": [codec.base.g_a.head],
+        "network of g_s (linear shortcut left)": [codec.base.g_s.head],
+        "means": list(codec.base.means.exit),
+        "hyperprior in the means": [codec.base.means.grow],
+        "hyperprior in the scales": [codec.scales.hyper],
+    }
+    pictures = [_tensor(read_picture(Path(path).read_bytes())) for path in paths[1:]]
+    whole = (0.0, 0.0)
+    for name in [*silent, "symbols in the scales"]:
+        hooks = [part.register_forward_hook(lambda *args: torch.zeros_like(args[2])) for part in silent.get(name, [])]
+        if name not in silent:
+            hooks = [step.register_forward_pre_hook(lambda _, args: _blind(args, width)) for step in codec.scales.steps]
+        bits = score = 0.0
+        for x in pictures:
+            for quality in QUALITIES[1::2]:
+                with torch.no_grad():
+                    outcome = codec(x, torch.tensor([float(rate_from_quality(quality))]))
+                bits += outcome.bits.item() / 8
+                score += batch_psnr(outcome.x_hat, x) / len(pictures) / len(QUALITIES[1::2])
+        for hook in hooks:
+            hook.remove()
+        whole = (bits, score) if name == "nothing" else whole
+        print(f"| {name} | {100 * (bits / whole[0] - 1):+.1f} % | {score - whole[1]:+.2f} dB |", flush=True)
+
+
+def _blind(args: tuple[torch.Tensor, torch.Tensor], width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs of a `ScalePass` without what it sees of decoded symbols."""
+    seen, rate = args
+    return torch.cat([seen[:, :width], torch.zeros_like(seen[:, width:])], 1), rate
+
+
 def _tensor(picture: Picture) -> torch.Tensor:
     height, width, _ = picture.pixels.shape
     x = torch.from_numpy(picture.pixels.copy()).permute(2, 0, 1)[None].float() / 255
@@ -100,4 +140,4 @@ def _tensor(picture: Picture) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    {"monotone": monotone, "payload": payload, "integers": integers}[sys.argv[1]](sys.argv[2:])
+    {"monotone": monotone, "payload": payload, "integers": integers, "parts": parts}[sys.argv[1]](sys.argv[2:])

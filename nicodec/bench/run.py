@@ -6,12 +6,9 @@ import hashlib
 import io
 import json
 import multiprocessing
-import resource
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nicodec.bench.codecs import Codec, make
+from nicodec.bench.worker import code
 from nicodec.errors import InputError, NicodecError
 from nicodec.image.files import read_picture, to_pillow
 from nicodec.metrics.perceptual import Dists, Features, Perception
@@ -53,29 +50,6 @@ def read_sources(paths: Sequence[Path]) -> tuple[list[Source], dict[str, str]]:
     if not sources:
         raise InputError(f"none of the {len(paths)} inputs is a readable picture")
     return sources, skipped
-
-
-@cache
-def _codec(name: str) -> Codec:
-    """The codec of this worker process, warmed up: loading weights is not what is timed."""
-    codec = make(name)
-    codec.decode(codec.encode(Image.new("RGB", (128, 128), (90, 120, 60)), codec.settings[0]))
-    return codec
-
-
-def _work(name: str, pixels: NDArray[np.uint8], setting: float) -> dict[str, Any]:
-    """In the worker: code one picture once."""
-    codec, image = _codec(name), Image.fromarray(pixels)
-    started = time.perf_counter()
-    data = codec.encode(image, setting)
-    encoded = time.perf_counter()
-    decoded = np.asarray(codec.decode(data))
-    finished = time.perf_counter()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return {
-        "bytes": len(data), "encode_s": encoded - started, "decode_s": finished - encoded,
-        "peak_mb": peak / 1024, "decoded": decoded,
-    }  # fmt: skip
 
 
 class Bench:
@@ -112,7 +86,7 @@ class Bench:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as worker:
                 for at, (_, setting, index) in enumerate(waiting):
                     source = sources[index]
-                    outcome = worker.submit(_work, name, np.asarray(source.image), setting).result()
+                    outcome = worker.submit(code, name, np.asarray(source.image), setting).result()
                     self._file(name, setting, source, outcome, keep_crop=index < CROPPED_PICTURES)
                     progress(finished + len(todo) - len(waiting) + at + 1, len(jobs))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import statistics
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from nicodec.bench.summary import machine
+from nicodec.bench.worker import peak_mb
 from nicodec.container.layout import Colour, Header, Section, SectionType
 from nicodec.container.reader import read_file, read_tiles
 from nicodec.container.writer import write_file, write_tiles
@@ -146,7 +146,7 @@ def _code_once(side: str, path: Path, megapixels: float, nic: Path) -> tuple[flo
         nic.write_bytes(data)
     else:
         seconds = _seconds(lambda: nicodec.decode(nic, device="cpu"))
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return seconds, peak_mb()
 
 
 def _resized(path: Path, megapixels: float) -> Image.Image:

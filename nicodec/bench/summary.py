@@ -39,7 +39,8 @@ def summarise(bench: Bench, names: Sequence[str], sources: Sequence[Source]) -> 
             for key in MEANS:
                 values = [row[key] for row in chosen if row[key] is not None]
                 entry[key] = float(np.mean(values)) if len(values) == len(chosen) else None
-            entry["peak_mb"] = max(row["peak_mb"] for row in chosen)
+            peaks = [row["peak_mb"] for row in chosen if row["peak_mb"] is not None]
+            entry["peak_mb"] = max(peaks, default=None)
             entry |= dict.fromkeys(SET_METRICS)
             if originals is not None and len(originals) > 1:
                 decoded = bench.features(name, setting, sources)

@@ -13,11 +13,12 @@ import time
 from dataclasses import dataclass
 
 from nicodec.container.layout import Colour, Header, Section, SectionType, tiles
+from nicodec.container.limits import check_size
 from nicodec.container.reader import NicFile, read_file, read_packed, read_tiles
 from nicodec.container.writer import write_file, write_packed, write_tiles
 from nicodec.entropy.coder import Latent, decode_latent, encode_latent
 from nicodec.entropy.scales import ScaleModel
-from nicodec.errors import InexactError, LimitError, UnsupportedVersionError
+from nicodec.errors import InexactError, UnsupportedVersionError
 from nicodec.image.alpha import pack_alpha, unpack_alpha
 from nicodec.image.picture import Picture
 from nicodec.options import DecodeOptions, EncodeOptions
@@ -41,8 +42,8 @@ def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
     part = find_package(options.model).parts["base"]
     rate = rate_from_quality(options.quality)
     colour = Colour.GREY if picture.grey else Colour.RGB
+    check_size(picture.width, picture.height)
     header = Header(picture.width, picture.height, colour, 8, rate, part.id)
-    check_size(header)
     scales = load_scales(part)
     streams = [
         encode_tile(scales, latent, rate, options.verify) for latent in analyse(picture, part, rate, options.device)
@@ -121,19 +122,6 @@ def unpack_metadata(file: NicFile) -> dict[str, bytes]:
         for name, kind in METADATA.items()
         if (payload := file.payload(kind)) is not None
     }
-
-
-def check_size(header: Header) -> None:
-    """Refuse to write what no reader may read.
-
-    Raises:
-        LimitError: see `container.limits`.
-    """
-    from nicodec.container.limits import MAX_PIXELS, MAX_SIDE
-
-    width, height = header.width, header.height
-    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        raise LimitError(f"the picture has {width}x{height} pixels; limits: {MAX_SIDE} a side, {MAX_PIXELS} in all")
 
 
 @dataclass(frozen=True)

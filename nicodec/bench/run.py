@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
@@ -124,13 +123,6 @@ class Bench:
 def crop_file(folder: Path, name: str, setting: float, source: Source) -> Path:
     """Where the crop of a decoded picture was kept."""
     return folder / "crops" / f"{_stem(name, setting, source)}.png"
-
-
-def png_bytes(image: Image.Image) -> bytes:
-    """A picture as the bytes of a PNG."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
 
 
 def _grouped(jobs: list[tuple[str, float, int]]) -> Iterator[tuple[str, list[tuple[str, float, int]]]]:

@@ -24,7 +24,7 @@ from nicodec.container.layout import (
     SectionType,
     tiles,
 )
-from nicodec.container.limits import MAX_METADATA, MAX_PIXELS, MAX_SECTIONS, MAX_SIDE
+from nicodec.container.limits import MAX_METADATA, MAX_SECTIONS, check_size
 from nicodec.errors import CorruptFileError, LimitError, NotNicodecError, UnsupportedVersionError
 
 
@@ -102,10 +102,7 @@ def _read_header(cursor: Cursor) -> Header:
         raise CorruptFileError("the header is damaged: its CRC does not hold")
     if not width or not height:
         raise CorruptFileError(f"the file declares a picture of {width}x{height} pixels")
-    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        raise LimitError(
-            f"the file declares {width}x{height} pixels; the limits are {MAX_SIDE} a side and {MAX_PIXELS} in all"
-        )
+    check_size(width, height)
     return Header(width, height, Colour(flags & 1), BIT_DEPTHS[flags >> 1 & 3], rate, base_id, _hint(hint_byte))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nicodec.errors import NicodecError
-from nicodec.options import DEFAULT_MODEL, DEFAULT_QUALITY
+from nicodec.options import DEFAULT_EFFORT, DEFAULT_MODEL, DEFAULT_QUALITY
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,6 +27,7 @@ def encode(
     image: Image.Image | bytes | str | os.PathLike[str],
     *,
     quality: float = DEFAULT_QUALITY,
+    effort: int = DEFAULT_EFFORT,
     model: str = DEFAULT_MODEL,
     verify: bool = True,
     device: str = "auto",
@@ -36,6 +37,7 @@ def encode(
     Args:
         image: a Pillow image, the bytes of a picture file, or its path. RGB, grey, with or without alpha, 8 bits.
         quality: 0 (smallest) .. 100 (closest, not lossless), continuous.
+        effort: 1 (quick) .. 9 (slow, smallest files).
         model: name of the model package.
         verify: decode the symbols again and compare.
         device: `auto`, `cpu` or `cuda`.
@@ -50,15 +52,22 @@ def encode(
     from nicodec.image.files import from_pillow, read_picture
     from nicodec.options import EncodeOptions
 
-    options = EncodeOptions(quality=quality, model=model, verify=verify, device=device)
+    options = EncodeOptions(quality=quality, effort=effort, model=model, verify=verify, device=device)
     if isinstance(image, (str, os.PathLike)):
         image = _read(image)
     picture = read_picture(image) if isinstance(image, bytes) else from_pillow(image)
     return encode_picture(picture, options)
 
 
-def decode(data: bytes | str | os.PathLike[str], *, device: str = "auto") -> Image.Image:
+def decode(
+    data: bytes | str | os.PathLike[str], *, crop: tuple[int, int, int, int] | None = None, device: str = "auto"
+) -> Image.Image:
     """Decode a .nic file, given as bytes or path.
+
+    Args:
+        data: the file.
+        crop: only this part of the picture: (left, top, width, height) in pixels.
+        device: `auto`, `cpu` or `cuda`.
 
     Returns:
         A Pillow image of mode L, LA, RGB or RGBA; ICC profile, EXIF and XMP stand in its `info`.
@@ -70,7 +79,8 @@ def decode(data: bytes | str | os.PathLike[str], *, device: str = "auto") -> Ima
     from nicodec.image.files import to_pillow
     from nicodec.options import DecodeOptions
 
-    return to_pillow(decode_bytes(data if isinstance(data, bytes) else _read(data), DecodeOptions(device=device)))
+    options = DecodeOptions(crop=crop, device=device)
+    return to_pillow(decode_bytes(data if isinstance(data, bytes) else _read(data), options))
 
 
 def read_info(data: bytes | str | os.PathLike[str]) -> dict[str, Any]:

@@ -10,15 +10,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Container
 from dataclasses import dataclass
 
-from nicodec.container.layout import Colour, Header, Section, SectionType, tiles
+from nicodec.container.layout import Box, Colour, Header, Section, SectionType, tiles
 from nicodec.container.limits import check_size
 from nicodec.container.reader import NicFile, read_file, read_packed, read_tiles
 from nicodec.container.writer import write_file, write_packed, write_tiles
 from nicodec.entropy.coder import Latent, decode_latent, encode_latent
 from nicodec.entropy.scales import ScaleModel
-from nicodec.errors import InexactError, UnsupportedVersionError
+from nicodec.errors import InexactError, UnsupportedVersionError, UsageError
 from nicodec.image.alpha import pack_alpha, unpack_alpha
 from nicodec.image.picture import Picture
 from nicodec.options import DecodeOptions, EncodeOptions
@@ -46,7 +47,8 @@ def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
     header = Header(picture.width, picture.height, colour, 8, rate, part.id)
     scales = load_scales(part)
     streams = [
-        encode_tile(scales, latent, rate, options.verify) for latent in analyse(picture, part, rate, options.device)
+        code_tile(scales, latent, rate, options.verify)
+        for latent in analyse(picture, part, scales, rate, options.effort, options.device)
     ]
     sections = [Section(SectionType.SQ, write_tiles(streams))]
     if picture.alpha is not None:
@@ -56,7 +58,7 @@ def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
     return write_file(header, sections)
 
 
-def encode_tile(scales: ScaleModel, latent: Latent, rate: int, verify: bool) -> tuple[int, bytes]:
+def code_tile(scales: ScaleModel, latent: Latent, rate: int, verify: bool) -> tuple[int, bytes]:
     """The symbols' CRC and the coded bytes of one tile.
 
     Raises:
@@ -76,21 +78,29 @@ def decode_bytes(data: bytes, options: DecodeOptions) -> Picture:
         NotNicodecError, UnsupportedVersionError, CorruptFileError, LimitError: see `container.reader.read_file`.
         MissingPartError, DamagedPartError: the base that the file names is not installed, or not whole.
         InexactError: the symbols' CRC does not hold.
+        UsageError: the crop is not inside the picture.
     """
-    from nicodec.networks.tiling import synthesise
+    from nicodec.networks.tiling import needed, synthesise
 
     file = read_file(data)
     header = file.header
-    latents = decode_symbols(file)
+    whole = Box(0, 0, header.width, header.height)
+    crop = Box(*options.crop) if options.crop else whole
+    if crop.common(whole) != crop:
+        raise UsageError(
+            f"the crop {crop.width}x{crop.height} at ({crop.left}, {crop.top}) is not inside the picture, which is "
+            f"{header.width}x{header.height}"
+        )
+    latents = decode_symbols(file, needed(crop, header))
     alpha = file.payload(SectionType.ALPHA)
-    transparency = None if alpha is None else unpack_alpha(alpha, header.height, header.width)
+    transparency = None if alpha is None else unpack_alpha(alpha, header.height, header.width)[crop.slices]
     blocks = unpack_metadata(file)
-    pixels = synthesise(latents, header, find_part("base", header.base_id), options.device)
+    pixels = synthesise(latents, header, find_part("base", header.base_id), options.device, crop)
     return Picture(pixels, transparency, blocks.get("icc"), blocks.get("exif"), blocks.get("xmp"))
 
 
-def decode_symbols(file: NicFile) -> list[Latent]:
-    """Decode and check the symbols of all tiles of a file: integer arithmetic only, no torch.
+def decode_symbols(file: NicFile, wanted: Container[Box] | None = None) -> dict[Box, Latent]:
+    """Decode and check the symbols of some tiles of a file (None: of all): integer arithmetic only, no torch.
 
     Raises:
         InexactError: a stream parses, but to other symbols than the encoder's.
@@ -102,16 +112,18 @@ def decode_symbols(file: NicFile) -> list[Latent]:
     if payload is None:
         raise UnsupportedVersionError("the file has no SQ section; this version decodes no other picture")
     scales = load_scales(find_part("base", header.base_id))
-    latents = []
+    latents = {}
     geometry = tiles(header.width, header.height)
     for tile, (crc, stream) in zip(geometry, read_tiles(payload, header, "the SQ section"), strict=True):
+        if wanted is not None and tile not in wanted:
+            continue
         latent = decode_latent(scales, stream, *tile.grid, header.rate)
         if latent.crc() != crc:
             raise InexactError(
                 f"the symbols have CRC {latent.crc():06x}, the file says {crc:06x}; file and model are whole, so this "
                 "machine's (or the encoder's) arithmetic is at fault"
             )
-        latents.append(latent)
+        latents[tile] = latent
     return latents
 
 
@@ -143,5 +155,5 @@ def verify_bytes(data: bytes) -> Verdict:
     if (alpha := file.payload(SectionType.ALPHA)) is not None:
         unpack_alpha(alpha, file.header.height, file.header.width)
     unpack_metadata(file)
-    symbols = sum(latent.z_hat.size + latent.symbols.size for latent in latents)
+    symbols = sum(latent.z_hat.size + latent.symbols.size for latent in latents.values())
     return Verdict(symbols, time.perf_counter() - started)

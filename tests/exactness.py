@@ -30,7 +30,7 @@ def main(arguments):
     with surroundings:
         for path in files:
             data = path.read_bytes()
-            for latent in decode_symbols(read_file(data)):
+            for latent in decode_symbols(read_file(data)).values():
                 digest.update(latent.tobytes())
             if sloppy:
                 decode_bytes(data, DecodeOptions(device="cpu"))

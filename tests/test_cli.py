@@ -32,7 +32,10 @@ def test_files_in_files_out(nicodec, tmp_path):
     code, out, err = nicodec("decode", "a.nic", "-o", "b.png", "--json")
     assert (code, out) == (0, b"")
     assert json.loads(err)["width"] == 90
-    assert left(tmp_path) == ["a.nic", "a.png", "b.png"]
+    code, _, _ = nicodec("decode", "a.nic", "-o", "c.png", "--crop", "10,20,30,40", "--quiet")
+    assert code == 0
+    assert pictures.Image.open(tmp_path / "c.png").size == (30, 40)
+    assert left(tmp_path) == ["a.nic", "a.png", "b.png", "c.png"]
     assert pictures.Image.open(tmp_path / "b.png").size == (90, 60)
     assert (tmp_path / "b.png").stat().st_mode & 0o777 == (tmp_path / "a.png").stat().st_mode & 0o777
 
@@ -100,7 +103,10 @@ FILES = {
 FAILURES = [
     (errors.UsageError, ("encode", "fine.png", "-o", "o", "-q", "101")),
     (errors.UsageError, ("encode", "fine.png", "-o", "o", "-q", "nan")),
+    (errors.UsageError, ("encode", "fine.png", "-o", "o", "-e", "10")),
     (errors.UsageError, ("encode", "--no-such-option")),
+    (errors.UsageError, ("decode", "fine.nic", "-o", "o.png", "--crop", "1,2,3")),
+    (errors.UsageError, ("decode", "fine.nic", "-o", "o.png", "--crop", "0,0,9999,1")),
     (errors.UsageError, ("decode", "fine.nic", "-o", "o.png", "--device", "cuda")),
     (errors.InputError, ("encode", "missing.png", "-o", "o")),
     (errors.InputError, ("encode", ".", "-o", "o")),

@@ -14,6 +14,7 @@ from nicodec.image.alpha import pack_alpha, unpack_alpha
 from nicodec.image.files import read_picture, write_picture
 from nicodec.metrics.psnr import psnr
 from nicodec.networks.tiling import cut
+from nicodec.rate.scale import lambda_from_rate, rate_from_quality
 
 SIZES = [(1, 1), (1, 70), (70, 1), (63, 64), (64, 63), (65, 64), (129, 2)]
 MODES = ["L", "LA", "RGB", "RGBA"]
@@ -227,6 +228,45 @@ def test_tiles_leave_no_seam(size, monkeypatch):
     assert error.mean() == pytest.approx(reference.mean(), rel=0.02)
 
 
+@pytest.mark.parametrize(
+    "crop", [(0, 0, 1, 1), (1000, 3, 90, 40), (300, 69, 724, 1), (1024, 0, 76, 70), (0, 0, 1100, 70)]
+)
+def test_a_crop_is_that_part_of_the_picture(crop):
+    """Of two tiles; what lies beyond the halo is not decoded, so that the last bit of a float may differ."""
+    data = tiny_encode(pictures.image(1100, 70, "RGBA"), quality=80)
+    left, top, width, height = crop
+    whole = np.asarray(nicodec.decode(data, device="cpu"))[top : top + height, left : left + width].astype(int)
+    part = np.asarray(nicodec.decode(data, crop=crop, device="cpu")).astype(int)
+    assert part.shape == whole.shape
+    assert abs(part - whole).max() <= 1
+
+
+@pytest.mark.parametrize("crop", [(-1, 0, 5, 5), (0, 0, 0, 5), (0, 0, 31, 20), (30, 0, 1, 1), (0, 19, 1, 2)])
+def test_crops_outside_are_refused(crop):
+    data = tiny_encode(pictures.image(30, 20))
+    with pytest.raises(errors.UsageError, match="crop"):
+        nicodec.decode(data, crop=crop, device="cpu")
+
+
+def test_effort_lowers_the_cost_that_training_meant():
+    image = pictures.image(150, 100)
+    costs = []
+    for effort in (1, 2, 3, 5, 9):
+        data = tiny_encode(image, quality=60, effort=effort)
+        assert data == tiny_encode(image, quality=60, effort=effort)
+        error = np.asarray(nicodec.decode(data, device="cpu")).astype(float) - np.asarray(image)
+        costs.append(lambda_from_rate(rate_from_quality(60)) * (error**2).mean() + 8 * len(data) / (150 * 100))
+    assert costs[0] > costs[1] > costs[3]
+    assert costs[1] > costs[2]
+    assert costs[1] > costs[4]
+
+
+@pytest.mark.parametrize("effort", [0, 10])
+def test_efforts_out_of_range_are_refused(effort):
+    with pytest.raises(errors.UsageError, match="effort"):
+        tiny_encode(pictures.image(8, 8), effort=effort)
+
+
 def test_the_halo_covers_what_the_transforms_see():
     """Pixels further away than the halo do not change the latent, nor latents the pixels."""
     import torch
@@ -235,8 +275,10 @@ def test_the_halo_covers_what_the_transforms_see():
 
     torch.manual_seed(0)
     base = Base(BaseConfig(latent=16, hyper=4, wide_8=8, wide_16=8, context=8, scale_context=8)).eval()
-    for head in (base.g_a.head, base.g_s.head):
-        torch.nn.init.normal_(head.weight)  # zero at the start of training, and then nothing would be seen
+    for layer in (base.g_a.head, base.g_s.head, base.g_s.look):
+        torch.nn.init.normal_(layer.weight)  # zero at the start of training, and then nothing would be seen
+    for lapping in (base.g_a.lapping, base.g_s.lapping):
+        torch.nn.init.normal_(lapping.taps)
     size = 2 * HALO + 8
     rate = torch.tensor([30000.0])
     with torch.no_grad():

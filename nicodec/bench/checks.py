@@ -19,7 +19,7 @@ from nicodec.image.files import read_picture
 from nicodec.image.picture import Picture
 from nicodec.metrics.psnr import psnr
 from nicodec.networks.tiling import analyse
-from nicodec.options import DEFAULT_MODEL
+from nicodec.options import DEFAULT_EFFORT, DEFAULT_MODEL
 from nicodec.rate.scale import rate_from_quality
 from nicodec.zoo.load import load_scales
 from nicodec.zoo.store import find_package
@@ -63,7 +63,9 @@ def payload(paths: list[str]) -> None:
         picture = read_picture(Path(path).read_bytes())
         for quality in QUALITIES:
             rate = rate_from_quality(quality)
-            streams = [(encode_latent(scales, t, rate), t) for t in analyse(picture, part, rate, "cpu")]
+            streams = [
+                (encode_latent(scales, t, rate), t) for t in analyse(picture, part, scales, rate, DEFAULT_EFFORT, "cpu")
+            ]
             coded += sum(8 * len(stream) for stream, _ in streams)
             estimated += sum(estimate_bits(scales, latent, rate) for _, latent in streams)
         data = nicodec.encode(path)

@@ -20,13 +20,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nicodec.bench.summary import machine
 from nicodec.bench.worker import peak_mb
-from nicodec.container.layout import Colour, Header, Section, SectionType
+from nicodec.container.layout import Box, Colour, Header, Section, SectionType, tiles
 from nicodec.container.reader import read_file, read_tiles
 from nicodec.container.writer import write_file, write_tiles
 from nicodec.entropy.coder import decode_latent, encode_latent
 from nicodec.image.files import read_picture, write_picture
 from nicodec.networks.tiling import analyse, synthesise
-from nicodec.options import DEFAULT_MODEL, DEFAULT_QUALITY
+from nicodec.options import DEFAULT_EFFORT, DEFAULT_MODEL, DEFAULT_QUALITY
 from nicodec.rate.scale import rate_from_quality
 from nicodec.zoo.load import load_scales
 from nicodec.zoo.store import find_package
@@ -70,11 +70,12 @@ def time_stages(path: Path) -> tuple[dict[str, float], dict[str, float]]:
     part = find_package(DEFAULT_MODEL).parts["base"]
     scales, rate, data = load_scales(part), rate_from_quality(DEFAULT_QUALITY), path.read_bytes()
     picture = read_picture(data)
-    latents = list(analyse(picture, part, rate, "cpu"))
+    latents = list(analyse(picture, part, scales, rate, DEFAULT_EFFORT, "cpu"))
     streams = [(latent.crc(), encode_latent(scales, latent, rate)) for latent in latents]
     header = Header(picture.width, picture.height, Colour.RGB, 8, rate, part.id)
     sections = [Section(SectionType.SQ, write_tiles(streams))]
     file = write_file(header, sections)
+    by_tile = dict(zip(tiles(picture.width, picture.height), latents, strict=True))
     grids = [latent.z_hat.shape[:2] for latent in latents]
 
     def entropy_decode() -> None:
@@ -83,13 +84,13 @@ def time_stages(path: Path) -> tuple[dict[str, float], dict[str, float]]:
 
     stages: dict[str, Callable[[], Any]] = {
         "encode: read": lambda: read_picture(data),
-        "encode: networks": lambda: list(analyse(picture, part, rate, "cpu")),
+        "encode: networks": lambda: list(analyse(picture, part, scales, rate, DEFAULT_EFFORT, "cpu")),
         "encode: entropy": lambda: [encode_latent(scales, latent, rate) for latent in latents],
         "encode: verify": entropy_decode,
         "encode: container": lambda: write_file(header, sections),
         "decode: container": lambda: read_tiles(read_file(file).sections[SectionType.SQ].payload, header, "it"),
         "decode: entropy": entropy_decode,
-        "decode: networks": lambda: synthesise(latents, header, part, "cpu"),
+        "decode: networks": lambda: synthesise(by_tile, header, part, "cpu", Box(0, 0, picture.width, picture.height)),
         "decode: write": lambda: write_picture(picture, ".png"),
     }
     flops = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,16 +12,33 @@ from nicodec.cli import streams
 from nicodec.options import DecodeOptions
 
 
+class Crop(click.ParamType[Any]):
+    """Four whole numbers: X,Y,W,H."""
+
+    name = "crop"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int, int, int]:
+        """Parse, or fail with what was expected."""
+        try:
+            left, top, width, height = (int(number) for number in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is no crop, expected X,Y,W,H in pixels, such as 0,0,640,480", param, ctx)
+        return left, top, width, height
+
+
 @click.command("decode")
 @click.argument("source", required=False, metavar="[FILE.nic]")
 @click.option("-o", "--output", metavar="PICTURE", help="Where to write: .png .jpg .webp .tif .bmp .ppm .pgm; - is "
               "stdout, as PNG. Default: stdout, if piped.")  # fmt: skip
+@click.option("--crop", type=Crop(), metavar="X,Y,W,H", help="Decode only W x H pixels from (X, Y).")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="Where the float networks run. The entropy path always runs on the CPU.")  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 @streams.common_options
 def command(
-    source: str | None, output: str | None, device: str, force: bool,
+    source: str | None, output: str | None, crop: tuple[int, int, int, int] | None, device: str, force: bool,
     threads: int | None, as_json: bool, verbose: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Decode FILE.nic (- is stdin) to a picture file."""
@@ -36,7 +54,7 @@ def command(
 
     suffix = ".png" if streams.is_stream(output) else Path(output).suffix
     check_suffix(suffix)
-    picture = decode_bytes(data, DecodeOptions(device=device))
+    picture = decode_bytes(data, DecodeOptions(crop=crop, device=device))
     decoded = time.perf_counter() - started
     written, notes = write_picture(picture, suffix)
     streams.warn(notes, quiet)

@@ -7,7 +7,7 @@ import time
 import click
 
 from nicodec.cli import streams
-from nicodec.options import DEFAULT_MODEL, DEFAULT_QUALITY, QUALITY_RANGE, EncodeOptions
+from nicodec.options import DEFAULT_EFFORT, DEFAULT_MODEL, DEFAULT_QUALITY, EFFORT_RANGE, QUALITY_RANGE, EncodeOptions
 
 
 @click.command("encode")
@@ -18,6 +18,9 @@ from nicodec.options import DEFAULT_MODEL, DEFAULT_QUALITY, QUALITY_RANGE, Encod
     help=f"{QUALITY_RANGE[0]:g} (smallest) .. {QUALITY_RANGE[1]:g} (closest to the original, not lossless), "
     "continuous. About +4 % bytes a step.",
 )  # fmt: skip
+@click.option("-e", "--effort", type=int, default=DEFAULT_EFFORT, show_default=True,
+              help=f"{EFFORT_RANGE[0]} (quick) .. {EFFORT_RANGE[1]} (slow, smallest file). "
+              "Decoding takes the same time.")  # fmt: skip
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model package, see `nicodec models list`.")
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Decode the symbols again and compare.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
@@ -25,14 +28,14 @@ from nicodec.options import DEFAULT_MODEL, DEFAULT_QUALITY, QUALITY_RANGE, Encod
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 @streams.common_options
 def command(
-    source: str | None, output: str | None, quality: float, model: str, verify: bool, device: str, force: bool,
-    threads: int | None, as_json: bool, verbose: bool, quiet: bool,
+    source: str | None, output: str | None, quality: float, effort: int, model: str, verify: bool, device: str,
+    force: bool, threads: int | None, as_json: bool, verbose: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Encode PICTURE (PNG, JPEG, WebP, TIFF, AVIF, BMP, PPM; - is stdin) to a .nic file.
 
     Keeps alpha (without loss), ICC profile, EXIF and XMP. Any size, 8 bits a sample.
     """
-    options = EncodeOptions(quality=quality, model=model, verify=verify, device=device)
+    options = EncodeOptions(quality=quality, effort=effort, model=model, verify=verify, device=device)
     source = streams.resolve_input(source)
     output = streams.resolve_output(output, "picture.nic")
     streams.refuse_existing(output, force, source)

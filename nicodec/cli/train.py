@@ -26,9 +26,9 @@ def command() -> None:
 @click.option("--steps", type=click.IntRange(1), default=20_000, show_default=True, help="Length of the schedule.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True),
               help="Length of the schedule by the clock, where that ends first.")  # fmt: skip
-@click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Crops a step.")
-@click.option("--crop", type=click.IntRange(64), default=256, show_default=True,
-              help="Side of a crop, a multiple of 64.")  # fmt: skip
+@click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="Crops a step, at first.")
+@click.option("--crop", type=click.IntRange(64), default=128, show_default=True,
+              help="Side of a crop at first, a multiple of 64; doubles twice.")  # fmt: skip
 @click.option("--width", "widths", multiple=True, metavar="NAME=N",
               help="A width or depth of the networks, e.g. latent=192 (see BaseConfig).")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with the run in RUN, from its last checkpoint.")
@@ -53,7 +53,7 @@ def train_sq(
         raise click.UsageError(f"--crop is {crop}, expected a multiple of 64")
     place = torch.device(resolve_device(device))
     schedule = Schedule(steps=steps, minutes=minutes, batch=batch, crop=crop)
-    pictures = Pictures(folders, place, least=2 * crop)
+    pictures = Pictures(folders, place, least=crop << len(schedule.doublings))
     held_out = Pictures([validation], place, least=512) if validation is not None else None
     torch.manual_seed(schedule.seed)
     stage = SQStage(BaseConfig(**_parse(widths)))

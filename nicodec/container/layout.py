@@ -99,8 +99,8 @@ class Section:
 
 
 @dataclass(frozen=True)
-class TileGeometry:
-    """Where a tile's core lies in the picture: (left, top, width, height) in pixels."""
+class Box:
+    """A rectangle of a picture, in pixels: a tile's core, or what is to be decoded."""
 
     left: int
     top: int
@@ -108,20 +108,27 @@ class TileGeometry:
     height: int
 
     @property
-    def box(self) -> tuple[slice, slice]:
-        """Rows and columns of the core, to index pixels with."""
+    def slices(self) -> tuple[slice, slice]:
+        """Its rows and columns, to index pixels with."""
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Height and width of z for this tile, in positions of STRIDE pixels."""
+        """Height and width of z for a tile of this size, in positions of STRIDE pixels."""
         return -(-self.height // STRIDE), -(-self.width // STRIDE)
 
+    def common(self, other: Box, margin: int = 0) -> Box | None:
+        """What lies in both, once the other is grown by `margin` pixels all round; None where nothing does."""
+        left, top = max(self.left, other.left - margin), max(self.top, other.top - margin)
+        right = min(self.left + self.width, other.left + other.width + margin)
+        bottom = min(self.top + self.height, other.top + other.height + margin)
+        return Box(left, top, right - left, bottom - top) if right > left and bottom > top else None
 
-def tiles(width: int, height: int) -> list[TileGeometry]:
+
+def tiles(width: int, height: int) -> list[Box]:
     """All tiles of a picture in raster order. Up to TILE x TILE there is one."""
     return [
-        TileGeometry(left, top, min(TILE, width - left), min(TILE, height - top))
+        Box(left, top, min(TILE, width - left), min(TILE, height - top))
         for top in range(0, height, TILE)
         for left in range(0, width, TILE)
     ]

@@ -53,6 +53,18 @@ class Tables:
         cost: NDArray[np.float64] = WEIGHT_BITS - np.log2(self.table(index) + 1.0)
         return cost
 
+    def savings(self, depth: int) -> NDArray[np.float32]:
+        """Bits saved by a symbol of magnitude k - 1 in place of k = 0 (nothing) .. depth - 1: (SCALE_LEVELS, depth).
+
+        Signs are averaged; magnitudes beyond a table's limit save nothing.
+        """
+        saved = np.zeros((SCALE_LEVELS, depth), np.float32)
+        for index, limit in enumerate(self.limits):
+            signed = self.bits(index)[: 2 * limit + 1]
+            magnitudes = ((signed + signed[::-1]) / 2)[limit:][:depth]
+            saved[index, 1 : len(magnitudes)] = np.diff(magnitudes)
+        return saved
+
 
 def scale_of(index: int) -> float:
     """The standard deviation that training meant by a scale index: geometric from SCALE_MIN to SCALE_MAX."""

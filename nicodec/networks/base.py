@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +13,16 @@ from torch.nn import functional as F
 from nicodec.entropy.order import Pass, checkerboard, passes
 from nicodec.entropy.tables import SYMBOL_MAX
 from nicodec.networks.hyper import HyperAnalysis, Means
-from nicodec.networks.layers import RateScale, interpolate, stack, zero_init
+from nicodec.networks.lapping import Lapping, prefilter
+from nicodec.networks.layers import PATCH, RateScale, interpolate, stack, zero_init
 from nicodec.rate.scale import KNOTS, RATE_MAX, lambda_from_rate
 
-PATCH = 16  # one latent position stands for 16x16 pixels
 HALO = 8  # latent positions around a tile's core that g_a and g_s may see; no output depends on more
 WHOLE = (slice(None), slice(None))
+LATER = {  # what the first bases were stored without; their networks start as nothing or the identity
+    "g_a.lapping.taps", "g_s.lapping.taps", "g_s.spread", "g_s.look.weight", "g_s.look.bias",
+}  # fmt: skip
+Choice = Callable[[Pass, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -47,15 +52,16 @@ class Analysis(nn.Module):
     ::
 
         x (B, 3, H, W) ─┬─ unshuffle 8 ─ 1x1 ─ blocks 1/8 ─ 2x2 stride 2 ─ blocks 1/16 ─ 1x1 (zero at start) ─(+)─► y
-                        └─ unshuffle 16 ─ K (principal components of training patches) ─────────────────────┘
+                        └─ lapping ─ unshuffle 16 ─ K (principal components of training patches) ───────────┘
 
-    x in 0..1; y is (B, M, H/16, W/16) in natural units (an orthonormal transform of x - 0.5). The linear
-    shortcut is ours: with it the codec is a working transform codec before the first training step.
+    x in 0..1; y is (B, M, H/16, W/16) in natural units (a nearly orthonormal transform of x - 0.5). The linear
+    shortcut is ours: with it the codec is a working lapped transform codec before the first training step.
     """
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__()
         c8, c16 = config.wide_8, config.wide_16
+        self.lapping = Lapping()
         self.klt = nn.Conv2d(3 * PATCH**2, config.latent, 1, bias=False)
         self.embed = nn.Conv2d(3 * 64, c8, 1)
         self.fine = stack(c8, config.depth_8)
@@ -70,7 +76,7 @@ class Analysis(nn.Module):
         features = self.fine_rate(self.fine(self.embed(F.pixel_unshuffle(x, 8))), rate)
         features = self.coarse_rate(self.coarse(self.shrink(features)), rate)
         with torch.autocast(x.device.type, enabled=False):  # bf16 would cost more than the quantiser at high rates
-            linear = self.klt(F.pixel_unshuffle(x.float(), PATCH))
+            linear = self.klt(F.pixel_unshuffle(self.lapping(x.float()), PATCH))
         return linear + self.head(features).float()
 
 
@@ -79,30 +85,38 @@ class Synthesis(nn.Module):
 
     ::
 
-        y_hat ─┬─ 1x1 ─ blocks 1/16 ─ 1x1, shuffle 2 ─ blocks 1/8 ─ 1x1 (zero at start), shuffle 8 ─(+)─► x_hat
-               └─ K^T ─ shuffle 16 ───────────────────────────────────────────────────────────┘
+        y_hat ─┬─ /spread ─ 1x1 ─ blocks 1/16 ─ 1x1, shuffle 2 ─(+)─ blocks 1/8 ─ 1x1 (zero at start), shuffle 8 ┐
+               └─ K^T ─ shuffle 16 ─ lapping ─┬─ unshuffle 8 ─ 1x1 ──┘                                           │
+                                              └─────────────────────────────────────────────────────────────────(+)─►
 
-    y_hat (B, M, H/16, W/16) in natural units; x_hat (B, 3, H, W), about 0..1, not clamped.
+    y_hat (B, M, H/16, W/16) in natural units; x_hat (B, 3, H, W), about 0..1, not clamped. The network sees what the
+    linear synthesis made, and mends it.
     """
+
+    spread: Tensor
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__()
         c8, c16 = config.wide_8, config.wide_16
+        self.register_buffer("spread", torch.ones(config.latent))  # of y on the training patches
         self.klt_t = nn.Conv2d(config.latent, 3 * PATCH**2, 1, bias=False)
+        self.lapping = Lapping()
         self.embed = nn.Conv2d(config.latent, c16, 1)
         self.coarse_rate = RateScale(c16)
         self.coarse = stack(c16, config.depth_16)
         self.grow = nn.Conv2d(c16, 4 * c8, 1)
+        self.look = zero_init(nn.Conv2d(3 * 64, c8, 1))
         self.fine_rate = RateScale(c8)
         self.fine = stack(c8, config.depth_8 + 1)
         self.head = zero_init(nn.Conv2d(c8, 3 * 64, 1))
 
     def forward(self, y_hat: Tensor, rate: Tensor) -> Tensor:
-        features = self.coarse(self.coarse_rate(self.embed(y_hat), rate))
-        features = F.pixel_shuffle(self.grow(features), 2)
-        features = self.fine(self.fine_rate(features, rate))
         with torch.autocast(y_hat.device.type, enabled=False):
-            linear = F.pixel_shuffle(self.klt_t(y_hat.float()), PATCH)
+            linear = self.lapping(F.pixel_shuffle(self.klt_t(y_hat.float()), PATCH))
+        features = self.embed(y_hat / self.spread[:, None, None])
+        features = self.grow(self.coarse(self.coarse_rate(features, rate)))
+        features = F.pixel_shuffle(features, 2) + self.look(F.pixel_unshuffle(linear, 8))
+        features = self.fine(self.fine_rate(features, rate))
         return linear + F.pixel_shuffle(self.head(features), 8).float() + 0.5
 
 
@@ -146,28 +160,45 @@ class Base(nn.Module):
         return self.std[None, :, None, None] * self.gain(rate) + 0.1
 
     @torch.no_grad()
-    def start_from_klt(self, patches: Tensor) -> Tensor:
-        """Set the linear shortcuts to the principal components of training patches.
+    def start_from_klt(self, crops: Tensor) -> Tensor:
+        """Set the linear shortcuts to the lapped principal components of training pictures.
 
         Args:
-            patches: (n, 768) float, `pixel_unshuffle(x - 0.5, 16)` of training pixels.
+            crops: (n, 3, S, S) of training pictures, float, 0..1; S a multiple of 16, at least 48.
 
         Returns:
             Eigenvalues (M,) in the order of the latent's channels: interleaved over the slices, so that
             every slice holds low and high frequencies.
         """
+        taps = prefilter()
+        self.g_a.lapping.taps.copy_(taps)
+        self.g_s.lapping.taps.copy_(torch.linalg.inv(taps))
+        patches = F.pixel_unshuffle(self.g_a.lapping(crops - 0.5), PATCH)[:, :, 1:-1, 1:-1]  # those lapped all round
+        values, vectors = principal_components(patches)
         m, slices = self.config.latent, self.config.slices
-        values, vectors = torch.linalg.eigh((patches.T @ patches / len(patches)).double())
         order = torch.cat([torch.arange(first, m, slices) for first in range(slices)])
-        values, vectors = values.flip(0)[:m][order].float(), vectors.flip(1)[:, :m].T[order].float()
+        values, vectors = values[order], vectors[order]
         self.g_a.klt.weight.copy_(vectors[:, :, None, None])
         self.g_s.klt_t.weight.copy_(vectors.T[:, :, None, None])
         self.std.copy_(values.clamp_min(1e-8).sqrt())
+        self.g_s.spread.copy_(self.std)
+
+        values_8, vectors_8 = principal_components(F.pixel_unshuffle(crops - 0.5, 8))
+        c8 = self.config.wide_8
+        white = (vectors_8 / values_8.clamp_min(1e-8).sqrt()[:, None])[:c8, :, None, None]
+        for layer in (self.g_a.embed, self.g_s.look):  # the networks see each component at the same strength
+            layer.weight[: len(white)] = white
+            torch.nn.init.zeros_(cast("Tensor", layer.bias))
+
+        impulses = F.pad(torch.eye(m)[:, :, None, None], (1, 1, 1, 1))
+        waves = self.g_s.lapping(F.pixel_shuffle(self.g_s.klt_t(impulses), PATCH))
+        log_norm = 0.5 * waves.square().sum((1, 2, 3)).log()  # 0 where the lapped transform is orthonormal
+        self.log_gain.add_(log_norm)
+        self.log_ungain.sub_(log_norm)
         return values
 
-    @torch.inference_mode()
-    def analyse(self, x: Tensor, rates: Tensor, core: tuple[slice, slice] = WHOLE) -> tuple[Tensor, Tensor]:
-        """Encoder: tiles to their symbols.
+    def transform(self, x: Tensor, rates: Tensor, core: tuple[slice, slice] = WHOLE) -> tuple[Tensor, Tensor]:
+        """Encoder, first half: pixels of tiles to what is to be quantised.
 
         Args:
             x: tiles and their halo (B, 3, H, W), float, 0..1, sides multiples of 64.
@@ -175,17 +206,37 @@ class Base(nn.Module):
             core: rows and columns of y that are the tile's own.
 
         Returns:
-            z_hat (B, N, h/4, w/4) and the residual symbols of y (B, M, h, w) for a core of h x w: whole numbers.
+            y of tiles and their halo (B, M, H/16, W/16) in quantiser steps, not rounded, and z_hat of the cores
+            (B, N, h/4, w/4), whole numbers.
         """
-        y = self.g_a(x, rates)[:, :, core[0], core[1]]
-        z_hat = self.h_a(y / self.std[None, :, None, None], rates).round().clamp(-SYMBOL_MAX, SYMBOL_MAX)
-        y = y * self.gain(rates)
+        y = self.g_a(x, rates)
+        z = self.h_a(y[:, :, core[0], core[1]] / self.std[None, :, None, None], rates)
+        return y * self.gain(rates), z.round().clamp(-SYMBOL_MAX, SYMBOL_MAX)
+
+    def quantise(self, y: Tensor, z_hat: Tensor, rates: Tensor, choose: Choice | None = None) -> tuple[Tensor, Tensor]:
+        """Encoder, second half: decide on the symbols, pass by pass.
+
+        Args:
+            y: of the tiles' cores (B, M, h, w), in quantiser steps.
+            z_hat: (B, N, h/4, w/4).
+            rates: (B,).
+            choose: residuals of a pass to its symbols, all (B, M/slices, h, w); None rounds.
+
+        Returns:
+            Symbols and y_hat (B, M, h, w), both in quantiser steps.
+        """
 
         def residual(step: Pass, mean: Tensor) -> Tensor:
-            return (y[:, step.start : step.stop] - mean).round().clamp(-SYMBOL_MAX, SYMBOL_MAX)
+            rest = y[:, step.start : step.stop] - mean
+            return choose(step, rest) if choose else rest.round().clamp(-SYMBOL_MAX, SYMBOL_MAX)
 
-        symbols, _ = self._passes(z_hat, rates, residual)
-        return z_hat, symbols
+        return self._passes(z_hat, rates, residual)
+
+    @torch.inference_mode()
+    def analyse(self, x: Tensor, rates: Tensor) -> tuple[Tensor, Tensor]:
+        """z_hat and symbols of whole tiles by plain rounding: `transform`, then `quantise`."""
+        y, z_hat = self.transform(x, rates)
+        return z_hat, self.quantise(y, z_hat, rates)[0]
 
     @torch.inference_mode()
     def reconstruct(self, z_hat: Tensor, symbols: Tensor, rates: Tensor) -> Tensor:
@@ -222,3 +273,10 @@ class Base(nn.Module):
             symbols[:, part] = torch.where(mask, new, symbols[:, part])
             y_hat[:, part] = torch.where(mask, new + mean, y_hat[:, part])
         return symbols, y_hat
+
+
+def principal_components(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Of all positions of feature maps (B, C, H, W): eigenvalues (C,), falling, and unit vectors in rows (C, C)."""
+    rows = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
+    values, vectors = torch.linalg.eigh((rows.T @ rows / len(rows)).double())
+    return values.flip(0).float(), vectors.flip(1).T.float()

@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 from nicodec.rate.scale import KNOT_SPACING, KNOTS
 
+PATCH = 16  # one latent position stands for 16x16 pixels
+
 
 class Block(nn.Module):
     """Depthwise mixing in space, then a gated pointwise layer across channels.

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from nicodec.errors import TrainingRunError
 from nicodec.training.data import Pictures
+from nicodec.training.muon import Muon
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,15 @@ class Schedule:
     """How long, how fast, on what crops.
 
     The learning rate warms up and falls as a cosine over `steps`, or over `minutes` where these end first.
-    The last `large_part` of the run sees crops of twice the size, a quarter as many.
+    Crops start small, so that a step is cheap while much is to be learned: at each share of the run in `doublings`
+    their side doubles and their number halves.
     """
 
     steps: int = 20_000
     minutes: float | None = None
-    batch: int = 8
-    crop: int = 256
-    large_part: float = 0.15
+    batch: int = 16
+    crop: int = 128
+    doublings: tuple[float, ...] = (0.5, 0.85)
     learning_rate: float = 1e-3
     warmup: int = 100
     ema: float = 0.999
@@ -48,6 +50,7 @@ class Stage(Protocol):
 
     name: str
     slow: tuple[str, ...]  # parts of names of parameters that start well already and move at a tenth of the rate
+    muon: tuple[str, ...]  # parts of names of modules whose matrices Muon moves; all else is AdamW's
 
     @property
     def module(self) -> nn.Module:
@@ -81,10 +84,7 @@ class Run:
         self.pictures, self.validation, self.quiet = pictures, validation, quiet
         self.step, self.elapsed, self.stopping = 0, 0.0, False
         module = stage.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        slow = [p for name, p in module.named_parameters() if any(part in name for part in stage.slow)]
-        fast = [p for name, p in module.named_parameters() if not any(part in name for part in stage.slow)]
-        groups = [{"params": fast, "scale": 1.0}, {"params": slow, "scale": 0.1}]
-        self.optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.98), weight_decay=0.005)
+        self.optimizers = make_optimizers(module, stage, schedule.learning_rate)
         state = folder / "state.pt"
         if state.exists() and not resume:
             raise TrainingRunError(f"{folder} holds a run already; use --resume, or another --out")
@@ -105,7 +105,7 @@ class Run:
         previous = {number: signal.signal(number, self._ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)}
         bar = tqdm(total=1000, disable=self.quiet or not sys.stderr.isatty(), unit="‰", file=sys.stderr)
         saved = reported = time.monotonic()
-        crops = 0
+        pixels = 0.0
         try:
             self._write_config()
             while self.progress < 1 and not self.stopping:
@@ -113,11 +113,11 @@ class Run:
                 figures = self._one_step()
                 now = time.monotonic()
                 self.elapsed += now - started
-                crops += self.schedule.batch
+                pixels += figures.pop("pixels")
                 if now - reported > 20 or self.step == 1:
-                    figures["crops_per_s"] = crops / (now - reported)
+                    figures["crops_per_s"] = pixels / 256**2 / (now - reported)
                     self._report(figures, bar)
-                    reported, crops = now, 0
+                    reported, pixels = now, 0.0
                 if now - saved > 60 * self.schedule.checkpoint_minutes:
                     self._save()
                     saved = reported = time.monotonic()
@@ -137,27 +137,28 @@ class Run:
     def _one_step(self) -> dict[str, float]:
         schedule, module = self.schedule, self.stage.module
         torch.manual_seed(schedule.seed * 1_000_003 + self.step + 1)
-        large = self.progress >= 1 - schedule.large_part
-        count, size = (max(1, schedule.batch // 4), 2 * schedule.crop) if large else (schedule.batch, schedule.crop)
+        doubled = sum(self.progress >= share for share in schedule.doublings)
+        count, size = max(1, schedule.batch >> doubled), schedule.crop << doubled
         x = self.pictures.batch(count, size).contiguous(memory_format=torch.channels_last)
         rate = schedule.learning_rate * min(1.0, (self.step + 1) / schedule.warmup)
         rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, self.progress))) + 1e-3
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["scale"]
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["scale"]
         module.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             loss, figures = self.stage.loss(x)
-        self.optimizer.zero_grad(set_to_none=True)
+        module.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         if torch.isfinite(norm):  # one bad batch must not end a run of days
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                optimizer.step()
         self.step += 1
         decay = min(schedule.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for average, value in zip(self.ema.state_dict().values(), module.state_dict().values(), strict=True):
-                average.lerp_(value, 1 - decay) if average.is_floating_point() else average.copy_(value)
-        return {"loss": loss.item(), "gradient": norm.item(), "learning_rate": rate, **figures}
+            torch._foreach_lerp_(list(self.ema.parameters()), list(module.parameters()), 1 - decay)
+        return {"pixels": x.numel() / 3, "loss": loss.item(), "gradient": norm.item(), "learning_rate": rate, **figures}
 
     def _report(self, figures: dict[str, Any], bar: tqdm[Any]) -> None:
         entry = {"step": self.step, "minutes": round(self.elapsed / 60, 3)}
@@ -171,8 +172,8 @@ class Run:
 
     def _save(self) -> None:
         state = {
-            "module": self.stage.module.state_dict(), "optimizer": self.optimizer.state_dict(),
-            "step": self.step, "elapsed": self.elapsed,
+            "module": self.stage.module.state_dict(), "step": self.step, "elapsed": self.elapsed,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }  # fmt: skip
         _replace(self.folder / "state.pt", lambda path: torch.save(state, path))
         averages = {name: value.contiguous() for name, value in self.ema.state_dict().items()}
@@ -185,7 +186,8 @@ class Run:
     def _load(self, state: Path) -> None:
         saved = torch.load(state, map_location=self.device, weights_only=True)
         self.stage.module.load_state_dict(saved["module"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        for optimizer, values in zip(self.optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(values)
         self.step, self.elapsed = saved["step"], saved["elapsed"]
         self.ema.load_state_dict(load_file(self.folder / "ema.safetensors"))
 
@@ -195,6 +197,22 @@ class Run:
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         self.stopping = True
+
+
+def make_optimizers(module: nn.Module, stage: Stage, learning_rate: float) -> list[torch.optim.Optimizer]:
+    """AdamW, and Muon for the matrices in `stage.muon`. The `scale` of a group is on top of the learning rate."""
+    groups: dict[str, list[nn.Parameter]] = {"muon": [], "slow": [], "fast": []}
+    for name, parameter in module.named_parameters():
+        matrix = parameter.ndim == 4 and parameter.shape[1] > 1
+        kind = "slow" if any(part in name for part in stage.slow) else "fast"
+        groups["muon" if matrix and any(part in name for part in stage.muon) else kind].append(parameter)
+    adamw = [{"params": groups["fast"], "scale": 1.0}, {"params": groups["slow"], "scale": 0.1}]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(adamw, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.005, fused=True)
+    ]
+    if groups["muon"]:
+        optimizers.append(Muon([{"params": groups["muon"], "scale": 2.0}], learning_rate))
+    return optimizers
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:

@@ -46,12 +46,14 @@ def load_base(part: Part, device: str) -> Base:
     import torch
     from safetensors.torch import load
 
-    from nicodec.networks.base import Base, BaseConfig
+    from nicodec.networks.base import LATER, Base, BaseConfig
 
     try:
         base = Base(BaseConfig(**read_config(part)))
         state = {name: tensor.float() for name, tensor in load(read_part(part)).items() if not name.startswith(EXACT)}
-        base.load_state_dict(state)
+        missing, unexpected = base.load_state_dict(state, strict=False)
+        if unexpected or not LATER.issuperset(missing):
+            raise KeyError(f"missing {sorted(set(missing) - LATER)}, unexpected {unexpected}")
     except (KeyError, ValueError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         raise DamagedPartError(f"{part.path} is not a base part: {error!r}") from None
     base = base.to(torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -82,7 +82,7 @@ class Nicodec:
 
     name: str = "nicodec"
     settings: tuple[float, ...] = (5, 18, 31, 44, 57, 70, 83, 96)
-    model: str = "g0"
+    model: str = "g1"
 
     def encode(self, image: Image.Image, setting: float) -> bytes:
         """As `Codec`."""

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from PIL import Image, features
 
 from nicodec.errors import UsageError
+from nicodec.options import DEFAULT_MODEL
 
 
 class Codec(Protocol):
@@ -82,7 +83,7 @@ class Nicodec:
 
     name: str = "nicodec"
     settings: tuple[float, ...] = (5, 18, 31, 44, 57, 70, 83, 96)
-    model: str = "g1"
+    model: str = DEFAULT_MODEL
 
     def encode(self, image: Image.Image, setting: float) -> bytes:
         """As `Codec`."""

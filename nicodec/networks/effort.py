@@ -33,16 +33,17 @@ def encode_tile(base: Base, scales: ScaleModel, x: Tensor, rate: int, core: tupl
     rates = torch.tensor([float(rate)], device=x.device)
     with torch.no_grad():
         y, z_hat = base.transform(x, rates, core)
-    corrections = CORRECTIONS[effort - 1]
-    own = correct(base, scales, x, y, z_hat, rate, core, corrections) if corrections else y[:, :, core[0], core[1]]
-    rounding = ThriftyRounding(scales, z_hat, rate)
+    rounding = None if effort == 1 else ThriftyRounding(scales, z_hat, rate)
+    own = y[:, :, core[0], core[1]]
+    if rounding:
+        own = correct(base, rounding, x, y, z_hat, rate, core, CORRECTIONS[effort - 1])
     with torch.no_grad():
-        symbols, _ = base.quantise(own, z_hat, rates, None if effort == 1 else rounding)
+        symbols, _ = base.quantise(own, z_hat, rates, rounding)
     return Latent(to_array(z_hat), to_array(symbols))
 
 
 def correct(
-    base: Base, scales: ScaleModel, x: Tensor, y: Tensor, z_hat: Tensor, rate: int, core: tuple[slice, slice],
+    base: Base, rounding: ThriftyRounding, x: Tensor, y: Tensor, z_hat: Tensor, rate: int, core: tuple[slice, slice],
     count: int,
 ) -> Tensor:  # fmt: skip
     """Aim y anew: at what, added to the errors that all other symbols make, gives the picture back.
@@ -63,7 +64,7 @@ def correct(
     own = y[:, :, core[0], core[1]]
     for _ in range(count):
         with torch.no_grad():
-            _, y_hat = base.quantise(own, z_hat, rates, ThriftyRounding(scales, z_hat, rate))
+            _, y_hat = base.quantise(own, z_hat, rates, rounding)
         y_hat.requires_grad_()
         around = y.clone()
         around[:, :, core[0], core[1]] = y_hat
@@ -79,6 +80,7 @@ class ThriftyRounding:
 
     It follows the coder's passes, because a pass's scales depend on the symbols chosen before. What a symbol does
     to the scales and means of later ones is not counted: WORTH, above what theory says, makes up for it.
+    Good for any number of walks over the passes; the first pass of each forgets the walk before.
     """
 
     def __init__(self, scales: ScaleModel, z_hat: Tensor, rate: int) -> None:
@@ -89,6 +91,8 @@ class ThriftyRounding:
 
     def __call__(self, step: Pass, residual: Tensor) -> Tensor:
         """Residuals of a pass (1, M/slices, H, W) to its symbols; zeros at positions of the other parity."""
+        if step.index == 0:
+            self.symbols[:] = 0
         height, width, _ = self.symbols.shape
         mask = checkerboard(height, width, step.parity)
         indices = self.scales.y_indices(self.features, self.symbols, step, self.rate)

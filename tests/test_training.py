@@ -36,7 +36,7 @@ CPU = torch.device("cpu")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     for index in range(4):
-        pictures.image(150 + 10 * index, 140).save(folder / f"{index}.png")
+        pictures.image(290 + 10 * index, 280).save(folder / f"{index}.png")
     (folder / "broken.png").write_bytes(b"no picture")
     return folder
 
@@ -45,7 +45,7 @@ def run(data, folder, steps, *, resume=False, of=8):
     schedule = Schedule(steps=of, batch=2, crop=64, warmup=2)
     torch.manual_seed(7)
     stage = SQStage(TOY)
-    job = Run(stage, schedule, folder, CPU, Pictures([data], CPU, 128), None, resume=resume, init=None, quiet=True)
+    job = Run(stage, schedule, folder, CPU, Pictures([data], CPU, 256), None, resume=resume, init=None, quiet=True)
     while job.step < steps:
         job._one_step()
     job._save()
@@ -102,7 +102,7 @@ def test_the_command_trains_checkpoints_on_sigterm_and_resumes(data, tmp_path):
 def test_the_start_is_a_working_transform_codec(data):
     torch.manual_seed(0)
     codec = SQCodec(TOY).eval()
-    codec.start_from_klt(Pictures([data], CPU, 128), batches=4)
+    codec.start_from_klt(Pictures([data], CPU, 256), batches=4)
     k = codec.base.g_a.klt.weight[:, :, 0, 0]
     assert torch.allclose(k @ k.T, torch.eye(TOY.latent), atol=1e-4)
     x = torch.from_numpy(pictures.scene(128, 128)).permute(2, 0, 1)[None] / 255
@@ -133,12 +133,12 @@ def test_the_integer_path_is_the_trained_path(finished):
     for rate in (0, 20000, 65535):
         with torch.no_grad():
             expected = codec(x, torch.tensor([float(rate)])).bits.item()
-        assert estimate_bits(model, *latent_of(codec, x, rate)) == pytest.approx(expected, rel=0.01, abs=20)
+        assert estimate_bits(model, *latent_of(codec, x, rate)) == pytest.approx(expected, rel=0.03)  # escapes
 
 
 def test_an_exported_model_encodes_and_decodes(finished, data, tmp_path, monkeypatch):
     codec = load_run(finished)
-    tables = measure_tables(codec, Pictures([data], CPU, 128), count=4)
+    tables = measure_tables(codec, Pictures([data], CPU, 256), count=4)
     export_base(codec, tmp_path / "toy", "a toy", tables)
     monkeypatch.setenv("NICODEC_MODELS", str(tmp_path))
     image = pictures.image(100, 70)
@@ -147,7 +147,7 @@ def test_an_exported_model_encodes_and_decodes(finished, data, tmp_path, monkeyp
 
 
 def test_measured_tables_cost_less_than_gaussian_ones(finished, data):
-    codec, held_out = load_run(finished), Pictures([data], CPU, 128)
+    codec, held_out = load_run(finished), Pictures([data], CPU, 256)
     bits = []
     for tables in (gaussian_tables(), measure_tables(codec, held_out, count=6)):
         model = integer_scales(codec.scales, TOY, tables)
@@ -165,7 +165,7 @@ def test_weights_that_do_not_fit_integers_are_refused():
 
 
 def test_the_twin_comparison_runs_and_starts_even(finished, data):
-    held_out = Pictures([data], CPU, 128)
+    held_out = Pictures([data], CPU, 256)
     figures = compare(load_run(finished), held_out, held_out, steps=2, batch=1)
     assert figures["symbols"] == pytest.approx(figures["y_hat"], rel=0.05)
     assert figures["symbols"] > 0

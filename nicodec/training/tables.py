@@ -6,8 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nicodec.container.layout import STRIDE
 from nicodec.entropy.coder import Latent, entries_of, groups
 from nicodec.entropy.tables import SCALE_LEVELS, WEIGHT_TOTAL, Tables, gaussian_tables, quantise
+from nicodec.networks.effort import encode_tile
+from nicodec.networks.layers import PATCH
+from nicodec.options import DEFAULT_EFFORT
 from nicodec.rate.scale import RATE_MAX
 from nicodec.training.data import Pictures
 from nicodec.training.export import integer_scales
@@ -24,18 +28,29 @@ def latent_of(codec: SQCodec, x: torch.Tensor, rate: int) -> tuple[Latent, int]:
 
 
 def measure_tables(codec: SQCodec, pictures: Pictures, count: int = 150) -> Tables:
-    """Histograms over `count` crops at rates spread evenly, made symmetric, on top of a Gaussian prior.
+    """Tables measured over `count` crops at rates spread evenly, on top of a Gaussian prior.
 
     Symbols that the float networks predict as Gaussian have a sharper peak and longer tails; measured tables made
-    files 1.8 % smaller on held-out pictures.
+    files 1.8 % smaller on held-out pictures. Measured twice: the default effort chooses symbols by what the tables
+    say that they cost, which makes the peak sharper still.
     """
+    tables = gaussian_tables()
+    for effort in (1, DEFAULT_EFFORT):
+        tables = _measure(codec, pictures, count, tables, effort)
+    return tables
+
+
+def _measure(codec: SQCodec, pictures: Pictures, count: int, tables: Tables, effort: int) -> Tables:
+    """Histograms of what an encoder with these tables, at this effort, puts out; made symmetric."""
     start = gaussian_tables()
-    model = integer_scales(codec.scales, codec.base.config, start)
+    model = integer_scales(codec.scales, codec.base.config, tables)
     histograms = [PRIOR * len(table) * (table + 1) / WEIGHT_TOTAL for table in map(start.table, range(SCALE_LEVELS))]
     torch.manual_seed(0)
+    side = pictures.least // STRIDE * STRIDE
+    whole = slice(0, side // PATCH)
     for index in range(count):
-        crop = pictures.batch(1, pictures.least // 64 * 64)
-        latent, rate = latent_of(codec, crop, round(RATE_MAX * (index + 0.5) / count))
+        rate = round(RATE_MAX * (index + 0.5) / count)
+        latent = encode_tile(codec.base, model, pictures.batch(1, side), rate, (whole, whole), effort)
         for indices, values in groups(model, latent, rate):
             for scale in np.unique(indices):
                 entries, _ = entries_of(values[indices == scale], int(start.limits[scale]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import constriction
 import numpy as np
@@ -33,10 +33,14 @@ _BYTE = _categorical(np.full(256, WEIGHT_TOTAL // 256 - 1))
 
 @dataclass(frozen=True)
 class Latent:
-    """The symbols of one tile: z_hat (h, w, N) and the residual symbols of y (4h, 4w, M), both int16."""
+    """The symbols of one tile: z_hat (h, w, N) and the residual symbols of y (4h, 4w, M), both int16.
+
+    An encoder that chose the symbols by their cost has the scale `indices` of each pass over y already.
+    """
 
     z_hat: Symbols
     symbols: Symbols
+    indices: tuple[Indices, ...] | None = field(default=None, repr=False, compare=False)
 
     def tobytes(self) -> bytes:
         """z_hat, then symbols: little-endian int16 in C order."""
@@ -70,14 +74,20 @@ def groups(model: ScaleModel, latent: Latent, rate: int) -> Iterator[tuple[Indic
     """Scale indices and symbols of z, then of each pass over y, flat: what is coded, in the order of coding."""
     height, width, _ = latent.z_hat.shape
     yield model.z_indices(height, width, rate).ravel(), latent.z_hat.ravel()
+    all_indices = latent.indices or _y_indices(model, latent, rate)
+    for step, indices in zip(model.passes, all_indices, strict=True):
+        mask = checkerboard(4 * height, 4 * width, step.parity)
+        yield indices.ravel(), latent.symbols[mask, step.start : step.stop].ravel()
+
+
+def _y_indices(model: ScaleModel, latent: Latent, rate: int) -> Iterator[Indices]:
+    """Scale indices of each pass over y; a pass sees the symbols of those before."""
     features = model.features(latent.z_hat, rate)
     coded = np.zeros_like(latent.symbols)
     for step in model.passes:
-        indices = model.y_indices(features, coded, step, rate)
-        mask = checkerboard(4 * height, 4 * width, step.parity)
-        values = latent.symbols[mask, step.start : step.stop]
-        yield indices.ravel(), values.ravel()
-        coded[mask, step.start : step.stop] = values
+        yield model.y_indices(features, coded, step, rate)
+        mask = checkerboard(coded.shape[0], coded.shape[1], step.parity)
+        coded[mask, step.start : step.stop] = latent.symbols[mask, step.start : step.stop]
 
 
 def decode_latent(model: ScaleModel, data: bytes, height: int, width: int, rate: int) -> Latent:

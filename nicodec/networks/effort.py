@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nicodec.entropy.coder import Latent
+from nicodec.entropy.coder import Indices, Latent
 from nicodec.entropy.order import Pass, checkerboard
 from nicodec.entropy.scales import ScaleModel
 from nicodec.networks.base import Base
@@ -39,7 +39,7 @@ def encode_tile(base: Base, scales: ScaleModel, x: Tensor, rate: int, core: tupl
         own = correct(base, rounding, x, y, z_hat, rate, core, CORRECTIONS[effort - 1])
     with torch.no_grad():
         symbols, _ = base.quantise(own, z_hat, rates, rounding)
-    return Latent(to_array(z_hat), to_array(symbols))
+    return Latent(to_array(z_hat), to_array(symbols), tuple(rounding.indices) if rounding else None)
 
 
 def correct(
@@ -88,14 +88,17 @@ class ThriftyRounding:
         self.features = scales.features(to_array(z_hat), rate)
         self.savings = scales.tables.savings(MAGNITUDES)
         self.symbols = np.zeros((*self.features.shape[:2], scales.latent), np.int16)
+        self.indices: list[Indices] = []
 
     def __call__(self, step: Pass, residual: Tensor) -> Tensor:
         """Residuals of a pass (1, M/slices, H, W) to its symbols; zeros at positions of the other parity."""
         if step.index == 0:
             self.symbols[:] = 0
+            self.indices.clear()
         height, width, _ = self.symbols.shape
         mask = checkerboard(height, width, step.parity)
         indices = self.scales.y_indices(self.features, self.symbols, step, self.rate)
+        self.indices.append(indices)
         rest = residual[0].permute(1, 2, 0).cpu().numpy()[mask]
         magnitude = np.abs(rest) + 0.5
         nearest = np.minimum(magnitude, MAGNITUDES - 1).astype(np.int64)

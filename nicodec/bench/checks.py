@@ -1,6 +1,6 @@
 """What the core promises, measured: quality is monotone, payload is what the tables say, integers are cheap.
 
-python -m nicodec.bench.checks monotone|payload PICTURES...
+python -m nicodec.bench.checks monotone|payload|seams PICTURES...
 python -m nicodec.bench.checks integers|parts RUN PICTURES...
 """
 
@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nicodec.container.layout import SectionType
+from nicodec.container.layout import STRIDE, TILE, SectionType
 from nicodec.container.reader import read_file, read_tiles
 from nicodec.entropy.coder import encode_latent, estimate_bits
-from nicodec.image.files import read_picture
+from nicodec.image.files import read_picture, to_pillow
 from nicodec.image.picture import Picture
 from nicodec.metrics.psnr import psnr
 from nicodec.networks.tiling import analyse
@@ -129,6 +129,28 @@ def parts(paths: list[str]) -> None:
         print(f"| {name} | {100 * (bits / whole[0] - 1):+.1f} % | {score - whole[1]:+.2f} dB |", flush=True)
 
 
+def seams(paths: list[str]) -> None:
+    """Error in 32 columns around the seam of pictures enlarged to two tiles, against other lines of a 64-pixel grid."""
+    import nicodec
+
+    for quality in QUALITIES[1::2]:
+        at_seam: list[float] = []
+        elsewhere: list[float] = []
+        for path in paths:
+            image = to_pillow(read_picture(Path(path).read_bytes())).convert("RGB")
+            image = image.resize((2 * TILE, round(2 * TILE * image.height / image.width) // 2))
+            decoded = np.asarray(nicodec.decode(nicodec.encode(image, quality=quality)), np.float64)
+            error = ((decoded - np.asarray(image)) ** 2).mean((0, 2))
+            for border in range(STRIDE, image.width, STRIDE):
+                band = error[border - 16 : border + 16].mean() / error.mean()
+                (at_seam if border == TILE else elsewhere).append(10 * np.log10(band))
+        print(
+            f"quality {quality}: error against the picture's mean {np.mean(at_seam):+.3f} dB at the seam "
+            f"(standard error {np.std(at_seam) / len(at_seam) ** 0.5:.3f}), {np.mean(elsewhere):+.3f} dB elsewhere",
+            flush=True,
+        )
+
+
 def _blind(args: tuple[torch.Tensor, torch.Tensor], width: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Inputs of a `ScalePass` without what it sees of decoded symbols."""
     seen, rate = args
@@ -142,4 +164,5 @@ def _tensor(picture: Picture) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    {"monotone": monotone, "payload": payload, "integers": integers, "parts": parts}[sys.argv[1]](sys.argv[2:])
+    checks = {"monotone": monotone, "payload": payload, "seams": seams, "integers": integers, "parts": parts}
+    checks[sys.argv[1]](sys.argv[2:])

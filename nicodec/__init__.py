@@ -28,6 +28,9 @@ def encode(
     *,
     quality: float = DEFAULT_QUALITY,
     effort: int = DEFAULT_EFFORT,
+    streams: str | None = None,
+    token_bits: int | None = None,
+    robust: bool = False,
     model: str = DEFAULT_MODEL,
     verify: bool = True,
     device: str = "auto",
@@ -38,6 +41,9 @@ def encode(
         image: a Pillow image, the bytes of a picture file, or its path. RGB, grey, with or without alpha, 8 bits.
         quality: 0 (smallest) .. 100 (closest, not lossless), continuous.
         effort: 1 (quick) .. 9 (slow, smallest files).
+        streams: `sq`, `vq` or `sq+vq`; None: all that the model has parts for.
+        token_bits: bits a token; None: as many as the codebook has.
+        robust: code tokens so that they survive damage to the SQ stream.
         model: name of the model package.
         verify: decode the symbols again and compare.
         device: `auto`, `cpu` or `cuda`.
@@ -52,7 +58,7 @@ def encode(
     from nicodec.image.files import from_pillow, read_picture
     from nicodec.options import EncodeOptions
 
-    options = EncodeOptions(quality=quality, effort=effort, model=model, verify=verify, device=device)
+    options = EncodeOptions(quality, effort, streams, token_bits, robust, model, verify, device)
     if isinstance(image, (str, os.PathLike)):
         image = _read(image)
     picture = read_picture(image) if isinstance(image, bytes) else from_pillow(image)
@@ -60,12 +66,17 @@ def encode(
 
 
 def decode(
-    data: bytes | str | os.PathLike[str], *, crop: tuple[int, int, int, int] | None = None, device: str = "auto"
+    data: bytes | str | os.PathLike[str],
+    *,
+    anchor: str = "fidelity",
+    crop: tuple[int, int, int, int] | None = None,
+    device: str = "auto",
 ) -> Image.Image:
     """Decode a .nic file, given as bytes or path.
 
     Args:
         data: the file.
+        anchor: `fidelity` or `perception`: the expert that the picture starts from.
         crop: only this part of the picture: (left, top, width, height) in pixels.
         device: `auto`, `cpu` or `cuda`.
 
@@ -79,7 +90,7 @@ def decode(
     from nicodec.image.files import to_pillow
     from nicodec.options import DecodeOptions
 
-    options = DecodeOptions(crop=crop, device=device)
+    options = DecodeOptions(anchor, False, crop, device)
     return to_pillow(decode_bytes(data if isinstance(data, bytes) else _read(data), options))
 
 

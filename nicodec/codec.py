@@ -3,29 +3,35 @@
 ::
 
     Picture ─ tiles ─► g_a, h_a ─► z_hat, symbols ─► range coder ─► SQ section ─┐
+       │                └─► tokenizer ─► tokens ─► range coder ─► VQ section ───┤
        └─────────────────────────────────────► alpha, ICC, EXIF, XMP sections ──┴─► .nic
-    Picture ◄─ tiles ◄─ g_s ◄─ y_hat ◄─ z_hat, symbols ◄─ range decoder ◄─ SQ section ◄─ .nic
+    Picture ◄─ tiles ◄─ experts ◄─┬─ y_hat ◄─ z_hat, symbols ◄─ range decoder ◄─ SQ section ◄─ .nic
+                                  └─ code vectors ◄─ tokens ◄─ range decoder ◄─ VQ section ◄────┘
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Container
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from nicodec.container.layout import Box, Colour, Header, Section, SectionType, tiles
+import numpy as np
+from numpy.typing import NDArray
+
+from nicodec.container.layout import Anchor, Box, Colour, Header, Section, SectionType, TokenStreams
 from nicodec.container.limits import check_size
-from nicodec.container.reader import NicFile, read_file, read_packed, read_tiles
-from nicodec.container.writer import write_file, write_packed, write_tiles
-from nicodec.entropy.coder import Latent, decode_latent, encode_latent
-from nicodec.entropy.scales import ScaleModel
-from nicodec.errors import InexactError, UnsupportedVersionError, UsageError
+from nicodec.container.reader import NicFile, read_file, read_packed, read_tokens
+from nicodec.container.writer import write_file, write_packed
+from nicodec.errors import MissingStreamError, UsageError
 from nicodec.image.alpha import pack_alpha, unpack_alpha
 from nicodec.image.picture import Picture
 from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.rate.scale import rate_from_quality
-from nicodec.zoo.load import load_scales
-from nicodec.zoo.store import find_package, find_part
+from nicodec.streams import StreamEncoder, attempt, decode_symbols
+from nicodec.zoo.store import find_part, find_trained
+
+if TYPE_CHECKING:
+    from nicodec.networks.experts import Experts
 
 METADATA = {"icc": SectionType.ICC, "exif": SectionType.EXIF, "xmp": SectionType.XMP}
 
@@ -35,22 +41,15 @@ def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
 
     Raises:
         LimitError: more pixels, or longer sides, than a file may declare.
-        MissingPartError, DamagedPartError: the model is not installed, or not whole.
+        MissingPartError, DamagedPartError: the model is not installed, or not whole, or has no VQ part.
+        UsageError: more bits a token than the codebook has.
         InexactError: the symbols do not come back from the stream (with `options.verify`).
     """
-    from nicodec.networks.tiling import analyse
-
-    part = find_package(options.model).parts["base"]
-    rate = rate_from_quality(options.quality)
-    colour = Colour.GREY if picture.grey else Colour.RGB
     check_size(picture.width, picture.height)
-    header = Header(picture.width, picture.height, colour, 8, rate, part.id)
-    scales = load_scales(part)
-    streams = [
-        code_tile(scales, latent, rate, options.verify)
-        for latent in analyse(picture, part, scales, rate, options.effort, options.device)
-    ]
-    sections = [Section(SectionType.SQ, write_tiles(streams))]
+    encoder, rate = StreamEncoder(options), rate_from_quality(options.quality)
+    colour = Colour.GREY if picture.grey else Colour.RGB
+    header = Header(picture.width, picture.height, colour, 8, rate, encoder.parts["base"].id)
+    sections = encoder.sections(encoder.symbols(picture, rate), rate)
     if picture.alpha is not None:
         sections.append(Section(SectionType.ALPHA, pack_alpha(picture.alpha)))
     blocks = {kind: getattr(picture, name) for name, kind in METADATA.items()}
@@ -58,31 +57,20 @@ def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
     return write_file(header, sections)
 
 
-def code_tile(scales: ScaleModel, latent: Latent, rate: int, verify: bool) -> tuple[int, bytes]:
-    """The symbols' CRC and the coded bytes of one tile.
-
-    Raises:
-        InexactError: the symbols do not come back from the stream (with `verify`).
-    """
-    stream = encode_latent(scales, latent, rate)
-    height, width, _ = latent.z_hat.shape
-    if verify and decode_latent(scales, stream, height, width, rate).crc() != latent.crc():
-        raise InexactError("the encoded symbols do not decode to themselves on this machine; please report it")
-    return latent.crc(), stream
-
-
 def decode_bytes(data: bytes, options: DecodeOptions) -> Picture:
     """Decode the bytes of a .nic file.
 
     Raises:
         NotNicodecError, UnsupportedVersionError, CorruptFileError, LimitError: see `container.reader.read_file`.
-        MissingPartError, DamagedPartError: the base that the file names is not installed, or not whole.
+        MissingPartError, DamagedPartError: a part that is needed is not installed, or not whole.
+        MissingStreamError: asked for perception, and the file has no tokens.
         InexactError: the symbols' CRC does not hold.
         UsageError: the crop is not inside the picture.
     """
     from nicodec.networks.tiling import needed, synthesise
 
-    file = read_file(data)
+    damage: list[str] | None = [] if options.best_effort else None
+    file = read_file(data, damage)
     header = file.header
     whole = Box(0, 0, header.width, header.height)
     crop = Box(*options.crop) if options.crop else whole
@@ -91,40 +79,56 @@ def decode_bytes(data: bytes, options: DecodeOptions) -> Picture:
             f"the crop {crop.width}x{crop.height} at ({crop.left}, {crop.top}) is not inside the picture, which is "
             f"{header.width}x{header.height}"
         )
-    latents = decode_symbols(file, needed(crop, header))
-    alpha = file.payload(SectionType.ALPHA)
-    transparency = None if alpha is None else unpack_alpha(alpha, header.height, header.width)[crop.slices]
-    blocks = unpack_metadata(file)
-    pixels = synthesise(latents, header, find_part("base", header.base_id), options.device, crop)
-    return Picture(pixels, transparency, blocks.get("icc"), blocks.get("exif"), blocks.get("xmp"))
+    anchor = Anchor[options.anchor.upper()]
+    experts, streams = find_experts(file, anchor, options.device, damage)
+    symbols = decode_symbols(file, streams, needed(crop, header), damage)
+    alpha = attempt(lambda: unpack_transparency(file), damage)
+    blocks = attempt(lambda: unpack_metadata(file), damage) or {}
+    pixels = synthesise(symbols, header, experts, anchor, streams.depth if streams else 0, crop)
+    return Picture(
+        pixels, None if alpha is None else alpha[crop.slices], blocks.get("icc"), blocks.get("exif"), blocks.get("xmp"),
+        damage=tuple(damage or ()),
+    )  # fmt: skip
 
 
-def decode_symbols(file: NicFile, wanted: Container[Box] | None = None) -> dict[Box, Latent]:
-    """Decode and check the symbols of some tiles of a file (None: of all): integer arithmetic only, no torch.
+def find_experts(
+    file: NicFile, anchor: Anchor, device: str, damage: list[str] | None = None
+) -> tuple[Experts, TokenStreams | None]:
+    """The networks that paint a file's picture, and its tokens if these take part.
+
+    Tokens take no part where the fidelity anchor is asked for and the means to use them are not installed.
+    `damage` is as in `decode_symbols`.
 
     Raises:
-        InexactError: a stream parses, but to other symbols than the encoder's.
-        MissingPartError, DamagedPartError, CorruptFileError: see `decode_bytes`.
-        UnsupportedVersionError: the file has no SQ section.
+        MissingStreamError: asked for perception, and the file has no tokens.
+        MissingPartError, DamagedPartError: see `decode_bytes`.
+        UsageError: the device is not there.
     """
-    header = file.header
-    payload = file.payload(SectionType.SQ)
-    if payload is None:
-        raise UnsupportedVersionError("the file has no SQ section; this version decodes no other picture")
-    scales = load_scales(find_part("base", header.base_id))
-    latents = {}
-    geometry = tiles(header.width, header.height)
-    for tile, (crc, stream) in zip(geometry, read_tiles(payload, header, "the SQ section"), strict=True):
-        if wanted is not None and tile not in wanted:
-            continue
-        latent = decode_latent(scales, stream, *tile.grid, header.rate)
-        if latent.crc() != crc:
-            raise InexactError(
-                f"the symbols have CRC {latent.crc():06x}, the file says {crc:06x}; file and model are whole, so this "
-                "machine's (or the encoder's) arithmetic is at fault"
-            )
-        latents[tile] = latent
-    return latents
+    from nicodec.networks.experts import Experts
+    from nicodec.networks.tiling import resolve_device
+    from nicodec.zoo.load import load_base, load_mode, load_vq
+
+    place = resolve_device(device)
+    base = load_base(find_part("base", file.header.base_id), place)
+    streams = attempt(lambda: read_tokens(file, damage), damage)
+    if streams is None and not damage and anchor is Anchor.PERCEPTION:
+        raise MissingStreamError(
+            "the file has no tokens, so there is nothing to anchor perception on; decode with --anchor fidelity, or "
+            "encode the picture again with --streams sq+vq"
+        )
+    if streams is None:
+        return Experts(base), None
+    mode = find_trained("mode", {file.header.base_id, streams.vq_id})
+    if mode is None and anchor is Anchor.FIDELITY and SectionType.SQ in file.sections and not damage:
+        return Experts(base), None
+    vq = load_vq(find_part("vq", streams.vq_id), place)
+    return Experts(base, vq, load_mode(mode, place) if mode else None), streams
+
+
+def unpack_transparency(file: NicFile) -> NDArray[np.uint8] | None:
+    """Alpha (H, W) of a file, if it has any."""
+    payload = file.payload(SectionType.ALPHA)
+    return None if payload is None else unpack_alpha(payload, file.header.height, file.header.width)
 
 
 def unpack_metadata(file: NicFile) -> dict[str, bytes]:
@@ -151,9 +155,8 @@ def verify_bytes(data: bytes) -> Verdict:
     """
     started = time.perf_counter()
     file = read_file(data)
-    latents = decode_symbols(file)
-    if (alpha := file.payload(SectionType.ALPHA)) is not None:
-        unpack_alpha(alpha, file.header.height, file.header.width)
+    symbols = decode_symbols(file, read_tokens(file))
+    unpack_transparency(file)
     unpack_metadata(file)
-    symbols = sum(latent.z_hat.size + latent.symbols.size for latent in latents.values())
-    return Verdict(symbols, time.perf_counter() - started)
+    count = sum(held.size for held in symbols.values())
+    return Verdict(count, time.perf_counter() - started)

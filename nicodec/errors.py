@@ -99,3 +99,15 @@ class ExportError(NicodecError):
     """A trained network does not fit the integer format (FORMAT.md, "Scale path")."""
 
     exit_code = 16
+
+
+class PartialPictureError(NicodecError):
+    """The picture of a damaged file was written (`--best-effort`), but parts of it are missing."""
+
+    exit_code = 18
+
+
+class MissingStreamError(NicodecError):
+    """The file does not hold the stream that was asked for."""
+
+    exit_code = 17

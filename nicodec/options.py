@@ -11,6 +11,8 @@ DEFAULT_QUALITY = 60.0
 QUALITY_RANGE = (0.0, 100.0)
 DEFAULT_EFFORT = 3
 EFFORT_RANGE = (1, 9)
+STREAMS = ("sq", "vq", "sq+vq")
+ANCHORS = ("fidelity", "perception")
 
 
 @dataclass(frozen=True)
@@ -20,16 +22,22 @@ class EncodeOptions:
     Attributes:
         quality: 0 (smallest file) .. 100 (closest to the original, not lossless), continuous.
         effort: 1 (quick) .. 9 (slow, smallest files); the decoder's time does not depend on it.
+        streams: `sq`, `vq` or `sq+vq`; None: all that the model has parts for.
+        token_bits: bits a token, from 1 to the depth of the model's codebook; None: that depth.
+        robust: code tokens without regard to the SQ symbols: larger, but they survive damage there.
         model: name of the model package.
         verify: decode the symbols again and compare, before the file is handed out.
         device: `auto`, `cpu` or `cuda`, for the float networks.
 
     Raises:
-        UsageError: quality or effort out of range.
+        UsageError: quality, effort or bits a token out of range, unknown streams.
     """
 
     quality: float = DEFAULT_QUALITY
     effort: int = DEFAULT_EFFORT
+    streams: str | None = None
+    token_bits: int | None = None
+    robust: bool = False
     model: str = DEFAULT_MODEL
     verify: bool = True
     device: str = "auto"
@@ -38,6 +46,10 @@ class EncodeOptions:
         for name, (low, high) in {"quality": QUALITY_RANGE, "effort": EFFORT_RANGE}.items():
             if not low <= getattr(self, name) <= high:
                 raise UsageError(f"{name} is {getattr(self, name):g}, expected {low:g}..{high:g}")
+        if self.streams is not None and self.streams not in STREAMS:
+            raise UsageError(f"streams are {self.streams!r}, expected one of {', '.join(STREAMS)}")
+        if self.token_bits is not None and self.token_bits < 1:
+            raise UsageError(f"token bits are {self.token_bits}, expected 1 or more")
 
 
 @dataclass(frozen=True)
@@ -45,16 +57,22 @@ class DecodeOptions:
     """How to decode.
 
     Attributes:
+        anchor: `fidelity` or `perception`, the expert that MoDE starts from.
+        best_effort: decode what is whole of a damaged file.
         crop: decode only this part of the picture: (left, top, width, height) in pixels. None: all of it.
         device: `auto`, `cpu` or `cuda`, for the float networks.
 
     Raises:
-        UsageError: a negative corner, or no pixels.
+        UsageError: unknown anchor, a negative corner, or no pixels.
     """
 
+    anchor: str = "fidelity"
+    best_effort: bool = False
     crop: tuple[int, int, int, int] | None = None
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        if self.anchor not in ANCHORS:
+            raise UsageError(f"anchor is {self.anchor!r}, expected one of {', '.join(ANCHORS)}")
         if self.crop and (min(self.crop[:2]) < 0 or min(self.crop[2:]) < 1):
             raise UsageError(f"crop is {self.crop}, expected left, top >= 0 and width, height >= 1")

@@ -18,6 +18,18 @@ def tiny():
     return find_package("tiny").parts["base"]
 
 
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """A folder of training pictures, and one file that is none."""
+    import pictures
+
+    folder = tmp_path_factory.mktemp("data")
+    for index in range(4):
+        pictures.image(290 + 10 * index, 280).save(folder / f"{index}.png")
+    (folder / "broken.png").write_bytes(b"no picture")
+    return folder
+
+
 @pytest.fixture
 def nicodec(tmp_path):
     """Run the command as a process in an empty folder: returns exit code, stdout (bytes) and stderr (text)."""

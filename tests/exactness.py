@@ -22,16 +22,18 @@ def main(arguments):
         torch.set_float32_matmul_precision("medium")
         torch.use_deterministic_algorithms(False)
         surroundings = torch.autocast("cpu", torch.bfloat16)
-    from nicodec.codec import decode_bytes, decode_symbols
-    from nicodec.container.reader import read_file
+    from nicodec.codec import decode_bytes
+    from nicodec.container.reader import read_file, read_tokens
     from nicodec.options import DecodeOptions
+    from nicodec.streams import decode_symbols
 
     digest = hashlib.sha256()
     with surroundings:
         for path in files:
             data = path.read_bytes()
-            for latent in decode_symbols(read_file(data)).values():
-                digest.update(latent.tobytes())
+            file = read_file(data)
+            for held in decode_symbols(file, read_tokens(file)).values():
+                digest.update(held.tobytes())
             if sloppy:
                 decode_bytes(data, DecodeOptions(device="cpu"))
     print(digest.hexdigest())

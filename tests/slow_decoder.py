@@ -194,6 +194,50 @@ def decode_symbols(data, part):
     return [decode_tile(net, grid, body) for grid, body in tiles(header, sections[3])]
 
 
+class TokenIntegers(Integers):
+    """The token prior of a VQ part."""
+
+    def __init__(self, part, rate):
+        (length,) = struct.unpack("<Q", part[:8])
+        config = json.loads(json.loads(part[8 : 8 + length])["__metadata__"]["config"])
+        self.bits, self.side, self.rate = config["bits"], config["stride"] // 16, rate
+        arrays = safetensors.numpy.load(part)
+        self.a = {k.removeprefix("entropy."): v for k, v in arrays.items() if k.startswith("entropy.")}
+
+    def levels(self, z, y):
+        """Level of every node, token by token in raster order."""
+        features = self.shuffle(self.shuffle(self.pointwise(256 * np.clip(z, -127, 127), "z")))
+        seen = np.sign(y) * self.a["magnitude"].astype(np.int64)[np.minimum(np.abs(y), 255)]
+        x = self.depthwise(self.pointwise(np.concatenate([features, seen], 2), "embed"), "mix")
+        side = self.side
+        x = np.concatenate([x[i::side, j::side] for i in range(side) for j in range(side)], 2)
+        x = self.pointwise(self.pointwise(x, "hidden"), "head")
+        return [x[r, s] for r in range(x.shape[0]) for s in range(x.shape[1])]
+
+
+def decode_tokens(data, base_part, vq_part):
+    """Tokens (h, w) of every tile, checked against the file's own CRCs."""
+    header, sections = parse(data)
+    payload = sections[5]
+    prior, depth = payload[8], payload[9]
+    net = TokenIntegers(vq_part, header["rate"])
+    latents = decode_symbols(data, base_part) if 3 in sections else None
+    found = []
+    for index, ((rows, columns), body) in enumerate(tiles(header, payload[10:])):
+        height, width = 4 * rows // net.side, 4 * columns // net.side
+        levels = net.levels(*latents[index]) if prior else [net.a["static"]] * (height * width)
+        decoder, tokens = RangeDecoder(body[3:]), [0] * (height * width)
+        for d in range(depth):
+            level = [int(levels[n][(1 << d) - 1 + tokens[n]]) for n in range(len(tokens))]
+            for n in sorted(range(len(tokens)), key=lambda n: level[n]):
+                one = int(net.a["weights"][level[n]]) + 1
+                tokens[n] = 2 * tokens[n] + decoder.decode([(1 << 24) - one, one])
+        decoder.finish()
+        found.append(np.array(tokens).reshape(height, width))
+        assert zlib.crc32(found[-1].astype("<u2").tobytes()) & 0xFFFFFF == int.from_bytes(body[:3], "little")
+    return found
+
+
 def decode_tile(net, grid, body):
     crc, decoder = body[:3], RangeDecoder(body[3:])
     rows, columns = grid

@@ -46,7 +46,7 @@ def test_rate_is_standard_library_only():
 
 
 @pytest.mark.parametrize(("name", "places"), [
-    ("constriction", ("entropy/coder.py",)),
+    ("constriction", ("entropy",)),
     ("compressai", ("networks/adapters", "bench", "training")),
     ("lpips", ("metrics", "training")),
     ("tqdm", ("training",)),

@@ -32,15 +32,6 @@ TOY = BaseConfig(latent=16, hyper=4, wide_8=8, wide_16=8, depth_8=1, depth_16=1,
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    for index in range(4):
-        pictures.image(290 + 10 * index, 280).save(folder / f"{index}.png")
-    (folder / "broken.png").write_bytes(b"no picture")
-    return folder
-
-
 def run(data, folder, steps, *, resume=False, of=8):
     schedule = Schedule(steps=of, batch=2, crop=64, warmup=2)
     torch.manual_seed(7)

@@ -21,7 +21,7 @@ from nicodec.metrics.psnr import psnr
 from nicodec.networks.tiling import analyse
 from nicodec.options import DEFAULT_EFFORT, DEFAULT_MODEL
 from nicodec.rate.scale import rate_from_quality
-from nicodec.zoo.load import load_scales
+from nicodec.zoo.load import load_base, load_scales
 from nicodec.zoo.store import find_package
 
 QUALITIES = (5, 18, 31, 44, 57, 70, 83, 96)
@@ -56,22 +56,21 @@ def payload(paths: list[str]) -> None:
     import nicodec
 
     part = find_package(DEFAULT_MODEL).parts["base"]
-    scales = load_scales(part)
+    scales, base = load_scales(part), load_base(part, "cpu")
     coded = estimated = 0.0
     overheads = set()
     for path in paths:
         picture = read_picture(Path(path).read_bytes())
         for quality in QUALITIES:
             rate = rate_from_quality(quality)
-            streams = [
-                (encode_latent(scales, t, rate), t) for t in analyse(picture, part, scales, rate, DEFAULT_EFFORT, "cpu")
-            ]
-            coded += sum(8 * len(stream) for stream, _ in streams)
-            estimated += sum(estimate_bits(scales, latent, rate) for _, latent in streams)
-        data = nicodec.encode(path)
+            held = analyse(picture, base, scales, None, 0, rate, DEFAULT_EFFORT)
+            latents = [tile.latent for tile in held if tile.latent is not None]
+            coded += sum(8 * len(encode_latent(scales, latent, rate)) for latent in latents)
+            estimated += sum(estimate_bits(scales, latent, rate) for latent in latents)
+        data = nicodec.encode(path, streams="sq")
         file = read_file(data)
         tiles = read_tiles(file.sections[SectionType.SQ].payload, file.header, "it")
-        overheads.add(len(data) - sum(len(stream) for _, stream in tiles))
+        overheads.add(len(data) - sum(len(tile[1]) for tile in tiles if tile))
     print(f"coded {coded / 8:.0f} bytes, estimated {estimated / 8:.0f}: {100 * (coded / estimated - 1):+.3f} %")
     print(f"bytes of a file that are not coded symbols: {sorted(overheads)}")
 

@@ -20,16 +20,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nicodec.bench.summary import machine
 from nicodec.bench.worker import peak_mb
-from nicodec.container.layout import Box, Colour, Header, Section, SectionType, tiles
-from nicodec.container.reader import read_file, read_tiles
-from nicodec.container.writer import write_file, write_tiles
-from nicodec.entropy.coder import decode_latent, encode_latent
+from nicodec.codec import find_experts
+from nicodec.container.layout import Anchor, Box, Colour, Header
+from nicodec.container.reader import read_file
+from nicodec.container.writer import write_file
 from nicodec.image.files import read_picture, write_picture
-from nicodec.networks.tiling import analyse, synthesise
-from nicodec.options import DEFAULT_EFFORT, DEFAULT_MODEL, DEFAULT_QUALITY
+from nicodec.networks.tiling import synthesise
+from nicodec.options import DEFAULT_QUALITY, EncodeOptions
 from nicodec.rate.scale import rate_from_quality
-from nicodec.zoo.load import load_scales
-from nicodec.zoo.store import find_package
+from nicodec.streams import StreamEncoder, decode_symbols
 
 REPEATS = 9
 MEGAPIXELS = (0.1, 0.4, 1, 4, 12, 50)
@@ -67,30 +66,24 @@ def matmul_gflops() -> float:
 
 def time_stages(path: Path) -> tuple[dict[str, float], dict[str, float]]:
     """Median seconds of each stage at default quality, and GFLOP of the networks of each direction."""
-    part = find_package(DEFAULT_MODEL).parts["base"]
-    scales, rate, data = load_scales(part), rate_from_quality(DEFAULT_QUALITY), path.read_bytes()
+    data, rate = path.read_bytes(), rate_from_quality(DEFAULT_QUALITY)
     picture = read_picture(data)
-    latents = list(analyse(picture, part, scales, rate, DEFAULT_EFFORT, "cpu"))
-    streams = [(latent.crc(), encode_latent(scales, latent, rate)) for latent in latents]
-    header = Header(picture.width, picture.height, Colour.RGB, 8, rate, part.id)
-    sections = [Section(SectionType.SQ, write_tiles(streams))]
-    file = write_file(header, sections)
-    by_tile = dict(zip(tiles(picture.width, picture.height), latents, strict=True))
-    grids = [latent.z_hat.shape[:2] for latent in latents]
-
-    def entropy_decode() -> None:
-        for (_, stream), (height, width) in zip(streams, grids, strict=True):
-            decode_latent(scales, stream, height, width, rate)
-
+    encoder = StreamEncoder(EncodeOptions(device="cpu", verify=False))
+    held = list(encoder.symbols(picture, rate))
+    header = Header(picture.width, picture.height, Colour.RGB, 8, rate, encoder.parts["base"].id)
+    sections = encoder.sections(held, rate)
+    file = read_file(write_file(header, sections))
+    experts, streams = find_experts(file, Anchor.FIDELITY, "cpu")
+    symbols, depth, whole = decode_symbols(file, streams), encoder.depth, Box(0, 0, picture.width, picture.height)
     stages: dict[str, Callable[[], Any]] = {
         "encode: read": lambda: read_picture(data),
-        "encode: networks": lambda: list(analyse(picture, part, scales, rate, DEFAULT_EFFORT, "cpu")),
-        "encode: entropy": lambda: [encode_latent(scales, latent, rate) for latent in latents],
-        "encode: verify": entropy_decode,
+        "encode: networks": lambda: list(encoder.symbols(picture, rate)),
+        "encode: entropy": lambda: encoder.sections(held, rate),
+        "encode: verify": lambda: decode_symbols(file, streams),
         "encode: container": lambda: write_file(header, sections),
-        "decode: container": lambda: read_tiles(read_file(file).sections[SectionType.SQ].payload, header, "it"),
-        "decode: entropy": entropy_decode,
-        "decode: networks": lambda: synthesise(by_tile, header, part, "cpu", Box(0, 0, picture.width, picture.height)),
+        "decode: container": lambda: read_file(write_file(header, sections)),
+        "decode: entropy": lambda: decode_symbols(file, streams),
+        "decode: networks": lambda: synthesise(symbols, header, experts, Anchor.FIDELITY, depth, whole),
         "decode: write": lambda: write_picture(picture, ".png"),
     }
     flops = {}

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from nicodec.cli import streams
-from nicodec.options import DecodeOptions
+from nicodec.errors import PartialPictureError
+from nicodec.options import ANCHORS, DecodeOptions
 
 
 class Crop(click.ParamType[Any]):
@@ -32,14 +33,18 @@ class Crop(click.ParamType[Any]):
 @click.argument("source", required=False, metavar="[FILE.nic]")
 @click.option("-o", "--output", metavar="PICTURE", help="Where to write: .png .jpg .webp .tif .bmp .ppm .pgm; - is "
               "stdout, as PNG. Default: stdout, if piped.")  # fmt: skip
+@click.option("--anchor", type=click.Choice(ANCHORS), default="fidelity", show_default=True,
+              help="The expert that the picture starts from: closest to the original, or most natural.")  # fmt: skip
+@click.option("--best-effort", is_flag=True, help="Decode what is whole of a damaged file: tiles fail alone, tokens "
+              "stand in where they can. Exit code 18 if anything is missing.")  # fmt: skip
 @click.option("--crop", type=Crop(), metavar="X,Y,W,H", help="Decode only W x H pixels from (X, Y).")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="Where the float networks run. The entropy path always runs on the CPU.")  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 @streams.common_options
 def command(
-    source: str | None, output: str | None, crop: tuple[int, int, int, int] | None, device: str, force: bool,
-    threads: int | None, as_json: bool, verbose: bool, quiet: bool,
+    source: str | None, output: str | None, anchor: str, best_effort: bool, crop: tuple[int, int, int, int] | None,
+    device: str, force: bool, threads: int | None, as_json: bool, verbose: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Decode FILE.nic (- is stdin) to a picture file."""
     source = streams.resolve_input(source)
@@ -54,7 +59,7 @@ def command(
 
     suffix = ".png" if streams.is_stream(output) else Path(output).suffix
     check_suffix(suffix)
-    picture = decode_bytes(data, DecodeOptions(crop=crop, device=device))
+    picture = decode_bytes(data, DecodeOptions(anchor, best_effort, crop, device))
     decoded = time.perf_counter() - started
     written, notes = write_picture(picture, suffix)
     streams.warn(notes, quiet)
@@ -68,3 +73,5 @@ def command(
         "bytes": len(data), "seconds": round(seconds, 3),
     }  # fmt: skip
     streams.report(line, fields, as_json=as_json, quiet=quiet)
+    if picture.damage:
+        raise PartialPictureError(f"{output} was written, but the file is damaged: " + "; ".join(picture.damage))

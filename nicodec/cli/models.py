@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from nicodec.training.data import Pictures
 
 
 @click.group("models")
@@ -48,25 +52,59 @@ def show_model(name: str) -> None:
 @command.command("export")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="models/NAME",
-              help="Folder of the new package; its last part is the model's name.")  # fmt: skip
+              help="Folder of the package; its last part is the model's name.")  # fmt: skip
 @click.option("--summary", default="exported from a training run", show_default=True, help="One line for the manifest.")
 @click.option("--data", "folders", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
-              metavar="DIR", help="Training pictures to measure the probability tables on; files get about 2 % smaller "
-              "than with Gaussian tables.")  # fmt: skip
-@click.option("-f", "--force", is_flag=True, help="Overwrite a package.")
+              metavar="DIR", help="Training pictures to measure the probability tables on (stage sq; files get about "
+              "2 % smaller than with Gaussian tables), or to train the prior of the tokens on (stage vq).")  # fmt: skip
+@click.option("-f", "--force", is_flag=True, help="Overwrite what is there.")
 def export_model(run: Path, output: Path, summary: str, folders: tuple[Path, ...], force: bool) -> None:
-    """Make a package of the training run in folder RUN: fp16 weights, integer scale path, tables, manifest."""
+    """Make of the training run in folder RUN a package (stage sq), or a part of the package there (vq, mode)."""
     import torch
 
-    from nicodec.entropy.tables import gaussian_tables
     from nicodec.errors import OutputExistsError
     from nicodec.training.data import Pictures
+    from nicodec.training.export import stage_of
+
+    stage = stage_of(run)
+    kind = {"sq": "base"}.get(stage, stage)
+    if (output / f"{kind}.safetensors").exists() and not force:
+        raise OutputExistsError(f"{output} holds a {kind} part; use -f to overwrite it")
+    least = 512 if stage == "sq" else 256  # sides of the crops that are coded
+    pictures = Pictures(folders, torch.device("cpu"), least) if folders else None
+    {"sq": _export_sq, "vq": _export_vq, "mode": _export_mode}[stage](run, output, summary, pictures)
+    click.echo(f"{output}: written", err=True)
+
+
+def _export_sq(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:
+    from nicodec.entropy.tables import gaussian_tables
     from nicodec.training.export import export_base, load_run
     from nicodec.training.tables import measure_tables
 
-    if (output / "model.toml").exists() and not force:
-        raise OutputExistsError(f"{output} holds a model; use -f to overwrite it")
     codec = load_run(run)
-    tables = measure_tables(codec, Pictures(folders, torch.device("cpu"), least=512)) if folders else gaussian_tables()
-    export_base(codec, output, summary, tables)
-    click.echo(f"{output}: written", err=True)
+    export_base(codec, output, summary, measure_tables(codec, pictures) if pictures else gaussian_tables())
+
+
+def _export_vq(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:
+    from nicodec.errors import TrainingDataError
+    from nicodec.networks.vq import VQConfig, VQExpert
+    from nicodec.training.export import export_vq, load_module
+    from nicodec.training.tokens import integer_prior, train_prior
+    from nicodec.zoo.load import load_base, load_scales
+    from nicodec.zoo.manifest import read_manifest
+
+    if pictures is None:
+        raise TrainingDataError("the prior of the tokens is trained at export: give training pictures with --data")
+    vq = load_module(run, "vq", lambda config: VQExpert(VQConfig(**config)))
+    vq.codebook.sort_as_tree()
+    part = read_manifest(output / "model.toml").parts["base"]
+    net, static = train_prior(load_base(part, "cpu"), vq, pictures)
+    export_vq(vq, integer_prior(net, static, vq.config.bits, load_scales(part).magnitude), output)
+
+
+def _export_mode(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:
+    from nicodec.networks.mode import MoDE
+    from nicodec.training.export import export_mode, load_module
+
+    mode = load_module(run, "mode", lambda config: MoDE(tuple(config["shared"])))
+    export_mode(mode, mode.shared, output)

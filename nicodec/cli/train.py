@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from nicodec.training.loop import Stage
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -14,40 +19,104 @@ def command() -> None:
     """Train the parts of a model."""
 
 
+def run_options(function: Callable[..., None]) -> Callable[..., None]:
+    """The options that all stages share."""
+    for option in reversed([
+        click.option("--data", "folders", required=True, multiple=True, type=FOLDER, metavar="DIR",
+                     help="Training pictures, searched below DIR; may be given several times."),
+        click.option("--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Folder of the run."),
+        click.option("--validation", type=FOLDER, metavar="DIR",
+                     help="Held-out pictures; their figures go to RUN/validation.jsonl."),
+        click.option("--init", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="WEIGHTS",
+                     help="Start from an ema.safetensors of another run."),
+        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+        click.option("--steps", type=click.IntRange(1), default=20_000, show_default=True,
+                     help="Length of the schedule."),
+        click.option("--minutes", type=click.FloatRange(min=0, min_open=True),
+                     help="Length of the schedule by the clock, where that ends first."),
+        click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="Crops a step, at first."),
+        click.option("--crop", type=click.IntRange(64), default=128, show_default=True,
+                     help="Side of a crop at first, a multiple of 64; doubles twice."),
+        click.option("--resume", is_flag=True, help="Go on with the run in RUN, from its last checkpoint."),
+        click.option("--quiet", is_flag=True, help="No progress."),
+    ]):  # fmt: skip
+        function = option(function)
+    return function
+
+
+TRUNK = click.option(
+    "--trunk", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+    help="SqueezeNet 1.1 weights with torchvision's names, for LPIPS.",
+)  # fmt: skip
+MODEL = click.option("--model", required=True, metavar="NAME", help="Package whose parts stay frozen.")
+WIDTHS = click.option("--width", "widths", multiple=True, metavar="NAME=N", help="A width or depth of the networks.")
+
+
 @command.command("sq")
-@click.option("--data", "folders", required=True, multiple=True, type=FOLDER, metavar="DIR",
-              help="Training pictures, searched below DIR; may be given several times.")  # fmt: skip
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Folder of the run.")
-@click.option("--validation", type=FOLDER, metavar="DIR",
-              help="Held-out pictures; their figures go to RUN/validation.jsonl.")  # fmt: skip
-@click.option("--init", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="WEIGHTS",
-              help="Start from an ema.safetensors of another run.")  # fmt: skip
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--steps", type=click.IntRange(1), default=20_000, show_default=True, help="Length of the schedule.")
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True),
-              help="Length of the schedule by the clock, where that ends first.")  # fmt: skip
-@click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="Crops a step, at first.")
-@click.option("--crop", type=click.IntRange(64), default=128, show_default=True,
-              help="Side of a crop at first, a multiple of 64; doubles twice.")  # fmt: skip
-@click.option("--width", "widths", multiple=True, metavar="NAME=N",
-              help="A width or depth of the networks, e.g. latent=192 (see BaseConfig).")  # fmt: skip
-@click.option("--resume", is_flag=True, help="Go on with the run in RUN, from its last checkpoint.")
-@click.option("--quiet", is_flag=True, help="No progress.")
-def train_sq(
-    folders: tuple[Path, ...], out: Path, validation: Path | None, init: Path | None, device: str, steps: int,
-    minutes: float | None, batch: int, crop: int, widths: tuple[str, ...], resume: bool, quiet: bool,
-) -> None:  # fmt: skip
-    """Train the base: g_a, g_s, hyperprior, means and scales, for all rates at once.
+@WIDTHS
+@run_options
+def train_sq(widths: tuple[str, ...], **options: Any) -> None:
+    """Train the base: g_a, g_s, hyperprior, means and scales, for all rates at once (widths: see BaseConfig).
 
     A checkpoint is written every few minutes and on SIGTERM or Ctrl-C.
     """
+    from nicodec.networks.base import BaseConfig
+    from nicodec.training.sq import SQStage
+
+    config = BaseConfig(**_parse(widths, BaseConfig))
+    _run(lambda _: SQStage(config), **options)
+
+
+@command.command("vq")
+@MODEL
+@TRUNK
+@WIDTHS
+@run_options
+def train_vq(model: str, trunk: Path, widths: tuple[str, ...], **options: Any) -> None:
+    """Train the perception expert on a frozen base: tokenizer, codebook, painter (widths: see VQConfig)."""
+    from nicodec.networks.vq import VQConfig
+    from nicodec.training.critic import Critic
+    from nicodec.training.vq import VQStage
+    from nicodec.zoo.load import load_base
+    from nicodec.zoo.store import find_package
+
+    part = find_package(model).parts["base"]
+    config = VQConfig(**_parse(widths, VQConfig))
+    _run(lambda device: VQStage(config, load_base(part, device), Critic(trunk).to(device)), **options)
+
+
+@command.command("mode")
+@MODEL
+@TRUNK
+@run_options
+def train_mode(model: str, trunk: Path, **options: Any) -> None:
+    """Train ESE and CEM between two frozen experts, for both anchors at once."""
+    from nicodec.errors import MissingPartError
+    from nicodec.training.critic import Critic
+    from nicodec.training.mode import MoDEStage
+    from nicodec.zoo.load import load_base, load_vq
+    from nicodec.zoo.store import find_package
+
+    parts = find_package(model).parts
+    if "vq" not in parts:
+        raise MissingPartError(f"model {model} has no vq part; train and export that first")
+    _run(
+        lambda device: MoDEStage(
+            load_base(parts["base"], device), load_vq(parts["vq"], device), Critic(trunk).to(device)
+        ),
+        **options,
+    )
+
+
+def _run(
+    make_stage: Callable[[str], Stage], folders: tuple[Path, ...], out: Path, validation: Path | None,
+    init: Path | None, device: str, steps: int, minutes: float | None, batch: int, crop: int, resume: bool, quiet: bool,
+) -> None:  # fmt: skip
     import torch
 
-    from nicodec.networks.base import BaseConfig
     from nicodec.networks.tiling import resolve_device
     from nicodec.training.data import Pictures
     from nicodec.training.loop import Run, Schedule
-    from nicodec.training.sq import SQStage
 
     if crop % 64:
         raise click.UsageError(f"--crop is {crop}, expected a multiple of 64")
@@ -56,16 +125,14 @@ def train_sq(
     pictures = Pictures(folders, place, least=crop << len(schedule.doublings))
     held_out = Pictures([validation], place, least=512) if validation is not None else None
     torch.manual_seed(schedule.seed)
-    stage = SQStage(BaseConfig(**_parse(widths)))
+    stage = make_stage(str(place))
     Run(stage, schedule, out, place, pictures, held_out, resume=resume, init=init, quiet=quiet).train()
 
 
-def _parse(widths: tuple[str, ...]) -> dict[str, int]:
+def _parse(widths: tuple[str, ...], config: type[Any]) -> dict[str, int]:
     from dataclasses import fields
 
-    from nicodec.networks.base import BaseConfig
-
-    known = {field.name for field in fields(BaseConfig)}
+    known = {field.name for field in fields(config)}
     parsed = {}
     for entry in widths:
         name, _, value = entry.partition("=")

@@ -52,6 +52,15 @@ class Anchor(IntEnum):
     PERCEPTION = 1
 
 
+class Prior(IntEnum):
+    """What the probabilities of tokens depend on: nothing, or the symbols of the SQ section."""
+
+    STATIC = 0
+    SQ = 1
+
+
+MAX_TOKEN_BITS = 16
+TileBody = tuple[int, bytes]  # the CRC of a tile's symbols, and its coded bytes
 BIT_DEPTHS = (8, 10, 12, 16)
 
 
@@ -96,6 +105,23 @@ class Section:
     def skippable(self) -> bool:
         """Whether a reader that does not know this type may go on without it."""
         return self.type in SKIPPABLE_TYPES
+
+
+@dataclass(frozen=True)
+class TokenStreams:
+    """A VQ section.
+
+    Attributes:
+        vq_id: first 8 bytes of the SHA-256 of the VQ part whose codebook the tokens are of.
+        prior: what their probabilities depend on.
+        depth: bits a token, 1..MAX_TOKEN_BITS.
+        tiles: of each tile, the CRC of its tokens and its coded bytes; None where a tile is damaged.
+    """
+
+    vq_id: bytes
+    prior: Prior
+    depth: int
+    tiles: list[TileBody | None]
 
 
 @dataclass(frozen=True)
@@ -149,16 +175,16 @@ class Cursor:
     def __init__(self, data: bytes, what: str) -> None:
         self.data, self.what, self.position = data, what, 0
 
-    def take(self, count: int) -> bytes:
-        """The next `count` bytes.
+    def take(self, count: int, *, short: bool = False) -> bytes:
+        """The next `count` bytes; with `short`, what there is of them.
 
         Raises:
             CorruptFileError: there are not as many.
         """
         piece = self.data[self.position : self.position + count]
-        if len(piece) < count:
+        if len(piece) < count and not short:
             raise CorruptFileError(f"{self.what} ends after {len(self.data)} bytes: truncated")
-        self.position += count
+        self.position += len(piece)
         return piece
 
     def byte(self) -> int:

@@ -11,6 +11,7 @@ from nicodec.container.layout import (
     ID_BYTES,
     LAST_SECTION,
     MAGIC,
+    MAX_TOKEN_BITS,
     NO_BASE,
     SKIPPABLE,
     TYPE_MASK,
@@ -20,8 +21,11 @@ from nicodec.container.layout import (
     Cursor,
     Header,
     Hint,
+    Prior,
     Section,
     SectionType,
+    TileBody,
+    TokenStreams,
     tiles,
 )
 from nicodec.container.limits import MAX_METADATA, MAX_SECTIONS, check_size
@@ -42,8 +46,11 @@ class NicFile:
         return None if section is None else section.payload
 
 
-def read_file(data: bytes) -> NicFile:
+def read_file(data: bytes, damage: list[str] | None = None) -> NicFile:
     """Parse a whole file and check every CRC in it.
+
+    Args:
+        damage: where to note what is damaged beyond the header, instead of raising; what follows may be missing.
 
     Raises:
         NotNicodecError: the magic is another.
@@ -53,22 +60,31 @@ def read_file(data: bytes) -> NicFile:
     """
     cursor = Cursor(data, "the file")
     header = _read_header(cursor)
-    sections = _read_sections(cursor)
-    if cursor.position != len(data):
-        raise CorruptFileError(f"{len(data) - cursor.position} bytes follow the last section")
+    sections: dict[SectionType, Section] = {}
+    try:
+        _read_sections(cursor, sections, damage)
+        _check_whole(cursor, header, sections)
+    except (CorruptFileError, LimitError, UnsupportedVersionError) as error:
+        if damage is None:
+            raise
+        damage.append(str(error))
+    return NicFile(header, sections, len(data))
+
+
+def _check_whole(cursor: Cursor, header: Header, sections: dict[SectionType, Section]) -> None:
+    if cursor.position != len(cursor.data):
+        raise CorruptFileError(f"{len(cursor.data) - cursor.position} bytes follow the last section")
     if not sections.keys() & {SectionType.SQ, SectionType.FOREIGN, SectionType.VQ}:
         raise CorruptFileError("the file holds no picture: no SQ, VQ or foreign section")
     if (SectionType.FOREIGN in sections) != (header.base_id == NO_BASE):
         raise CorruptFileError("the base id and the sections do not agree on whose base this is")
-    return NicFile(header, sections, len(data))
 
 
-def _read_sections(cursor: Cursor) -> dict[SectionType, Section]:
-    """All sections up to the last, the known ones kept."""
-    sections: dict[SectionType, Section] = {}
+def _read_sections(cursor: Cursor, sections: dict[SectionType, Section], damage: list[str] | None) -> None:
+    """All sections up to the last; the known ones go to `sections`."""
     previous = 0
     for _ in range(MAX_SECTIONS):
-        tag, section = _read_section(cursor)
+        tag, section = _read_section(cursor, damage)
         if section.type <= previous:
             raise CorruptFileError(f"section type {section.type} after type {previous}: expected ascending types")
         previous = section.type
@@ -82,7 +98,7 @@ def _read_sections(cursor: Cursor) -> dict[SectionType, Section]:
                 f"the file needs section type {section.type}, unknown to this version; use a newer nicodec"
             )
         if tag & LAST_SECTION:
-            return sections
+            return
     raise LimitError(f"the file has more than {MAX_SECTIONS} sections")
 
 
@@ -114,18 +130,24 @@ def _hint(byte: int | None) -> Hint | None:
     return Hint(Anchor(byte >> 7), byte & 0x7F)
 
 
-def _read_section(cursor: Cursor) -> tuple[int, Section]:
+def _read_section(cursor: Cursor, damage: list[str] | None) -> tuple[int, Section]:
     start = cursor.position
     tag = cursor.byte()
-    payload = cursor.take(cursor.varint())
+    payload = cursor.take(cursor.varint(), short=damage is not None)
     body = cursor.data[start : cursor.position]
-    if cursor.u32() != zlib.crc32(body):
-        raise CorruptFileError(f"section type {tag & TYPE_MASK} is damaged: its CRC does not hold")
+    if cursor.take(4, short=damage is not None) != zlib.crc32(body).to_bytes(4, "little"):
+        message = f"section type {tag & TYPE_MASK} is damaged: its CRC does not hold"
+        if damage is None:
+            raise CorruptFileError(message)
+        damage.append(message)
     return tag, Section(tag & TYPE_MASK, payload)
 
 
-def read_tiles(payload: bytes, header: Header, what: str) -> list[tuple[int, bytes]]:
+def read_tiles(payload: bytes, header: Header, what: str, damage: list[str] | None = None) -> list[TileBody | None]:
     """Split a stream's payload into tiles: of each, the CRC of its symbols and its coded bytes.
+
+    Args:
+        damage: where to note what is damaged, instead of raising; such a tile is None.
 
     Raises:
         CorruptFileError: the table does not fit the payload, or a tile's CRC does not hold.
@@ -135,16 +157,39 @@ def read_tiles(payload: bytes, header: Header, what: str) -> list[tuple[int, byt
     if count == 1:
         return [(cursor.symbols_crc(), cursor.rest())]
     table = [(cursor.varint(), cursor.u32()) for _ in range(count)]
-    bodies = []
+    bodies: list[TileBody | None] = []
     for index, (length, crc) in enumerate(table):
-        body = cursor.take(length)
-        if zlib.crc32(body) != crc:
-            raise CorruptFileError(f"tile {index} of {what} is damaged: its CRC does not hold")
-        inner = Cursor(body, f"tile {index} of {what}")
-        bodies.append((inner.symbols_crc(), inner.rest()))
+        body = cursor.take(length, short=damage is not None)
+        if zlib.crc32(body) == crc:
+            inner = Cursor(body, f"tile {index} of {what}")
+            bodies.append((inner.symbols_crc(), inner.rest()))
+            continue
+        message = f"tile {index} of {what} is damaged: its CRC does not hold"
+        if damage is None:
+            raise CorruptFileError(message)
+        damage.append(message)
+        bodies.append(None)
     if cursor.rest():
         raise CorruptFileError(f"{what} has bytes after its last tile")
     return bodies
+
+
+def read_tokens(file: NicFile, damage: list[str] | None = None) -> TokenStreams | None:
+    """Parse the VQ section of a file, if there is one. `damage` is as in `read_tiles`.
+
+    Raises:
+        CorruptFileError: a field is out of its range, or the tiles do not fit.
+    """
+    payload = file.payload(SectionType.VQ)
+    if payload is None:
+        return None
+    cursor = Cursor(payload, "the VQ section")
+    vq_id, prior, depth = cursor.take(ID_BYTES), cursor.byte(), cursor.byte()
+    if prior not in Prior.__members__.values() or not 1 <= depth <= MAX_TOKEN_BITS:
+        raise CorruptFileError(
+            f"the VQ section has prior {prior} and {depth} bits a token, expected 0..1 and 1..{MAX_TOKEN_BITS}"
+        )
+    return TokenStreams(vq_id, Prior(prior), depth, read_tiles(cursor.rest(), file.header, "the VQ section", damage))
 
 
 def read_packed(payload: bytes, what: str) -> bytes:

@@ -15,7 +15,9 @@ from nicodec.container.layout import (
     SYMBOLS_CRC_BYTES,
     VERSION,
     Header,
+    Prior,
     Section,
+    TileBody,
     write_varint,
 )
 
@@ -53,13 +55,18 @@ def write_section(section: Section, *, last: bool) -> bytes:
     return body + struct.pack("<I", zlib.crc32(body))
 
 
-def write_tiles(streams: Sequence[tuple[int, bytes]]) -> bytes:
+def write_tiles(streams: Sequence[TileBody]) -> bytes:
     """The tiles of a stream: of each, the CRC of its symbols and its coded bytes. One tile needs no table."""
     bodies = [crc.to_bytes(SYMBOLS_CRC_BYTES, "little") + stream for crc, stream in streams]
     if len(bodies) == 1:
         return bodies[0]
     table = [write_varint(len(body)) + struct.pack("<I", zlib.crc32(body)) for body in bodies]
     return b"".join(table + bodies)
+
+
+def write_tokens(vq_id: bytes, prior: Prior, depth: int, streams: Sequence[TileBody]) -> bytes:
+    """The payload of a VQ section; arguments as in `TokenStreams`."""
+    return vq_id + bytes([prior, depth]) + write_tiles(streams)
 
 
 def write_packed(data: bytes) -> bytes:

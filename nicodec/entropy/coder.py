@@ -19,7 +19,7 @@ Symbols = NDArray[np.int16]
 Indices = NDArray[np.uint8]
 
 
-def _categorical(counts: NDArray[np.int64]) -> constriction.stream.model.Categorical:
+def categorical(counts: NDArray[np.int64]) -> constriction.stream.model.Categorical:
     """A table as constriction takes it.
 
     With `perfect=False` and float64 counts that sum to WEIGHT_TOTAL - entries, constriction's own
@@ -28,7 +28,7 @@ def _categorical(counts: NDArray[np.int64]) -> constriction.stream.model.Categor
     return constriction.stream.model.Categorical(counts.astype(np.float64), perfect=False)
 
 
-_BYTE = _categorical(np.full(256, WEIGHT_TOTAL // 256 - 1))
+_BYTE = categorical(np.full(256, WEIGHT_TOTAL // 256 - 1))
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _encode(
         if count:
             chosen = values[start : start + count]
             entries, escaped = entries_of(chosen, int(model.tables.limits[index]))
-            encoder.encode(entries.astype(np.int32), _categorical(model.tables.table(index)))
+            encoder.encode(entries.astype(np.int32), categorical(model.tables.table(index)))
             escapes.append(chosen[escaped])
             start += count
     raw = np.concatenate(escapes).astype(np.int32) + SYMBOL_MAX + 1
@@ -141,7 +141,7 @@ def _decode(decoder: constriction.stream.queue.RangeDecoder, model: ScaleModel, 
         for index, count in enumerate(np.bincount(indices)):
             if count:
                 limit = int(model.tables.limits[index])
-                parts.append(decoder.decode(_categorical(model.tables.table(index)), int(count)) - limit)
+                parts.append(decoder.decode(categorical(model.tables.table(index)), int(count)) - limit)
                 limits.append(np.full(count, limit))
         values = np.concatenate(parts)
         escaped = values > np.concatenate(limits)

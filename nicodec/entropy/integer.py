@@ -9,8 +9,10 @@ Feature maps are (H, W, C), channels last.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +71,27 @@ class Layer:
     shift: NDArray[np.int64]
     low: int = 0
     high: int = ACTIVATION_MAX
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], name: str) -> Layer:
+        """Build from stored arrays `name`.weight, .bias, .shift and .range.
+
+        Raises:
+            KeyError: one is missing.
+        """
+        return cls(
+            arrays[name + ".weight"].astype(np.float64), arrays[name + ".bias"].astype(np.int64),
+            arrays[name + ".shift"].astype(np.int64), *map(int, arrays[name + ".range"]),
+        )  # fmt: skip
+
+    def to_arrays(self, name: str) -> dict[str, NDArray[Any]]:
+        """The arrays to store: integers only."""
+        return {
+            name + ".weight": self.weight.astype(np.int16),
+            name + ".bias": self.bias.astype(np.int64),
+            name + ".shift": self.shift.astype(np.int32),
+            name + ".range": np.array([self.low, self.high], np.int32),
+        }
 
     def check_bound(self) -> int:
         """The largest magnitude that any sum can reach, bias and rounding included.

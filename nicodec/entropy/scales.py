@@ -89,12 +89,8 @@ class ScaleModel:
         Raises:
             ValueError, KeyError: an array is missing or out of its range.
         """
-        layers = {}
-        for name in {key.rsplit(".", 1)[0] for key in arrays if key.endswith(".shift")}:
-            layers[name] = Layer(
-                arrays[name + ".weight"].astype(np.float64), arrays[name + ".bias"].astype(np.int64),
-                arrays[name + ".shift"].astype(np.int64), *map(int, arrays[name + ".range"]),
-            )  # fmt: skip
+        names = {key.removesuffix(".shift") for key in arrays if key.endswith(".shift")}
+        layers = {name: Layer.from_arrays(arrays, name) for name in names}
         tables = Tables(arrays["tables.limits"].astype(np.int64), arrays["tables.counts"].astype(np.int64))
         z_index, magnitude = arrays["z_index"].astype(np.int64), arrays["magnitude"].astype(np.float64)
         return cls(latent, hyper, slices, z_index, magnitude, layers, tables)
@@ -108,8 +104,5 @@ class ScaleModel:
             "magnitude": self.magnitude.astype(np.int32),
         }
         for name, layer in self.layers.items():
-            arrays[name + ".weight"] = layer.weight.astype(np.int16)
-            arrays[name + ".bias"] = layer.bias.astype(np.int64)
-            arrays[name + ".shift"] = layer.shift.astype(np.int32)
-            arrays[name + ".range"] = np.array([layer.low, layer.high], np.int32)
+            arrays |= layer.to_arrays(name)
         return arrays

@@ -19,6 +19,7 @@ class Picture:
         alpha: (H, W) uint8, 0 transparent .. 255 opaque, or None.
         icc, exif, xmp: metadata as the source held them, or None.
         notes: what a user must be told about the reading or writing, a sentence each.
+        damage: what of a damaged file could not be decoded, a sentence each.
     """
 
     pixels: Pixels
@@ -27,6 +28,7 @@ class Picture:
     exif: bytes | None = None
     xmp: bytes | None = None
     notes: tuple[str, ...] = field(default=(), compare=False)
+    damage: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def height(self) -> int:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from nicodec.image.picture import Pixels
@@ -30,6 +31,27 @@ def find_trunk(given: Path | None) -> Path | None:
     return cached if cached.is_file() else None
 
 
+def load_lpips(net: str, trunk: Path) -> Any:
+    """LPIPS 0.1 over the convolutions in `trunk`, in evaluation mode and frozen.
+
+    Args:
+        net: `alex` or `squeeze`.
+        trunk: a state dict with torchvision's names, `features.0.weight` ..
+
+    Raises:
+        KeyError, RuntimeError: the file is another network's.
+    """
+    import lpips
+
+    state = torch.load(trunk, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings(action="ignore"):  # it calls torchvision in a deprecated way
+        metric = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).eval().requires_grad_(False)
+    for slice_ in (getattr(metric.net, f"slice{index}") for index in range(1, metric.L + 1)):
+        for name, layer in slice_.named_children():
+            layer.load_state_dict({key: state[f"features.{name}.{key}"] for key in layer.state_dict()})
+    return metric
+
+
 class Perception:
     """LPIPS (AlexNet, version 0.1) and patch features of one trunk.
 
@@ -41,15 +63,7 @@ class Perception:
     """
 
     def __init__(self, trunk: Path) -> None:
-        import lpips
-
-        state = torch.load(trunk, map_location="cpu", weights_only=True)
-        with warnings.catch_warnings(action="ignore"):  # it calls torchvision in a deprecated way
-            self.lpips = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False).eval().requires_grad_(False)
-        for slice_ in (getattr(self.lpips.net, f"slice{index}") for index in range(1, 6)):
-            for name, layer in slice_.named_children():
-                if isinstance(layer, nn.Conv2d):
-                    layer.load_state_dict({key: state[f"features.{name}.{key}"] for key in ("weight", "bias")})
+        self.lpips = load_lpips("alex", trunk)
 
     @torch.inference_mode()
     def distance(self, a: Pixels, b: Pixels) -> float:

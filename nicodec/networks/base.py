@@ -19,9 +19,9 @@ from nicodec.rate.scale import KNOTS, RATE_MAX, lambda_from_rate
 
 HALO = 8  # latent positions around a tile's core that g_a and g_s may see; no output depends on more
 WHOLE = (slice(None), slice(None))
-LATER = {  # what the first bases were stored without; their networks start as nothing or the identity
+LATER = frozenset({  # what the first bases were stored without; their networks start as nothing or the identity
     "g_a.lapping.taps", "g_s.lapping.taps", "g_s.spread", "g_s.look.weight", "g_s.look.bias",
-}  # fmt: skip
+})  # fmt: skip
 Choice = Callable[[Pass, Tensor], Tensor]
 
 
@@ -111,12 +111,25 @@ class Synthesis(nn.Module):
         self.head = zero_init(nn.Conv2d(c8, 3 * 64, 1))
 
     def forward(self, y_hat: Tensor, rate: Tensor) -> Tensor:
+        linear = self.linear(y_hat)
+        return self.picture(self.fine_features(self.coarse_features(y_hat, rate), linear, rate), linear)
+
+    def linear(self, y_hat: Tensor) -> Tensor:
+        """The linear synthesis alone: (B, 3, H, W), about -0.5..0.5."""
         with torch.autocast(y_hat.device.type, enabled=False):
-            linear = self.lapping(F.pixel_shuffle(self.klt_t(y_hat.float()), PATCH))
-        features = self.embed(y_hat / self.spread[:, None, None])
-        features = self.grow(self.coarse(self.coarse_rate(features, rate)))
-        features = F.pixel_shuffle(features, 2) + self.look(F.pixel_unshuffle(linear, 8))
-        features = self.fine(self.fine_rate(features, rate))
+            return self.lapping(F.pixel_shuffle(self.klt_t(y_hat.float()), PATCH))
+
+    def coarse_features(self, y_hat: Tensor, rate: Tensor) -> Tensor:
+        """Features at 1/16."""
+        return self.coarse(self.coarse_rate(self.embed(y_hat / self.spread[:, None, None]), rate))
+
+    def fine_features(self, features: Tensor, linear: Tensor, rate: Tensor) -> Tensor:
+        """Features at 1/16, and what `linear` made -> features at 1/8."""
+        features = F.pixel_shuffle(self.grow(features), 2) + self.look(F.pixel_unshuffle(linear, 8))
+        return self.fine(self.fine_rate(features, rate))
+
+    def picture(self, features: Tensor, linear: Tensor) -> Tensor:
+        """Features at 1/8, and what `linear` made -> pixels."""
         return linear + F.pixel_shuffle(self.head(features), 8).float() + 0.5
 
 
@@ -158,6 +171,10 @@ class Base(nn.Module):
     def unit(self, rate: Tensor) -> Tensor:
         """About the spread of y in quantiser steps: (B, M, 1, 1). The mean path works in these units."""
         return self.std[None, :, None, None] * self.gain(rate) + 0.1
+
+    def natural(self, y: Tensor, rates: Tensor) -> Tensor:
+        """What `transform` returns as y, back in units of its spread: what `h_a` and the tokens see."""
+        return y / self.gain(rates) / self.std[None, :, None, None]
 
     @torch.no_grad()
     def start_from_klt(self, crops: Tensor) -> Tensor:
@@ -240,22 +257,9 @@ class Base(nn.Module):
 
     @torch.inference_mode()
     def reconstruct(self, z_hat: Tensor, symbols: Tensor, rates: Tensor) -> Tensor:
-        """Decoder, first half: symbols of tiles, as `analyse` returns them, to y_hat (B, M, h, w) in natural units."""
+        """Decoder: symbols of tiles, as `analyse` returns them, to y_hat (B, M, h, w) in natural units, for g_s."""
         _, y_hat = self._passes(z_hat, rates, lambda step, _: symbols[:, step.start : step.stop])
         return y_hat * self.ungain(rates)
-
-    @torch.inference_mode()
-    def synthesise(self, y_hat: Tensor, rates: Tensor, core: tuple[slice, slice] = WHOLE) -> Tensor:
-        """Decoder, second half: y_hat of tiles and their halo to the cores' pixels (B, 3, 16h, 16w), about 0..1.
-
-        Args:
-            y_hat: (B, M, H, W) in natural units.
-            rates: (B,), 0..65535.
-            core: rows and columns of y_hat that are the tile's own.
-        """
-        x_hat = self.g_s(y_hat, rates)
-        rows, columns = (slice(PATCH * (s.start or 0), PATCH * s.stop if s.stop else None) for s in core)
-        return x_hat[:, :, rows, columns]
 
     def _passes(
         self, z_hat: Tensor, rates: Tensor, residual: Callable[[Pass, Tensor], Tensor]

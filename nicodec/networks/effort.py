@@ -21,18 +21,20 @@ DAMPING = 0.5  # share of the way that a correction goes
 CURVATURE = 2 * 4e-4 * 255**2 / 3  # of the error in bits, over y in quantiser steps: the steps' own theory, see `Base`
 
 
-def encode_tile(base: Base, scales: ScaleModel, x: Tensor, rate: int, core: tuple[slice, slice], effort: int) -> Latent:
+def encode_tile(
+    base: Base, scales: ScaleModel, x: Tensor, y: Tensor, z_hat: Tensor, rate: int, core: tuple[slice, slice],
+    effort: int,
+) -> Latent:  # fmt: skip
     """The symbols of one tile.
 
     Args:
         x: the tile and its halo (1, 3, H, W), float, 0..1, sides multiples of 64.
+        y, z_hat: what `Base.transform` makes of it.
         rate: 0..65535.
         core: rows and columns of the latent that are the tile's own.
         effort: 1..9.
     """
     rates = torch.tensor([float(rate)], device=x.device)
-    with torch.no_grad():
-        y, z_hat = base.transform(x, rates, core)
     rounding = None if effort == 1 else ThriftyRounding(scales, z_hat, rate)
     own = y[:, :, core[0], core[1]]
     if rounding:

@@ -12,35 +12,45 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nicodec.container.layout import STRIDE, Box, Colour, Header, tiles
-from nicodec.entropy.coder import Latent
+from nicodec.container.layout import STRIDE, Anchor, Box, Colour, Header, tiles
 from nicodec.entropy.scales import ScaleModel
+from nicodec.entropy.symbols import TileSymbols
 from nicodec.errors import UsageError
 from nicodec.image.picture import Picture, Pixels
-from nicodec.networks.base import HALO
+from nicodec.networks.base import HALO, Base
 from nicodec.networks.effort import encode_tile
+from nicodec.networks.experts import Experts
 from nicodec.networks.layers import PATCH
-from nicodec.zoo.load import load_base
-from nicodec.zoo.manifest import Part
+from nicodec.networks.vq import VQExpert
 
 Span = tuple[slice, slice]  # rows and columns of a latent
 
 
-def analyse(
-    picture: Picture, part: Part, scales: ScaleModel, rate: int, effort: int, device: str
-) -> Iterator[Latent]:  # fmt: skip
+def analyse(picture: Picture, base: Base, scales: ScaleModel | None, vq: VQExpert | None, depth: int, rate: int,
+            effort: int) -> Iterator[TileSymbols]:  # fmt: skip
     """The float half of encoding: the symbols of each tile in order.
 
-    Raises:
-        UsageError: the device is not there.
+    Args:
+        scales: None: no latent.
+        vq: None: no tokens.
+        depth: bits a token.
     """
-    place = resolve_device(device)
-    base = load_base(part, place)
+    device = base.std.device
+    rates = torch.tensor([float(rate)], device=device)
     for tile in tiles(picture.width, picture.height):
         around, core = neighbourhood(tile, picture.width, picture.height)
         pixels = cut(picture.pixels, *(slice(PATCH * s.start, PATCH * s.stop) for s in around))
-        x = torch.from_numpy(np.broadcast_to(pixels, (*pixels.shape[:2], 3)).copy()).to(place)
-        yield encode_tile(base, scales, x.permute(2, 0, 1)[None].float() / 255, rate, core, effort)
+        x = torch.from_numpy(np.broadcast_to(pixels, (*pixels.shape[:2], 3)).copy()).to(device)
+        x = x.permute(2, 0, 1)[None].float() / 255
+        with torch.no_grad():
+            y, z_hat = base.transform(x, rates, core)
+        latent = tokens = None
+        if scales is not None:
+            latent = encode_tile(base, scales, x, y, z_hat, rate, core, effort)
+        if vq is not None:
+            chosen = vq.tokens(base.natural(y[:, :, core[0], core[1]], rates), depth)
+            tokens = chosen[0].cpu().numpy().astype(np.uint16)
+        yield TileSymbols(latent, tokens)
 
 
 def needed(crop: Box, header: Header) -> list[Box]:
@@ -48,35 +58,64 @@ def needed(crop: Box, header: Header) -> list[Box]:
     return [tile for tile in tiles(header.width, header.height) if tile.common(crop, HALO * PATCH)]
 
 
-def synthesise(latents: Mapping[Box, Latent], header: Header, part: Part, device: str, crop: Box) -> Pixels:
+def synthesise(
+    symbols: Mapping[Box, TileSymbols], header: Header, experts: Experts, anchor: Anchor, depth: int, crop: Box
+) -> Pixels:
     """The float half of decoding: the symbols of the tiles in `needed` to the pixels of `crop`.
+
+    Args:
+        symbols: a tile may lack one stream, or both.
+        depth: bits a token.
 
     Returns:
         (h, w, 3) or (h, w, 1), uint8.
 
     Raises:
-        UsageError: the device is not there.
+        MissingPartError: see `Experts.paint`.
     """
-    place = resolve_device(device)
-    base, rates = load_base(part, place), torch.tensor([float(header.rate)], device=place)
+    rates = torch.tensor([float(header.rate)], device=experts.base.std.device)
     region, _ = neighbourhood(crop, header.width, header.height)
-    y_hat = torch.zeros(1, base.config.latent, *(s.stop - s.start for s in region), device=place)
-    for tile, latent in latents.items():
-        arrays = (latent.z_hat, latent.symbols)
-        z_hat, symbols = (torch.from_numpy(a.astype(np.float32)).permute(2, 0, 1)[None].to(place) for a in arrays)
-        paste(y_hat, region, base.reconstruct(z_hat, symbols, rates), positions(tile))
+    y_hat, code = gather(symbols, experts, region, depth, rates)
     channels = 1 if header.colour is Colour.GREY else 3
-    picture = np.empty((crop.height, crop.width, channels), np.uint8)
-    for tile in latents:
-        if (wanted := crop.common(tile)) is None:
+    picture = np.full((crop.height, crop.width, channels), 128, np.uint8)  # tiles of which nothing is whole stay grey
+    for tile, held in symbols.items():
+        if (wanted := crop.common(tile)) is None or held.size == 0:
             continue
         around, core = neighbourhood(wanted, header.width, header.height)
         rows, columns = (slice(s.start - r.start, s.stop - r.start) for s, r in zip(around, region, strict=True))
-        x_hat = base.synthesise(y_hat[:, :, rows, columns], rates, core)
+        near_y_hat = None if y_hat is None or held.latent is None else y_hat[:, :, rows, columns]
+        near_code = None
+        if code is not None and held.tokens is not None:
+            near_code = code[:, :, *coarser((rows, columns), experts.token_side)]
+        x_hat = experts.paint(anchor, near_y_hat, near_code, rates)[0]
+        x_hat = x_hat[:, *(slice(PATCH * s.start, PATCH * s.stop) for s in core)]
         inside = Box(wanted.left % STRIDE, wanted.top % STRIDE, wanted.width, wanted.height)
         target = Box(wanted.left - crop.left, wanted.top - crop.top, wanted.width, wanted.height)
-        picture[target.slices] = to_pixels(x_hat[0][:, *inside.slices], channels)
+        picture[target.slices] = to_pixels(x_hat[:, *inside.slices], channels)
     return picture
+
+
+def gather(
+    symbols: Mapping[Box, TileSymbols], experts: Experts, region: Span, depth: int, rates: Tensor
+) -> tuple[Tensor | None, Tensor | None]:
+    """y_hat (1, M, H, W) and code vectors (1, code, H/side, W/side) of a region of the latent; None: not there."""
+    base, vq, side = experts.base, experts.vq, experts.token_side
+    y_hat = code = None
+    if any(held.latent is not None for held in symbols.values()):
+        y_hat = torch.zeros(1, base.config.latent, *(s.stop - s.start for s in region), device=rates.device)
+    if vq is not None and any(held.tokens is not None for held in symbols.values()):
+        sides = (s.stop - s.start for s in coarser(region, side))
+        code = torch.zeros(1, vq.config.code, *sides, device=rates.device)
+    for tile, held in symbols.items():
+        if y_hat is not None and held.latent is not None:
+            arrays = (held.latent.z_hat, held.latent.symbols)
+            z_hat, rest = (torch.from_numpy(a.astype(np.float32)).permute(2, 0, 1)[None] for a in arrays)
+            part = base.reconstruct(z_hat.to(rates.device), rest.to(rates.device), rates)
+            paste(y_hat, region, part, positions(tile))
+        if code is not None and vq is not None and held.tokens is not None:
+            tokens = torch.from_numpy(held.tokens.astype(np.int64))[None].to(rates.device)
+            paste(code, coarser(region, side), vq.codebook.lookup(tokens, depth), coarser(positions(tile), side))
+    return y_hat, code
 
 
 def to_pixels(x_hat: Tensor, channels: int) -> Pixels:
@@ -112,6 +151,12 @@ def paste(whole: Tensor, whole_at: Span, part: Tensor, part_at: Span) -> None:
         target.append(slice(start - to.start, stop - to.start))
         source.append(slice(start - at.start, stop - at.start))
     whole[:, :, target[0], target[1]] = part[:, :, source[0], source[1]]
+
+
+def coarser(span: Span, side: int) -> Span:
+    """Rows and columns of a map whose positions are `side` x `side` of the latent's."""
+    rows, columns = (slice(s.start // side, s.stop // side) for s in span)
+    return rows, columns
 
 
 def cut(pixels: Pixels, rows: slice, columns: slice) -> Pixels:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,13 +18,18 @@ from torch import Tensor, nn
 from nicodec.entropy.integer import ACTIVATION_BITS, ACTIVATION_MAX, WEIGHT_MAX, Layer
 from nicodec.entropy.scales import MAGNITUDES, ScaleModel
 from nicodec.entropy.tables import SCALE_LEVELS, Tables
+from nicodec.entropy.tokens import TokenPrior
 from nicodec.errors import ExportError, TrainingRunError
 from nicodec.networks.base import BaseConfig
+from nicodec.networks.mode import MoDE
+from nicodec.networks.vq import VQExpert
 from nicodec.rate.scale import KNOTS
 from nicodec.training.scales import LOG_MIN, LOG_STEP, ScalePass, Scales
 from nicodec.training.sq import SQCodec
 from nicodec.zoo.load import EXACT
-from nicodec.zoo.manifest import write_manifest
+from nicodec.zoo.manifest import read_manifest, write_manifest
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def load_run(run: Path) -> SQCodec:
@@ -31,30 +38,74 @@ def load_run(run: Path) -> SQCodec:
     Raises:
         TrainingRunError: the folder holds no such run.
     """
+    return load_module(run, "sq", lambda config: SQCodec(BaseConfig(**config)))
+
+
+def load_module(run: Path, stage: str, build: Callable[[dict[str, Any]], ModuleT]) -> ModuleT:
+    """The EMA weights of a run, in the module that `build` makes of the run's config.
+
+    Raises:
+        TrainingRunError: the folder holds no run of this stage.
+    """
     try:
-        settings = json.loads((run / "run.json").read_text())
-        if settings["stage"] != "sq":
-            raise TrainingRunError(f"{run} is a run of stage {settings['stage']}, expected sq")
-        codec = SQCodec(BaseConfig(**settings["config"]))
-        codec.load_state_dict(load_file(run / "ema.safetensors"))
+        found = stage_of(run)
+        if found != stage:
+            raise TrainingRunError(f"{run} is a run of stage {found}, expected {stage}")
+        module = build(json.loads((run / "run.json").read_text())["config"])
+        module.load_state_dict(load_file(run / "ema.safetensors"))
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise TrainingRunError(f"{run} holds no finished run of stage sq: {error!r}") from None
-    return codec.eval().requires_grad_(False)
+        raise TrainingRunError(f"{run} holds no finished run of stage {stage}: {error!r}") from None
+    return module.eval().requires_grad_(False)
+
+
+def stage_of(run: Path) -> str:
+    """The stage that a run trains.
+
+    Raises:
+        TrainingRunError: the folder holds no run.
+    """
+    try:
+        return str(json.loads((run / "run.json").read_text())["stage"])
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise TrainingRunError(f"{run} holds no run: {error!r}") from None
 
 
 def export_base(codec: SQCodec, folder: Path, summary: str, tables: Tables) -> None:
-    """Write `folder`/base.safetensors and `folder`/model.toml; the folder's name is the model's.
+    """Write a package with a base part; the folder's name is the model's.
 
     Raises:
         ExportError: a layer does not fit the integer format.
     """
     config = codec.base.config
-    scales = integer_scales(codec.scales, config, tables)
-    tensors = {name: _stored(value) for name, value in codec.base.state_dict().items()}
-    tensors |= {EXACT + name: torch.from_numpy(array) for name, array in scales.to_arrays().items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / "base.safetensors", metadata={"config": json.dumps(asdict(config))})
+    write_part(folder, "base", codec.base, asdict(config), integer_scales(codec.scales, config, tables).to_arrays())
     write_manifest(folder, folder.name, summary, {"base": "base.safetensors"})
+
+
+def export_vq(vq: VQExpert, prior: TokenPrior, folder: Path) -> None:
+    """Add a VQ part to the package in `folder`."""
+    write_part(folder, "vq", vq, asdict(vq.config), prior.to_arrays())
+    _extend_manifest(folder, ["base", "vq"])
+
+
+def export_mode(mode: MoDE, shared: list[int], folder: Path) -> None:
+    """Add a mode part to the package in `folder`, which has a VQ part."""
+    write_part(folder, "mode", mode, {"shared": shared}, {})
+    _extend_manifest(folder, ["base", "vq", "mode"])
+
+
+def write_part(
+    folder: Path, kind: str, module: nn.Module, config: dict[str, Any], exact: Mapping[str, NDArray[Any]]
+) -> None:
+    """Write `folder`/`kind`.safetensors: float weights in fp16, the integer path as it is, widths in the header."""
+    tensors = {name: _stored(value) for name, value in module.state_dict().items()}
+    tensors |= {EXACT + name: torch.from_numpy(array) for name, array in exact.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / f"{kind}.safetensors", metadata={"config": json.dumps(config)})
+
+
+def _extend_manifest(folder: Path, kinds: list[str]) -> None:
+    package = read_manifest(folder / "model.toml")
+    write_manifest(folder, package.name, package.summary, {kind: f"{kind}.safetensors" for kind in kinds})
 
 
 def integer_scales(scales: Scales, config: BaseConfig, tables: Tables) -> ScaleModel:
@@ -64,16 +115,16 @@ def integer_scales(scales: Scales, config: BaseConfig, tables: Tables) -> ScaleM
         ExportError: a sum could leave the range in which it is exact.
     """
     layers = {
-        "hyper.embed": _layer(scales.hyper.embed, scales.hyper.embed_rate.bias),
-        "hyper.mix": _layer(scales.hyper.mix),
-        "hyper.grow": _layer(scales.hyper.grow),
+        "hyper.embed": integer_layer(scales.hyper.embed, scales.hyper.embed_rate.bias),
+        "hyper.mix": integer_layer(scales.hyper.mix),
+        "hyper.grow": integer_layer(scales.hyper.grow),
     }
     for index, step in enumerate(scales.steps):
         assert isinstance(step, ScalePass)
-        layers[f"{index}.embed"] = _layer(step.embed, step.embed_rate.bias)
-        layers[f"{index}.mix"] = _layer(step.mix)
-        layers[f"{index}.hidden"] = _layer(step.hidden)
-        layers[f"{index}.head"] = _index_layer(step.head, step.head_rate.bias)
+        layers[f"{index}.embed"] = integer_layer(step.embed, step.embed_rate.bias)
+        layers[f"{index}.mix"] = integer_layer(step.mix)
+        layers[f"{index}.hidden"] = integer_layer(step.hidden)
+        layers[f"{index}.head"] = index_layer(step.head, step.head_rate.bias, LOG_MIN, LOG_STEP, SCALE_LEVELS)
     unit = 1 << ACTIVATION_BITS
     z_index = ((scales.z_log_scale - LOG_MIN) / LOG_STEP * unit).round().numpy().astype(np.int64)
     magnitude = np.round(np.log2(1 + np.arange(MAGNITUDES)) * unit)
@@ -83,14 +134,22 @@ def integer_scales(scales: Scales, config: BaseConfig, tables: Tables) -> ScaleM
         raise ExportError(f"the scale path does not fit the integer format: {error}") from None
 
 
-def _layer(conv: nn.Conv2d, rate_bias: Tensor | None = None) -> Layer:
-    """A hidden layer: activations in, activations out, both in units of 2^-ACTIVATION_BITS."""
+def integer_layer(conv: nn.Conv2d, rate_bias: Tensor | None = None) -> Layer:
+    """A hidden layer: activations in, activations out, both in units of 2^-ACTIVATION_BITS.
+
+    Raises:
+        ExportError: a weight does not fit 16 bits.
+    """
     return _quantise(conv, rate_bias, scale=1.0, offset=0.0, drop=0, high=ACTIVATION_MAX)
 
 
-def _index_layer(conv: nn.Conv2d, rate_bias: Tensor) -> Layer:
-    """The last layer: activations in, whole scale indices out."""
-    return _quantise(conv, rate_bias, 1 / LOG_STEP, -LOG_MIN / LOG_STEP, ACTIVATION_BITS, SCALE_LEVELS - 1)
+def index_layer(conv: nn.Conv2d, rate_bias: Tensor | None, least: float, step: float, levels: int) -> Layer:
+    """A last layer: activations in, whole numbers 0..levels-1 out that stand for `least` + `step` · index.
+
+    Raises:
+        ExportError: a weight does not fit 16 bits.
+    """
+    return _quantise(conv, rate_bias, 1 / step, -least / step, ACTIVATION_BITS, levels - 1)
 
 
 def _quantise(conv: nn.Conv2d, rate_bias: Tensor | None, scale: float, offset: float, drop: int, high: int) -> Layer:

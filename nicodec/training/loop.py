@@ -158,6 +158,8 @@ class Run:
         decay = min(schedule.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.ema.parameters()), list(module.parameters()), 1 - decay)
+            for average, buffer in zip(self.ema.buffers(), module.buffers(), strict=True):
+                average.copy_(buffer)
         return {"pixels": x.numel() / 3, "loss": loss.item(), "gradient": norm.item(), "learning_rate": rate, **figures}
 
     def _report(self, figures: dict[str, Any], bar: tqdm[Any]) -> None:

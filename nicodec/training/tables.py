@@ -50,7 +50,9 @@ def _measure(codec: SQCodec, pictures: Pictures, count: int, tables: Tables, eff
     whole = slice(0, side // PATCH)
     for index in range(count):
         rate = round(RATE_MAX * (index + 0.5) / count)
-        latent = encode_tile(codec.base, model, pictures.batch(1, side), rate, (whole, whole), effort)
+        x = pictures.batch(1, side)
+        y, z_hat = codec.base.transform(x, torch.tensor([float(rate)]))
+        latent = encode_tile(codec.base, model, x, y, z_hat, rate, (whole, whole), effort)
         for indices, values in groups(model, latent, rate):
             for scale in np.unique(indices):
                 entries, _ = entries_of(values[indices == scale], int(start.limits[scale]))

@@ -1,21 +1,29 @@
-"""A base part's file to its two halves: the integer scale model (no torch) and the float networks."""
+"""A part's file to its two halves: the integer models (no torch) and the float networks."""
 
 from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import safetensors.numpy
+from numpy.typing import NDArray
 
 from nicodec.entropy.scales import ScaleModel
+from nicodec.entropy.tokens import TokenPrior
 from nicodec.errors import DamagedPartError
 from nicodec.zoo.manifest import Part
 from nicodec.zoo.store import read_part
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from nicodec.networks.base import Base
+    from nicodec.networks.mode import MoDE
+    from nicodec.networks.vq import VQExpert
 
 EXACT = "entropy."  # prefix of the arrays of the integer path; all others belong to the float networks
 
@@ -27,13 +35,21 @@ def load_scales(part: Part) -> ScaleModel:
     Raises:
         DamagedPartError: the part does not hold one.
     """
-    try:
+    with _described(part):
         config = read_config(part)
-        arrays = safetensors.numpy.load(read_part(part))
-        exact = {name.removeprefix(EXACT): array for name, array in arrays.items() if name.startswith(EXACT)}
-        return ScaleModel.from_arrays(exact, config["latent"], config["hyper"], config["slices"])
-    except (KeyError, ValueError, TypeError, safetensors.SafetensorError) as error:
-        raise DamagedPartError(f"{part.path} is not a base part: {error!r}") from None
+        return ScaleModel.from_arrays(_exact(part), config["latent"], config["hyper"], config["slices"])
+
+
+@cache
+def load_prior(part: Part) -> TokenPrior:
+    """The prior of the tokens of a VQ part.
+
+    Raises:
+        DamagedPartError: the part does not hold one.
+    """
+    with _described(part):
+        config = read_config(part)
+        return TokenPrior.from_arrays(_exact(part), config["bits"], config["stride"] // 16)
 
 
 @cache
@@ -43,26 +59,68 @@ def load_base(part: Part, device: str) -> Base:
     Raises:
         DamagedPartError: the part does not hold them.
     """
-    import torch
-    from safetensors.torch import load
-
     from nicodec.networks.base import LATER, Base, BaseConfig
 
-    try:
-        base = Base(BaseConfig(**read_config(part)))
-        state = {name: tensor.float() for name, tensor in load(read_part(part)).items() if not name.startswith(EXACT)}
-        missing, unexpected = base.load_state_dict(state, strict=False)
-        if unexpected or not LATER.issuperset(missing):
-            raise KeyError(f"missing {sorted(set(missing) - LATER)}, unexpected {unexpected}")
-    except (KeyError, ValueError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
-        raise DamagedPartError(f"{part.path} is not a base part: {error!r}") from None
-    base = base.to(torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return base.eval().requires_grad_(False)
+    with _described(part):
+        return _filled(Base(BaseConfig(**read_config(part))), part, device, LATER)
+
+
+@cache
+def load_vq(part: Part, device: str) -> VQExpert:
+    """The perception expert of a VQ part, in float32 and ready to run.
+
+    Raises:
+        DamagedPartError: the part does not hold it.
+    """
+    from nicodec.networks.vq import VQConfig, VQExpert
+
+    with _described(part):
+        return _filled(VQExpert(VQConfig(**read_config(part))), part, device)
+
+
+@cache
+def load_mode(part: Part, device: str) -> MoDE:
+    """ESE and CEM of a mode part, in float32 and ready to run.
+
+    Raises:
+        DamagedPartError: the part does not hold them.
+    """
+    from nicodec.networks.mode import MoDE
+
+    with _described(part):
+        return _filled(MoDE(tuple(read_config(part)["shared"])), part, device)
 
 
 def read_config(part: Part) -> dict[str, Any]:
-    """The widths of a base, from the header of its safetensors file."""
+    """The widths of a part's networks, from the header of its safetensors file."""
     content = read_part(part)
     (length,) = struct.unpack("<Q", content[:8])
     config: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["config"])
     return config
+
+
+def _exact(part: Part) -> dict[str, NDArray[Any]]:
+    arrays = safetensors.numpy.load(read_part(part))
+    return {name.removeprefix(EXACT): array for name, array in arrays.items() if name.startswith(EXACT)}
+
+
+def _filled(module: nn.Module, part: Part, device: str, later: frozenset[str] = frozenset()) -> Any:
+    """A module with the part's float weights; those in `later` may be missing."""
+    import torch
+    from safetensors.torch import load
+
+    state = {name: tensor.float() for name, tensor in load(read_part(part)).items() if not name.startswith(EXACT)}
+    missing, unexpected = module.load_state_dict(state, strict=False)
+    if unexpected or not later.issuperset(missing):
+        raise KeyError(f"missing {sorted(set(missing) - later)}, unexpected {unexpected}")
+    module = module.to(torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module.eval().requires_grad_(False)
+
+
+@contextmanager
+def _described(part: Part) -> Iterator[None]:
+    """Whatever a damaged file makes go wrong, said as one error."""
+    try:
+        yield
+    except (KeyError, ValueError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
+        raise DamagedPartError(f"{part.path} is not a {part.kind} part: {error!r}") from None

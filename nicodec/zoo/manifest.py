@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,13 @@ KINDS = ("base", "vq", "dictionary", "mode", "fuser")
 
 @dataclass(frozen=True)
 class Part:
-    """One file of a package. `id` is the first 8 bytes of its SHA-256."""
+    """One file of a package. `id` is the first 8 bytes of its SHA-256; `trained_on` are the ids of other parts."""
 
     kind: str
     id: bytes
     path: Path
     package: str
+    trained_on: frozenset[bytes] = frozenset()
 
     def read(self) -> bytes:
         """The part's content, checked against its id.
@@ -65,7 +67,13 @@ def read_manifest(path: Path) -> Package:
     try:
         fields = tomllib.loads(path.read_text())
         parts = {
-            kind: Part(kind, bytes.fromhex(part["id"]), path.parent / part["file"], fields["name"])
+            kind: Part(
+                kind,
+                bytes.fromhex(part["id"]),
+                path.parent / part["file"],
+                fields["name"],
+                frozenset(map(bytes.fromhex, part.get("trained_on", []))),
+            )
             for kind, part in fields["parts"].items()
         }
         return Package(fields["name"], fields["summary"], path.parent, parts)
@@ -74,9 +82,12 @@ def read_manifest(path: Path) -> Package:
 
 
 def write_manifest(folder: Path, name: str, summary: str, parts: dict[str, str]) -> None:
-    """Write a model.toml for the parts `kind -> file name` that lie in `folder`."""
+    """Write a model.toml for the parts `kind -> file name` that lie in `folder`, each trained on those before it."""
+    ids: list[str] = []
     lines: list[Any] = [f'name = "{name}"', f'summary = "{summary}"']
     for kind, file in parts.items():
-        content = (folder / file).read_bytes()
-        lines += ["", f"[parts.{kind}]", f'file = "{file}"', f'id = "{part_id(content).hex()}"']
+        own = part_id((folder / file).read_bytes()).hex()
+        lines += ["", f"[parts.{kind}]", f'file = "{file}"', f'id = "{own}"']
+        lines += [f"trained_on = {json.dumps(ids)}"] if ids else []
+        ids.append(own)
     (folder / "model.toml").write_text("\n".join(lines) + "\n")

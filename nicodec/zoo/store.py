@@ -56,6 +56,12 @@ def find_part(kind: str, wanted: bytes) -> Part:
     raise MissingPartError(f"the {kind} {wanted.hex()} that the file names is not installed; looked in {_places()}")
 
 
+def find_trained(kind: str, on: set[bytes]) -> Part | None:
+    """A part that was trained on just these parts; None where no package has one."""
+    parts = (package.parts.get(kind) for package in packages())
+    return next((part for part in parts if part is not None and part.trained_on == on), None)
+
+
 @cache
 def read_part(part: Part) -> bytes:
     """A part's checked content, read once a process."""

@@ -24,8 +24,8 @@ CASES = {
 
 def main():
     import nicodec
-    from nicodec.codec import decode_symbols
-    from nicodec.container.reader import read_file
+    from nicodec.container.reader import read_file, read_tokens
+    from nicodec.streams import decode_symbols
 
     for name, (image, quality) in CASES.items():
         if (FOLDER / f"{name}.nic").exists():
@@ -34,7 +34,8 @@ def main():
             image.info.update(icc_profile=b"not a profile, but bytes", xmp=b"<x:xmpmeta/>" * 20)
         data = nicodec.encode(image, quality=quality, model="tiny", device="cpu")
         (FOLDER / f"{name}.nic").write_bytes(data)
-        latents = decode_symbols(read_file(data)).values()
+        file = read_file(data)
+        latents = decode_symbols(file, read_tokens(file)).values()
         symbols = b"".join(latent.tobytes() for latent in latents)
         nicodec.decode(data, device="cpu").save(FOLDER / f"{name}.png")
         facts = {"symbols_sha256": hashlib.sha256(symbols).hexdigest(), "tiles": len(latents)}

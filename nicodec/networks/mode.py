@@ -1,0 +1,133 @@
+"""MoDE: two frozen experts that help each other at the decoder (arXiv 2605.14391)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nicodec.networks.base import Base
+from nicodec.networks.layers import RateScale, zero_init
+from nicodec.networks.vq import VQExpert
+
+
+class ESE(nn.Module):
+    """Expert-specific enhancement: `F + gamma · R(F)`, gamma zero at first (MoDE).
+
+    R is ours, pointwise, so that no tile needs a wider halo: 1x1 (c -> 2c), u · relu(v), 1x1. Shapes: as F.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.up = nn.Conv2d(channels, 4 * channels, 1)
+        self.down = nn.Conv2d(2 * channels, channels, 1)
+        self.gamma = nn.Parameter(torch.zeros(channels, 1, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        u, v = self.up(features).chunk(2, 1)
+        return features + self.gamma.to(features.dtype) * self.down(u * torch.relu(v))
+
+
+class CEM(nn.Module):
+    """Cross-expert modulation: the anchor's features A, helped by the other expert's O (MoDE).
+
+    ::
+
+        G = sigmoid(W [A, O, A - O])                       where to listen
+        A + G · ((1 + s(O)) · psi(A, O) + b(O))             psi, s and b: 1x1 layers, psi with one depthwise 3x3
+
+    psi's and b's last layers are zero at first, so that training starts at the frozen anchor. The rate tells how much
+    each expert knows.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gate = nn.Conv2d(3 * channels, channels, 1)
+        self.mix = nn.Conv2d(2 * channels, 2 * channels, 1)
+        self.depthwise = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
+        self.psi = zero_init(nn.Conv2d(2 * channels, channels, 1))
+        self.scale_shift = zero_init(nn.Conv2d(channels, 2 * channels, 1))
+        self.rate = RateScale(channels)
+
+    def forward(self, anchor: Tensor, other: Tensor, rate: Tensor) -> Tensor:
+        other = self.rate(other, rate)
+        gate = torch.sigmoid(self.gate(torch.cat([anchor, other, anchor - other], 1)))
+        scale, shift = self.scale_shift(other).chunk(2, 1)
+        mixed = self.psi(F.leaky_relu(self.depthwise(self.mix(torch.cat([anchor, other], 1))), 0.1))
+        return anchor + gate * ((1 + scale) * mixed + shift)
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Features of one expert at 1/16, 1/8 and 1/4 of the picture's sides."""
+
+    f16: Tensor
+    f8: Tensor
+    f4: Tensor
+
+
+class Anchored(nn.Module):
+    """One anchor's modules: for each shared scale an ESE of the anchor, an ESE of the other, and a CEM."""
+
+    def __init__(self, channels: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.own = nn.ModuleList([ESE(c) for c in channels])
+        self.other = nn.ModuleList([ESE(c) for c in channels])
+        self.cross = nn.ModuleList([CEM(c) for c in channels])
+
+    def forward(self, index: int, own: Tensor, other: Tensor, rate: Tensor) -> Tensor:
+        return self.cross[index](self.own[index](own), self.other[index](other), rate)
+
+
+class MoDE(nn.Module):
+    """Two decodings of one file.
+
+    ::
+
+        MoDE-F: y_hat ─ g_s 1/16 ─ CEM ─ g_s 1/8 ─ CEM ─ its picture at 1/4 ─ CEM ─────────► x_f
+                                  F_v ──┘          F_v ──┘                    F_v ──┘
+        MoDE-P: code ─ painter 1/16 ─ CEM ─ painter 1/8 ─ CEM ─ painter 1/4 ─ CEM ─ head ─► x_p
+                                      F_s ──┘             F_s ──┘             x_s ──┘
+
+    The experts stay frozen; only ESE and CEM are trained, one set of weights for all rates. The experts share 1/16
+    and 1/8; at 1/4 the fidelity expert has no features, and its picture, unshuffled, stands in (ours).
+
+    Args:
+        shared: channels of the features at 1/16, 1/8 and 1/4, of both experts.
+    """
+
+    def __init__(self, shared: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.shared = list(shared)
+        self.fidelity = Anchored(shared)
+        self.perception = Anchored(shared)
+
+    def sq_scales(self, base: Base, y_hat: Tensor, rate: Tensor) -> Scales:
+        """What the fidelity expert makes of y_hat alone; the last one is its picture."""
+        g_s = base.g_s
+        linear = g_s.linear(y_hat)
+        f16 = g_s.coarse_features(y_hat, rate)
+        f8 = g_s.fine_features(f16, linear, rate)
+        return Scales(f16, f8, F.pixel_unshuffle(g_s.picture(f8, linear) - 0.5, 4))
+
+    def decode_fidelity(self, base: Base, vq: VQExpert, y_hat: Tensor, code: Tensor, rate: Tensor) -> Tensor:
+        """MoDE-F: pixels (B, 3, H, W), about 0..1."""
+        g_s, painter = base.g_s, vq.painter
+        f16 = painter.coarse(code)
+        f8 = painter.fine(f16)
+        f4 = painter.finest(f8)
+        linear = g_s.linear(y_hat)
+        features = self.fidelity(0, g_s.coarse_features(y_hat, rate), f16, rate)
+        features = self.fidelity(1, g_s.fine_features(features, linear, rate), f8, rate)
+        pixels = F.pixel_unshuffle(g_s.picture(features, linear) - 0.5, 4)
+        return F.pixel_shuffle(self.fidelity(2, pixels, f4, rate), 4).float() + 0.5
+
+    def decode_perception(self, base: Base, vq: VQExpert, y_hat: Tensor, code: Tensor, rate: Tensor) -> Tensor:
+        """MoDE-P: pixels (B, 3, H, W), about 0..1."""
+        painter, sq = vq.painter, self.sq_scales(base, y_hat, rate)
+        features = self.perception(0, painter.coarse(code), sq.f16, rate)
+        features = self.perception(1, painter.fine(features), sq.f8, rate)
+        features = self.perception(2, painter.finest(features), sq.f4, rate)
+        return painter.head(features)

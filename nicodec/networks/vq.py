@@ -1,0 +1,174 @@
+"""The perception expert: tokens of a learned codebook, and the decoder that paints a picture from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nicodec.networks.layers import PATCH, Block, stack, zero_init
+
+
+@dataclass(frozen=True)
+class VQConfig:
+    """Widths and depths of a perception expert. Counts of channels, except where said."""
+
+    latent: int = 320  # M, channels of the base's y
+    stride: int = 16  # side of the square of pixels that a token stands for: 16 or 32
+    bits: int = 10  # depth of the codebook's tree: 2^bits vectors
+    code: int = 16  # components of a vector
+    wide_16: int = 192  # features at 1/16, as in the base
+    wide_8: int = 96
+    wide_4: int = 48  # 3 x 16: pixels of the picture at 1/4, so that the experts share this scale as well
+    depth_16: int = 2  # blocks
+    depth_8: int = 2
+    depth_4: int = 2
+
+    def __post_init__(self) -> None:
+        if self.stride not in (PATCH, 2 * PATCH):
+            raise ValueError(f"a token's stride is {self.stride}, expected {PATCH} or {2 * PATCH}")
+
+
+class Codebook(nn.Module):
+    """2^bits vectors, ordered so that the bits of an index, highest first, are a path down a binary tree.
+
+    A token of fewer bits is an inner node; its vector is the mean of the leaves below, weighted by their use.
+    """
+
+    vectors: Tensor
+    usage: Tensor
+
+    def __init__(self, bits: int, code: int) -> None:
+        super().__init__()
+        self.bits = bits
+        self.register_buffer("vectors", torch.randn(1 << bits, code))
+        self.register_buffer("usage", torch.ones(1 << bits))
+
+    def nodes(self, depth: int) -> Tensor:
+        """Vectors of all nodes of one depth: (2^depth, code)."""
+        weight = self.usage.clamp_min(1e-6).view(1 << depth, -1, 1)
+        return (self.vectors.view(1 << depth, -1, self.vectors.shape[1]) * weight).sum(1) / weight.sum(1)
+
+    def nearest(self, code: Tensor, depth: int) -> Tensor:
+        """Code vectors (B, code, h, w) to the tokens (B, h, w), int64, of the nearest nodes of one depth."""
+        nodes = self.nodes(depth)
+        rows = code.permute(0, 2, 3, 1).float()
+        return (nodes.square().sum(1) - 2 * rows @ nodes.T).argmin(-1)
+
+    def lookup(self, tokens: Tensor, depth: int) -> Tensor:
+        """Tokens (B, h, w) of one depth to code vectors (B, code, h, w)."""
+        return F.embedding(tokens, self.nodes(depth)).permute(0, 3, 1, 2)
+
+    @torch.no_grad()
+    def sort_as_tree(self) -> None:
+        """Order the vectors: halve them along their main axis, then each half along its own, and so on."""
+        order = torch.arange(len(self.vectors))
+        for depth in range(self.bits):
+            parts = []
+            for part in order.view(1 << depth, -1):
+                centred = self.vectors[part] - self.vectors[part].mean(0)
+                axis = torch.linalg.svd(centred, full_matrices=False).Vh[0]
+                parts.append(part[(centred @ axis).argsort()])
+            order = torch.cat(parts)
+        self.vectors.copy_(self.vectors[order])
+        self.usage.copy_(self.usage[order])
+
+
+class Tokenizer(nn.Module):
+    """The base's latent to code vectors, to be replaced by their nearest nodes.
+
+    ::
+
+        y / std (B, M, H/16, W/16) ─┬─ 1x1 ─ blocks ─ [2x2 stride 2 ─ block] ─ 1x1 (zero at start) ─(+)─► code
+                                    └─ linear, stride x stride ──────────────────────────────────────┘
+
+    It reads y, not pixels: g_a has run anyway. code: (B, code, H/stride, W/stride).
+    """
+
+    def __init__(self, config: VQConfig) -> None:
+        super().__init__()
+        width = config.wide_16
+        self.embed = nn.Conv2d(config.latent, width, 1)
+        self.body = stack(width, config.depth_16)
+        if config.stride > PATCH:
+            self.body.extend([nn.Conv2d(width, width, 2, stride=2), Block(width)])
+        self.head = zero_init(nn.Conv2d(width, config.code, 1))
+        side = config.stride // PATCH
+        self.linear = nn.Conv2d(config.latent, config.code, side, stride=side, bias=False)
+
+    @torch.no_grad()
+    def start_from(self, std: Tensor, strongest: Tensor) -> None:
+        """Start at the components `strongest` of y, those of more spread (std) larger, so that they matter more."""
+        self.linear.weight.zero_()
+        for index, channel in enumerate(strongest):
+            self.linear.weight[index, channel] = (std[channel] / std.max()).sqrt() / self.linear.kernel_size[0]
+
+    def forward(self, y: Tensor) -> Tensor:
+        return self.linear(y) + self.head(self.body(self.embed(y)))
+
+
+class Painter(nn.Module):
+    """Code vectors to pixels, scale by scale.
+
+    ::
+
+        code ─ 1x1 [shuffle 2] ─ blocks ─► F_v 1/16 ─ 1x1, shuffle 2 ─ blocks ─► F_v 1/8 ──┐
+                       x_v ◄─ shuffle 4 ─ 3x3 ◄─ F_v 1/4 ◄─ blocks ─ 1x1, shuffle 2 ◄──────┘
+
+    `coarse`, `fine` and `finest` make the features of a scale from those of the scale before, so that MoDE can step
+    between them. Generating on to 1/4 keeps the eight-pixel grid of the base's transforms out of the picture.
+    """
+
+    def __init__(self, config: VQConfig) -> None:
+        super().__init__()
+        c16, c8, c4 = config.wide_16, config.wide_8, config.wide_4
+        self.spread = config.stride // PATCH
+        self.embed = nn.Conv2d(config.code, c16 * self.spread**2, 1)
+        self.body_16 = stack(c16, config.depth_16)
+        self.grow_8 = nn.Conv2d(c16, 4 * c8, 1)
+        self.body_8 = stack(c8, config.depth_8)
+        self.grow_4 = nn.Conv2d(c8, 4 * c4, 1)
+        self.body_4 = stack(c4, config.depth_4)
+        self.out = nn.Conv2d(c4, 3 * 16, 3, padding=1)
+
+    def coarse(self, code: Tensor) -> Tensor:
+        """Code vectors (B, code, H/stride, W/stride) -> features at 1/16."""
+        return self.body_16(F.pixel_shuffle(self.embed(code), self.spread))
+
+    def fine(self, features: Tensor) -> Tensor:
+        """Features at 1/16 -> at 1/8."""
+        return self.body_8(F.pixel_shuffle(self.grow_8(features), 2))
+
+    def finest(self, features: Tensor) -> Tensor:
+        """Features at 1/8 -> at 1/4."""
+        return self.body_4(F.pixel_shuffle(self.grow_4(features), 2))
+
+    def head(self, features: Tensor) -> Tensor:
+        """Features at 1/4 -> pixels (B, 3, H, W), float32, about 0..1."""
+        return F.pixel_shuffle(self.out(features), 4).float() + 0.5
+
+    def forward(self, code: Tensor) -> Tensor:
+        return self.head(self.finest(self.fine(self.coarse(code))))
+
+
+class VQExpert(nn.Module):
+    """Tokenizer, codebook and painter.
+
+    ::
+
+        y ─► Tokenizer ─► nearest nodes ─► tokens ─► their vectors ─► Painter ─► x_v
+    """
+
+    def __init__(self, config: VQConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = Tokenizer(config)
+        self.codebook = Codebook(config.bits, config.code)
+        self.painter = Painter(config)
+
+    @torch.inference_mode()
+    def tokens(self, y: Tensor, depth: int) -> Tensor:
+        """Encoder: y of tiles in units of its spread (B, M, H/16, W/16) to tokens (B, h, w), int64, 0..2^depth-1."""
+        return self.codebook.nearest(self.tokenizer(y), depth)

@@ -1,0 +1,188 @@
+"""The streams: symbols and tokens, tile by tile, to sections and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Iterator
+from functools import partial
+from typing import TypeVar
+
+from nicodec.container.layout import Box, Header, Prior, Section, SectionType, TileBody, TokenStreams, tiles
+from nicodec.container.reader import NicFile, read_tiles
+from nicodec.container.writer import write_tiles, write_tokens
+from nicodec.entropy.coder import Latent, decode_latent, encode_latent
+from nicodec.entropy.scales import ScaleModel
+from nicodec.entropy.symbols import TileSymbols
+from nicodec.entropy.tokens import TokenPrior, Tokens, decode_tokens, encode_tokens, tokens_crc
+from nicodec.errors import CorruptFileError, InexactError, MissingPartError, UnsupportedVersionError, UsageError
+from nicodec.image.picture import Picture
+from nicodec.options import EncodeOptions
+from nicodec.zoo.load import load_prior, load_scales
+from nicodec.zoo.store import find_package, find_part
+
+T = TypeVar("T")
+
+
+class StreamEncoder:
+    """A model's parts, loaded to encode.
+
+    Raises:
+        MissingPartError, DamagedPartError: the model is not installed, or not whole, or has no VQ part.
+        UsageError: more bits a token than the codebook has; the device is not there.
+    """
+
+    def __init__(self, options: EncodeOptions) -> None:
+        from nicodec.networks.tiling import resolve_device
+        from nicodec.zoo.load import load_base, load_vq
+
+        device = resolve_device(options.device)
+        parts = find_package(options.model).parts
+        wanted = options.streams.split("+") if options.streams else ["sq", "vq"] if "vq" in parts else ["sq"]
+        if "vq" in wanted and "vq" not in parts:
+            raise MissingPartError(f"model {options.model} has no vq part; encode with --streams sq")
+        self.options, self.parts = options, parts
+        self.base = load_base(parts["base"], device)
+        self.scales = load_scales(parts["base"]) if "sq" in wanted else None
+        self.vq = load_vq(parts["vq"], device) if "vq" in wanted else None
+        self.prior = load_prior(parts["vq"]) if "vq" in wanted else None
+        deepest = self.prior.bits if self.prior else 0
+        self.depth = deepest if options.token_bits is None else options.token_bits
+        self.kind = Prior.STATIC if options.robust or self.scales is None else Prior.SQ
+        if self.prior and self.depth > deepest:
+            raise UsageError(f"token bits are {self.depth}, expected 1..{deepest} with model {options.model}")
+
+    def symbols(self, picture: Picture, rate: int) -> Iterator[TileSymbols]:
+        """The symbols of each tile in order: all that floats decide."""
+        from nicodec.networks.tiling import analyse
+
+        return analyse(picture, self.base, self.scales, self.vq, self.depth, rate, self.options.effort)
+
+    def sections(self, symbols: Iterable[TileSymbols], rate: int) -> list[Section]:
+        """The SQ section, the VQ section or both.
+
+        Raises:
+            InexactError: the symbols do not come back from the stream (with `options.verify`).
+        """
+        sq_tiles, vq_tiles = [], []
+        for held in symbols:
+            if self.scales and held.latent:
+                sq_tiles.append(code_latent(self.scales, held.latent, rate, self.options.verify))
+            if self.prior and held.tokens is not None:
+                seen = held.latent if self.kind is Prior.SQ else None
+                vq_tiles.append(code_tokens(self.prior, held.tokens, self.depth, seen, rate, self.options.verify))
+        sections = [Section(SectionType.SQ, write_tiles(sq_tiles))] if sq_tiles else []
+        if vq_tiles:
+            payload = write_tokens(self.parts["vq"].id, self.kind, self.depth, vq_tiles)
+            sections.append(Section(SectionType.VQ, payload))
+        return sections
+
+
+def code_latent(scales: ScaleModel, latent: Latent, rate: int, verify: bool) -> tuple[int, bytes]:
+    """The symbols' CRC and the coded bytes of one tile.
+
+    Raises:
+        InexactError: the symbols do not come back from the stream (with `verify`).
+    """
+    stream = encode_latent(scales, latent, rate)
+    height, width, _ = latent.z_hat.shape
+    if verify and decode_latent(scales, stream, height, width, rate).crc() != latent.crc():
+        raise InexactError("the encoded symbols do not decode to themselves on this machine; please report it")
+    return latent.crc(), stream
+
+
+def code_tokens(
+    prior: TokenPrior, tokens: Tokens, depth: int, latent: Latent | None, rate: int, verify: bool
+) -> tuple[int, bytes]:
+    """The tokens' CRC and the coded bytes of one tile.
+
+    Raises:
+        InexactError: the tokens do not come back from the stream (with `verify`).
+    """
+    stream, crc = encode_tokens(prior, tokens, depth, latent, rate), tokens_crc(tokens)
+    if (
+        verify
+        and tokens_crc(decode_tokens(prior, stream, (tokens.shape[0], tokens.shape[1]), depth, latent, rate)) != crc
+    ):
+        raise InexactError("the encoded tokens do not decode to themselves on this machine; please report it")
+    return crc, stream
+
+
+def decode_symbols(
+    file: NicFile, streams: TokenStreams | None, wanted: Container[Box] | None = None, damage: list[str] | None = None
+) -> dict[Box, TileSymbols]:
+    """Decode and check the symbols of some tiles of a file (None: of all): integer arithmetic only, no torch.
+
+    Args:
+        streams: the tokens that are wanted too.
+        damage: where to note what is damaged, instead of raising; a tile then lacks its latent, its tokens or both.
+
+    Raises:
+        InexactError: a stream parses, but to other symbols than the encoder's.
+        MissingPartError, DamagedPartError, CorruptFileError: see `codec.decode_bytes`.
+        UnsupportedVersionError: the file has neither stream.
+    """
+    header = file.header
+    payload = file.payload(SectionType.SQ)
+    if payload is None and streams is None:
+        raise UnsupportedVersionError("the file has no SQ and no VQ section; this version decodes no other picture")
+    geometry = tiles(header.width, header.height)
+    sq_tiles: list[TileBody | None] = [None] * len(geometry)
+    if payload is not None:
+        sq_tiles = attempt(lambda: read_tiles(payload, header, "the SQ section", damage), damage) or sq_tiles
+    symbols = {}
+    for index, (tile, sq) in enumerate(zip(geometry, sq_tiles, strict=True)):
+        if wanted is None or tile in wanted:
+            latent = attempt(partial(read_latent, header, tile, sq), damage)
+            tokens = attempt(partial(read_token_map, header, streams, index, tile, latent), damage)
+            symbols[tile] = TileSymbols(latent, tokens)
+    return symbols
+
+
+def attempt(call: Callable[[], T], damage: list[str] | None) -> T | None:
+    """What `call` returns; or, where there is a list of damage, None and a note of what is damaged."""
+    try:
+        return call()
+    except (CorruptFileError, InexactError) as error:
+        if damage is None:
+            raise
+        damage.append(str(error))
+        return None
+
+
+def read_latent(header: Header, tile: Box, body: TileBody | None) -> Latent | None:
+    """Decode and check the latent of one tile, if there is one. Raises: as `decode_symbols`."""
+    if body is None:
+        return None
+    crc, stream = body
+    scales = load_scales(find_part("base", header.base_id))
+    latent = decode_latent(scales, stream, *tile.grid, header.rate)
+    check_crc("symbols", latent.crc(), crc)
+    return latent
+
+
+def read_token_map(
+    header: Header, streams: TokenStreams | None, index: int, tile: Box, latent: Latent | None
+) -> Tokens | None:
+    """Decode and check the tokens of tile number `index`, if there are any. Raises: as `decode_symbols`."""
+    if streams is None or (body := streams.tiles[index]) is None:
+        return None
+    crc, stream = body
+    prior = load_prior(find_part("vq", streams.vq_id))
+    if streams.depth > prior.bits:
+        raise CorruptFileError(f"the file has tokens of {streams.depth} bits, its codebook has {prior.bits}")
+    if streams.prior is Prior.SQ and latent is None:
+        raise CorruptFileError("the tokens depend on symbols that the file does not have")
+    rows, columns = tile.grid
+    shape = (4 * rows // prior.side, 4 * columns // prior.side)
+    seen = latent if streams.prior is Prior.SQ else None
+    tokens = decode_tokens(prior, stream, shape, streams.depth, seen, header.rate)
+    check_crc("tokens", tokens_crc(tokens), crc)
+    return tokens
+
+
+def check_crc(what: str, found: int, expected: int) -> None:
+    """Raise InexactError where a CRC of decoded symbols does not hold."""
+    if found != expected:
+        raise InexactError(
+            f"the {what} have CRC {found:06x}, the file says {expected:06x}; file and model are whole, so this "
+            "machine's (or the encoder's) arithmetic is at fault"
+        )

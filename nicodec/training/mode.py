@@ -1,0 +1,103 @@
+"""Stage `mode`: ESE and CEM on two frozen experts, for both anchors at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nicodec.networks.base import Base
+from nicodec.networks.mode import MoDE
+from nicodec.networks.vq import VQExpert
+from nicodec.rate.scale import RATE_MAX
+from nicodec.training.critic import Critic
+from nicodec.training.data import Pictures
+from nicodec.training.sq import psnr
+
+RATES = (0, 8192, 16384, 24576, 40960)  # of validation
+LPIPS_FIDELITY = 1.0  # weight next to 10 log10 MSE
+TEXTURE = 1.0
+L1 = 2.0
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a decoder has: y_hat (B, M, H/16, W/16), code (B, code, h, w), rate (B,)."""
+
+    y_hat: Tensor
+    code: Tensor
+    rate: Tensor
+
+
+class MoDEStage:
+    """Stage `mode` for the training loop.
+
+    MoDE-F: 10 log10 MSE and a little LPIPS; MoDE-P: L1 + LPIPS + texture. Rates are drawn more often low, where there
+    is something to mend.
+    """
+
+    name = "mode"
+    module: MoDE
+    slow: tuple[str, ...] = ()
+    muon: tuple[str, ...] = ()
+
+    def __init__(self, base: Base, vq: VQExpert, critic: Critic) -> None:
+        self.module = MoDE((vq.config.wide_16, vq.config.wide_8, vq.config.wide_4))
+        self.base, self.vq, self.critic = base, vq, critic
+
+    def config(self) -> dict[str, Any]:
+        """Channels of the shared scales."""
+        return {"shared": self.module.shared}
+
+    def start(self, pictures: Pictures) -> None:
+        """Zero-initialised layers are the start."""
+
+    def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Of a batch (B, 3, H, W), 0..1."""
+        rate = (torch.rand(len(x)) ** 1.5 * RATE_MAX).to(x.device)
+        depth = self.vq.config.bits - max(0, int(torch.randint(-8, 5, ()).item()))
+        decoded = self._decoded(x, rate, depth)
+        experts = (self.base, self.vq, decoded.y_hat, decoded.code, rate)
+        x_f = self.module.decode_fidelity(*experts)
+        x_p = self.module.decode_perception(*experts)
+        error = (x_f - x).square().mean((1, 2, 3)).clamp_min(1e-7)
+        same_f, _ = self.critic(x_f, x)
+        same_p, texture_p = self.critic(x_p, x)
+        fidelity = 0.1 * 10 * error.log10().mean() + LPIPS_FIDELITY * same_f.mean()
+        perception = L1 * (x_p - x).abs().mean() + same_p.mean() + TEXTURE * texture_p.mean()
+        figures = {"psnr_f": psnr(x_f, x), "psnr_p": psnr(x_p, x), "lpips_f": same_f.mean().item()}
+        return fidelity + perception, {**figures, "lpips_p": same_p.mean().item(), "texture_p": texture_p.mean().item()}
+
+    def _decoded(self, x: Tensor, rate: Tensor, depth: int) -> Decoded:
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            base, vq = self.base, self.vq
+            y, z_hat = base.transform(x, rate)
+            _, y_hat = base.quantise(y, z_hat, rate)
+            tokens = vq.codebook.nearest(vq.tokenizer(base.natural(y, rate)), depth)
+            return Decoded(y_hat * base.ungain(rate), vq.codebook.lookup(tokens, depth), rate)
+
+    @torch.no_grad()
+    def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:
+        """(PSNR, LPIPS by SqueezeNet, texture) at RATES of base and both anchors; 16 pictures, 512x512 of each."""
+        assert isinstance(module, MoDE)
+        figures: dict[str, list[list[float]]] = {"base": [], "fidelity": [], "perception": []}
+        for value in RATES:
+            rows: dict[str, list[tuple[float, float, float]]] = {name: [] for name in figures}
+            for picture in pictures.pictures[:: max(1, len(pictures) // 16)][:16]:
+                x = picture[None, :, :512, :512].float() / 255
+                rate = torch.tensor([float(value)], device=x.device)
+                decoded = self._decoded(x, rate, self.vq.config.bits)
+                experts = (self.base, self.vq, decoded.y_hat, decoded.code, rate)
+                pictures_of = {
+                    "base": self.base.g_s(decoded.y_hat, rate),
+                    "fidelity": module.decode_fidelity(*experts),
+                    "perception": module.decode_perception(*experts),
+                }
+                for name, x_hat in pictures_of.items():
+                    same, texture = self.critic(x_hat.clamp(0, 1), x)
+                    rows[name].append((psnr(x_hat, x), same.item(), texture.item()))
+            for name, entries in rows.items():
+                figures[name].append([round(sum(column) / len(entries), 4) for column in zip(*entries, strict=True)])
+        return figures

@@ -1,0 +1,125 @@
+"""Stage `vq`: the perception expert on a frozen base."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nicodec.container.layout import STRIDE
+from nicodec.networks.base import Base
+from nicodec.networks.vq import VQConfig, VQExpert
+from nicodec.training.critic import Critic
+from nicodec.training.data import Pictures
+from nicodec.training.sq import psnr, random_rates
+
+DECAY = 0.98  # of the counts and sums behind the codebook's vectors
+DEAD = 0.02  # of an even share: a vector used less is put where data is
+COMMITMENT = 0.1
+TEXTURE = 1.0  # weight of the texture term next to LPIPS
+
+
+class VQStage:
+    """Stage `vq` for the training loop: L1 + LPIPS + texture, and a codebook that follows the codes.
+
+    The codebook moves by moving averages (van den Oord et al. 2017), not by gradient.
+    """
+
+    name = "vq"
+    module: VQExpert
+    slow: tuple[str, ...] = ()
+    muon: tuple[str, ...] = ("body",)
+
+    def __init__(self, config: VQConfig, base: Base, critic: Critic) -> None:
+        self.module = VQExpert(config)
+        self.base, self.critic = base, critic
+        self.sums = torch.zeros(1 << config.bits, config.code)
+        self.counts = torch.zeros(1 << config.bits)
+
+    def config(self) -> dict[str, Any]:
+        """The widths, as in `VQConfig`."""
+        return asdict(self.module.config)
+
+    @torch.no_grad()
+    def start(self, pictures: Pictures) -> None:
+        """Codes start as the strongest components of the base's latent, vectors as codes of training pictures."""
+        module, config = self.module, self.module.config
+        strongest = self.base.std.argsort(descending=True)[: config.code]
+        module.tokenizer.start_from(self.base.std, strongest)
+        crops = torch.cat([pictures.batch(8, min(256, pictures.least // STRIDE * STRIDE)) for _ in range(16)])
+        codes = torch.cat([module.tokenizer(self._y(x)) for x in torch.split(crops, 8)])
+        rows = codes.permute(0, 2, 3, 1).reshape(-1, config.code)
+        vectors = rows[torch.randperm(len(rows))[: len(self.counts)]]
+        for _ in range(10):  # k-means
+            nearest = torch.cdist(rows, vectors).argmin(1)
+            counts = torch.bincount(nearest, minlength=len(vectors)).float()
+            sums = torch.zeros_like(vectors).index_add_(0, nearest, rows)
+            filled = counts > 0
+            vectors[filled] = sums[filled] / counts[filled, None]
+        module.codebook.vectors.copy_(vectors)
+        self.counts, self.sums = torch.ones_like(self.counts), vectors.clone()
+
+    def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Of a batch (B, 3, H, W), 0..1."""
+        module = self.module
+        codes = module.tokenizer(self._y(x)).float()
+        tokens = module.codebook.nearest(codes.detach(), module.config.bits)
+        code_hat = module.codebook.lookup(tokens, module.config.bits)
+        commitment = (codes - code_hat).square().mean()
+        x_v = module.painter(codes + (code_hat - codes).detach())
+        same, texture = self.critic(x_v, x)
+        l1 = (x_v - x).abs().mean()
+        self._follow(codes.detach(), tokens)
+        loss = l1 + same.mean() + TEXTURE * texture.mean() + COMMITMENT * commitment
+        return loss, {
+            "psnr": psnr(x_v, x), "lpips": same.mean().item(), "texture": texture.mean().item(),
+            "commitment": commitment.item(), "perplexity": self._perplexity(),
+        }  # fmt: skip
+
+    @torch.no_grad()
+    def _y(self, x: Tensor) -> Tensor:
+        rate = random_rates(len(x)).to(x.device)
+        return self.base.g_a(x, rate) / self.base.std[None, :, None, None]
+
+    @torch.no_grad()
+    def _follow(self, codes: Tensor, tokens: Tensor) -> None:
+        """Move the vectors to the mean of the codes that chose them; put dead ones on codes of this batch."""
+        book = self.module.codebook
+        rows, flat = codes.permute(0, 2, 3, 1).reshape(-1, codes.shape[1]), tokens.flatten()
+        counts = torch.bincount(flat, minlength=len(book.vectors)).float()
+        self.counts.lerp_(counts, 1 - DECAY)
+        self.sums.lerp_(torch.zeros_like(self.sums).index_add_(0, flat, rows), 1 - DECAY)
+        dead = (self.counts < DEAD * self.counts.mean()).nonzero()[: len(rows) // 8, 0]
+        if len(dead):
+            self.sums[dead] = rows[torch.randperm(len(rows))[: len(dead)]]
+            self.counts[dead] = 1.0
+        share = self.counts.clamp_min(1e-3)
+        book.vectors.copy_(self.sums / share[:, None])
+        book.usage.copy_(self.counts)
+
+    def _perplexity(self) -> float:
+        share = self.counts / self.counts.sum()
+        return math.exp(-(share * share.clamp_min(1e-9).log()).sum().item())
+
+    @torch.no_grad()
+    def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:
+        """Means over 16 held-out pictures, 512x512 of each: PSNR, LPIPS (SqueezeNet), entropy of the tokens in bits."""
+        assert isinstance(module, VQExpert)
+        rows, tokens = [], []
+        for picture in pictures.pictures[:: max(1, len(pictures) // 16)][:16]:
+            x = picture[None, :, :512, :512].float() / 255
+            chosen = module.tokens(self._y(x), module.config.bits)
+            x_v = module.painter(module.codebook.lookup(chosen, module.config.bits))
+            same, texture = self.critic(x_v.clamp(0, 1), x)
+            rows.append((psnr(x_v, x), same.item(), texture.item()))
+            tokens.append(chosen.flatten())
+        share = torch.bincount(torch.cat(tokens)).float()
+        share = share[share > 0] / share.sum()
+        score, same_mean, texture_mean = (sum(column) / len(rows) for column in zip(*rows, strict=True))
+        return {
+            "psnr": round(score, 3), "lpips": round(same_mean, 4), "texture": round(texture_mean, 4),
+            "entropy": round(-(share * share.log2()).sum().item(), 3),
+        }  # fmt: skip

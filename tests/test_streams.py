@@ -1,0 +1,188 @@
+"""The second stream: tokens, their prior, and the anchors."""
+
+import numpy as np
+import pictures
+import pytest
+import slow_decoder
+import toy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import nicodec
+from nicodec import errors
+from nicodec.container.layout import SectionType
+from nicodec.container.reader import read_file, read_tokens
+from nicodec.entropy.tokens import decode_tokens, encode_tokens, estimate_token_bits
+from nicodec.streams import decode_symbols
+from nicodec.zoo.load import load_prior
+from nicodec.zoo.store import find_package
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models(tiny, tmp_path_factory):
+    """Toy packages `toy16` and `toy32`, tokens of 16 and of 32 pixels."""
+    folder = tmp_path_factory.mktemp("models")
+    for stride in (16, 32):
+        toy.make_model(folder, f"toy{stride}", tiny, stride=stride)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NICODEC_MODELS", f"{folder}:{tiny.path.parents[1]}")
+        yield folder
+
+
+def encode(image, model="toy16", **options):
+    return nicodec.encode(image, model=model, device="cpu", **options)
+
+
+def decode(data, **options):
+    return np.asarray(nicodec.decode(data, device="cpu", **options)).astype(int)
+
+
+@pytest.mark.parametrize("model", ["toy16", "toy32"])
+@pytest.mark.parametrize("options", [{}, {"streams": "vq"}, {"robust": True}, {"token_bits": 3}])
+def test_the_slow_decoder_reads_the_same_tokens(model, options):
+    data = encode(pictures.image(90, 70), model, quality=30, **options)
+    file, parts = read_file(data), find_package(model).parts
+    fast = [held.tokens for held in decode_symbols(file, read_tokens(file)).values()]
+    slow = slow_decoder.decode_tokens(data, parts["base"].read(), parts["vq"].read())
+    assert all(np.array_equal(a, b) for a, b in zip(fast, slow, strict=True))
+    assert len({token for tokens in fast for token in tokens.ravel().tolist()}) > 2
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 6), st.integers(0, 2**32 - 1))
+def test_tokens_round_trip_and_cost_what_the_prior_says(height, width, depth, seed):
+    prior = load_prior(find_package("toy16").parts["vq"])
+    tokens = np.random.default_rng(seed).integers(0, 1 << depth, (height, width)).astype(np.uint16)
+    stream = encode_tokens(prior, tokens, depth, None, 7)
+    assert np.array_equal(decode_tokens(prior, stream, (height, width), depth, None, 7), tokens)
+    assert 8 * len(stream) <= estimate_token_bits(prior, tokens, depth, None, 7) + 64
+
+
+def test_a_cut_or_longer_token_stream_is_refused():
+    prior = load_prior(find_package("toy16").parts["vq"])
+    tokens = np.random.default_rng(1).integers(0, 64, (20, 20)).astype(np.uint16)
+    stream = encode_tokens(prior, tokens, 6, None, 7)
+    for broken in (stream[:-1], stream + bytes(8)):
+        with pytest.raises(errors.CorruptFileError):
+            decode_tokens(prior, broken, (20, 20), 6, None, 7)
+
+
+def test_streams_are_what_was_asked_for():
+    image = pictures.image(80, 80)
+    sections = {streams: set(read_file(encode(image, streams=streams)).sections) for streams in (None, "sq", "vq")}
+    assert sections[None] == {SectionType.SQ, SectionType.VQ}
+    assert sections["sq"] == {SectionType.SQ}
+    assert sections["vq"] == {SectionType.VQ}
+    assert encode(image, streams="sq") == encode(image, model="tiny")
+
+
+@pytest.mark.parametrize("model", ["toy16", "toy32"])
+def test_each_anchor_paints_another_picture_and_tokens_matter(model):
+    image = pictures.image(100, 80)
+    both, sq = encode(image, model), encode(image, model, streams="sq")
+    painted = [decode(both), decode(both, anchor="perception"), decode(sq), decode(encode(image, model, streams="vq"))]
+    for index, first in enumerate(painted):
+        assert all(np.abs(first - second).mean() > 0.5 for second in painted[:index])
+    coarse = decode(encode(image, model, token_bits=1), anchor="perception")
+    assert np.abs(coarse - painted[1]).mean() > 0.1
+
+
+@pytest.mark.parametrize("anchor", ["fidelity", "perception"])
+@pytest.mark.parametrize("model", ["toy16", "toy32"])
+def test_a_crop_is_cut_out_of_the_whole(model, anchor):
+    data = encode(pictures.image(1300, 150), model, quality=20)
+    whole = decode(data, anchor=anchor)
+    part = decode(data, anchor=anchor, crop=(900, 30, 200, 60))
+    assert np.abs(whole[30:90, 900:1100] - part).max() <= 1
+
+
+def test_info_tells_of_tokens():
+    facts = nicodec.read_info(encode(pictures.image(80, 80), token_bits=4))
+    assert facts["tokens"] == {"vq": find_package("toy16").parts["vq"].id.hex(), "prior": "sq", "bits": 4}
+    assert facts["sections"]["vq"] > 10
+
+
+def test_what_cannot_be_done_is_said():
+    image = pictures.image(30, 30)
+    with pytest.raises(errors.MissingStreamError, match="--streams"):
+        nicodec.decode(encode(image, streams="sq"), anchor="perception", device="cpu")
+    with pytest.raises(errors.MissingPartError, match="--streams sq"):
+        encode(image, model="tiny", streams="sq+vq")
+    with pytest.raises(errors.UsageError, match=r"1\.\.6"):
+        encode(image, token_bits=7)
+    with pytest.raises(errors.UsageError):
+        encode(image, streams="qs")
+
+
+def test_a_reader_without_the_vq_part_still_has_the_fidelity_picture(models, tiny, monkeypatch):
+    data, alone = encode(pictures.image(60, 50)), encode(pictures.image(60, 50), streams="sq")
+    monkeypatch.setenv("NICODEC_MODELS", str(tiny.path.parents[1]))
+    assert np.array_equal(decode(data), decode(alone))
+    with pytest.raises(errors.MissingPartError):
+        decode(data, anchor="perception")
+
+
+def spoil(data, section, at=0.5):
+    """The file with one byte of a section's payload changed."""
+    payload = read_file(data).sections[section].payload
+    place = data.index(payload) + int(at * len(payload))
+    return data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :]
+
+
+@pytest.mark.parametrize("anchor", ["fidelity", "perception"])
+def test_tokens_with_a_static_prior_outlive_the_sq_stream(nicodec_decode, anchor):
+    image = pictures.image(80, 80)
+    robust = encode(image, robust=True)
+    code, painted, message = nicodec_decode(spoil(robust, SectionType.SQ), "--best-effort", "--anchor", anchor)
+    assert code == 18
+    assert "damaged" in message
+    assert np.abs(painted - decode(encode(image, streams="vq"))).max() <= 1
+    code, painted, _ = nicodec_decode(spoil(encode(image), SectionType.SQ), "--best-effort")
+    assert code == 18
+    assert (painted == 128).all()
+
+
+def test_without_best_effort_damage_is_refused(nicodec_decode):
+    code, painted, _ = nicodec_decode(spoil(encode(pictures.image(80, 80)), SectionType.SQ))
+    assert (code, painted) == (7, None)
+
+
+def test_tiles_fail_alone(nicodec_decode):
+    image = pictures.image(1100, 70)
+    data = encode(image, streams="sq", quality=20)
+    whole = decode(data)
+    code, painted, _ = nicodec_decode(spoil(data, SectionType.SQ, 0.4), "--best-effort")
+    assert code == 18
+    assert (painted[:, :1024] == 128).all()
+    assert np.abs(painted - whole)[:, 1024 + 128 :].max(initial=0) <= 1
+    assert (painted[:, 1024:] != 128).any()
+
+
+def test_a_cut_file_gives_what_is_left(nicodec_decode):
+    data = encode(pictures.image(1100, 70), quality=20)
+    for share in (0.3, 0.6, 0.95):
+        code, painted, _ = nicodec_decode(data[: int(share * len(data))], "--best-effort")
+        assert code == 18
+        assert painted.shape == (70, 1100, 3)
+
+
+def test_a_whole_file_needs_no_effort(nicodec_decode):
+    data = encode(pictures.image(80, 80))
+    code, painted, _ = nicodec_decode(data, "--best-effort")
+    assert code == 0
+    assert np.array_equal(painted, decode(data))
+
+
+@pytest.fixture
+def nicodec_decode(nicodec, tmp_path):
+    """Decode bytes as a process: exit code, pixels or None, stderr."""
+
+    def call(data, *options):
+        (tmp_path / "a.nic").write_bytes(data)
+        (tmp_path / "a.png").unlink(missing_ok=True)
+        code, _, err = nicodec("decode", "a.nic", "-o", "a.png", "-f", "--device", "cpu", *options)
+        target = tmp_path / "a.png"
+        return code, np.asarray(Image.open(target)).astype(int) if target.exists() else None, err
+
+    return call

@@ -1,0 +1,99 @@
+"""Training of what stands on a frozen base, at toy length."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pictures
+import pytest
+import torch
+
+import nicodec
+from nicodec.entropy.coder import Latent
+from nicodec.entropy.tokens import estimate_token_bits
+from nicodec.networks.effort import to_array
+from nicodec.networks.vq import Codebook, VQConfig, VQExpert
+from nicodec.training.critic import Critic
+from nicodec.training.data import Pictures
+from nicodec.training.tokens import bits_of, integer_prior, sample_of, train_prior
+from nicodec.zoo.load import load_base, load_scales
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def trunk(tmp_path_factory):
+    """A SqueezeNet with random weights, stored as torchvision's are."""
+    from torchvision.models import squeezenet1_1
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("trunk") / "squeezenet.pth"
+    torch.save(squeezenet1_1(weights=None).state_dict(), path)
+    return path
+
+
+def test_the_critic_knows_equal_from_different(trunk):
+    critic = Critic(trunk)
+    x = torch.from_numpy(pictures.scene(96, 96)).permute(2, 0, 1)[None] / 255
+    same, texture = critic(x, x)
+    assert same.item() == pytest.approx(0, abs=1e-6)
+    assert texture.item() == pytest.approx(0, abs=1e-6)
+    noisy, far = (critic((x + level * torch.randn_like(x)).clamp(0, 1), x) for level in (0.02, 0.2))
+    assert noisy[0].item() < far[0].item()
+    assert 0 < noisy[1].item() < far[1].item()
+
+
+@pytest.mark.timeout(600)
+def test_both_experts_and_mode_train_export_and_decode(data, trunk, tiny, tmp_path, monkeypatch):
+    """The whole way, toy length: package with base, `train vq`, export, `train mode`, export, encode, decode."""
+    shutil.copytree(tiny.path.parent, tmp_path / "tiny")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NICODEC_MODELS": str(tmp_path)}
+
+    def call(*arguments):
+        command = [sys.executable, "-m", "nicodec", *map(str, arguments)]
+        finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+        assert finished.returncode == 0, finished.stderr
+
+    shared = ["--model", "tiny", "--trunk", trunk, "--data", data, "--steps", 3, "--batch", 2, "--crop", 64]
+    base = load_base(tiny, "cpu").config
+    widths = {"latent": base.latent, "wide_16": base.wide_16, "wide_8": base.wide_8, "bits": 4, "code": 4}
+    call("train", "vq", *shared, "--out", tmp_path / "vq", *(f"--width={k}={v}" for k, v in widths.items()))
+    call("models", "export", tmp_path / "vq", "-o", tmp_path / "tiny", "--data", data)
+    call("train", "mode", *shared, "--out", tmp_path / "mode")
+    call("models", "export", tmp_path / "mode", "-o", tmp_path / "tiny")
+    monkeypatch.setenv("NICODEC_MODELS", str(tmp_path))
+    coded = nicodec.encode(pictures.image(70, 60), model="tiny", device="cpu")
+    for anchor in ("fidelity", "perception"):
+        assert nicodec.decode(coded, anchor=anchor, device="cpu").size == (70, 60)
+
+
+def test_a_sorted_codebook_halves_along_its_tree():
+    torch.manual_seed(0)
+    book = Codebook(4, 3)
+    before = {tuple(row) for row in book.vectors.tolist()}
+    book.sort_as_tree()
+    assert {tuple(row) for row in book.vectors.tolist()} == before
+    codes = torch.randn(1, 3, 20, 20)
+    errors = [(book.lookup(book.nearest(codes, depth), depth) - codes).square().mean().item() for depth in range(1, 5)]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_the_integer_prior_is_the_trained_prior(tiny):
+    torch.manual_seed(0)
+    base = load_base(tiny, "cpu")
+    vq = VQExpert(VQConfig(base.config.latent, 16, 5, 4, wide_16=8, wide_8=8, depth_16=1, depth_8=1))
+    vq.tokenizer.start_from(base.std, torch.arange(4))
+    x = torch.from_numpy(pictures.scene(128, 192)).permute(2, 0, 1)[None] / 255
+    source = Pictures.__new__(Pictures)
+    source.pictures, source.least = [(x[0] * 255).to(torch.uint8)], 128
+    net, static = train_prior(base, vq, source, steps=60, batch=2, side=128)
+    prior = integer_prior(net, static, 5, load_scales(tiny).magnitude)
+    z_hat, symbols, tokens, rate = sample_of(base, vq, x, torch.tensor([30000.0]))
+    expected = bits_of(net, z_hat, symbols, tokens, rate).sum().item()
+    latent = Latent(to_array(z_hat), to_array(symbols))
+    flat = tokens[0].numpy().astype(np.uint16)
+    assert estimate_token_bits(prior, flat, 5, latent, 30000) == pytest.approx(expected, rel=0.01)
+    assert expected < 0.95 * estimate_token_bits(prior, flat, 5, None, 30000)

@@ -1,0 +1,36 @@
+"""A perception expert and MoDE with random weights on the tiny base, so that streams and anchors can be tested."""
+
+import shutil
+
+import torch
+
+from nicodec.networks.mode import MoDE
+from nicodec.networks.vq import VQConfig, VQExpert
+from nicodec.training.export import export_mode, export_vq
+from nicodec.training.tokens import TokenNet, integer_prior
+from nicodec.zoo.load import load_base, load_scales
+from nicodec.zoo.manifest import read_manifest
+
+
+def make_model(folder, name, tiny, *, stride):
+    """A package `name` in `folder` with all parts; its base is the tiny frozen one."""
+    target = folder / name
+    shutil.copytree(tiny.path.parent, target)
+    manifest = target / "model.toml"
+    manifest.write_text(manifest.read_text().replace('name = "tiny"', f'name = "{name}"'))
+    package = read_manifest(manifest)
+    torch.manual_seed(stride)
+    base = load_base(tiny, "cpu")
+    c16, c8 = base.config.wide_16, base.config.wide_8
+    config = VQConfig(base.config.latent, stride, 6, 8, wide_16=c16, wide_8=c8, depth_16=1, depth_8=1, depth_4=1)
+    vq, mode = VQExpert(config), MoDE((c16, c8, 48))
+    vq.tokenizer.start_from(base.std, base.std.argsort(descending=True)[:8])
+    for parameter in mode.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    net = TokenNet(base.config.latent, base.config.hyper, config, 16)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    prior = integer_prior(net.requires_grad_(False), torch.linspace(-2, 2, 63), 6, load_scales(tiny).magnitude)
+    export_vq(vq, prior, target)
+    export_mode(mode, mode.shared, target)
+    return package

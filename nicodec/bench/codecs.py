@@ -84,18 +84,20 @@ class Nicodec:
     name: str = "nicodec"
     settings: tuple[float, ...] = (5, 18, 31, 44, 57, 70, 83, 96)
     model: str = DEFAULT_MODEL
+    streams: str | None = None
+    anchor: str = "fidelity"
 
     def encode(self, image: Image.Image, setting: float) -> bytes:
         """As `Codec`."""
         import nicodec
 
-        return nicodec.encode(image, quality=setting, model=self.model)
+        return nicodec.encode(image, quality=setting, model=self.model, streams=self.streams)
 
     def decode(self, data: bytes) -> Image.Image:
         """As `Codec`."""
         import nicodec
 
-        return nicodec.decode(data).convert("RGB")
+        return nicodec.decode(data, anchor=self.anchor).convert("RGB")
 
 
 class CompressAI:
@@ -158,6 +160,9 @@ class CompressAI:
 
 KNOWN: dict[str, Callable[[], Codec]] = {
     "nicodec": Nicodec,
+    "nicodec:sq": lambda: Nicodec("nicodec:sq", streams="sq"),
+    "nicodec:vq": lambda: Nicodec("nicodec:vq", streams="vq"),
+    "nicodec:perception": lambda: Nicodec("nicodec:perception", anchor="perception"),
     "jpeg": lambda: PillowCodec("jpeg", "JPEG", (5, 12, 25, 40, 60, 75, 87, 95)),
     "webp": lambda: PillowCodec("webp", "WEBP", (1, 10, 25, 45, 65, 80, 90, 96)),
     "avif": lambda: PillowCodec("avif", "AVIF", (15, 27, 38, 50, 61, 72, 83, 92), {"speed": 4, "subsampling": "4:4:4"}),
@@ -192,7 +197,7 @@ def missing(name: str) -> str | None:
 
 
 def make(name: str) -> Codec:
-    """The codec of a name; `nicodec@MODEL` is nicodec with another model package."""
+    """The codec of a name; `nicodec@MODEL`, `nicodec:sq@MODEL` .. are nicodec with another model package."""
     base, _, model = name.partition("@")
     codec = KNOWN[base]()
     if model and isinstance(codec, Nicodec):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -82,7 +82,7 @@ def train_prior(
         for way in (0, 1):
             visits[way] += torch.bincount(nodes[ways == way], minlength=visits.shape[1])
         if step == counting:
-            net.head.bias.data.copy_((visits[1] / visits[0]).log())
+            cast("Tensor", net.head.bias).data.copy_((visits[1] / visits[0]).log())
         if step >= counting:
             for group in optimizer.param_groups:
                 group["lr"] = 2e-3 * min(1.0, (step - counting + 1) / 50, 2 * (steps - step) / steps)

@@ -12,6 +12,7 @@ from nicodec.entropy.integer import EXACT_LIMIT, Layer, interpolate, matmul, mat
 from nicodec.entropy.order import checkerboard, passes
 from nicodec.entropy.tables import SCALE_LEVELS, WEIGHT_TOTAL, gaussian_tables
 from nicodec.errors import CorruptFileError
+from nicodec.networks.layers import float64_product
 from nicodec.zoo.load import load_scales
 
 
@@ -124,28 +125,36 @@ def test_products_are_exact(seed, depth, rows):
     assert np.array_equal(matmul(a, b), matmul_int64(a, b))
 
 
-def test_int64_takes_over_where_blas_is_not_exact(tiny, monkeypatch):
+def rounded(a, b):
+    """What a library does that computes in float32 on the quiet."""
+    return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(np.float64)
+
+
+@pytest.fixture
+def products(monkeypatch):
+    """No product offered; to be patched."""
+    monkeypatch.setattr(integer, "_offered", [])
+    integer._product.cache_clear()
+    yield
+    integer._product.cache_clear()
+
+
+def test_int64_takes_over_where_no_product_is_exact(tiny, monkeypatch, products):
     model = load_scales(tiny)
     latent = random_latent(model, 1, 2, 3, 3.0)
     stream = encode_latent(model, latent, 12345)
-    monkeypatch.setattr(integer, "blas_is_exact", lambda: False)
+    monkeypatch.setattr(integer.np, "matmul", rounded)
+    integer._product.cache_clear()
+    assert integer._product() is matmul_int64
     assert encode_latent(model, latent, 12345) == stream
     assert decode_latent(model, stream, 1, 2, 12345).crc() == latent.crc()
 
 
-def test_known_answer_fails_where_products_are_rounded(monkeypatch):
-    assert integer.blas_is_exact()
-    rounded = np.matmul
-
-    class Sloppy(np.ndarray):
-        def __matmul__(self, other):
-            if self.dtype == np.float64:
-                return rounded(np.asarray(self, np.float32), np.asarray(other, np.float32)).astype(np.float64)
-            return rounded(np.asarray(self), np.asarray(other))
-
-    stack = np.stack
-    monkeypatch.setattr(integer.np, "stack", lambda *a, **k: stack(*a, **k).view(Sloppy))
-    assert not integer.blas_is_exact.__wrapped__()
+def test_only_an_exact_product_is_taken(products):
+    integer.offer(rounded)
+    assert integer._product() is np.matmul
+    integer.offer(float64_product)
+    assert integer._product() is float64_product
 
 
 def layer(weight, bias, shift, **limits):

@@ -76,7 +76,8 @@ class ScaleModel:
         """
         names = [f"{step.index}.{name}" for name in ("embed", "mix", "hidden", "head")]
         embed, mix, hidden, head = (self.layers[name] for name in names)
-        known = self.magnitude[np.minimum(np.abs(symbols[:, :, : step.known].astype(np.int32)), MAGNITUDES - 1)]
+        clipped = np.clip(symbols[:, :, : step.known], 1 - MAGNITUDES, MAGNITUDES - 1)
+        known = np.take(self.magnitude, np.abs(clipped))
         x = mix.depthwise(embed.pointwise(np.concatenate([features, known], 2), rate), rate)
         height, width, _ = x.shape
         x = x[checkerboard(height, width, step.parity)]

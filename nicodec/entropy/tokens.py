@@ -69,7 +69,8 @@ class TokenPrior:
         z = np.clip(latent.z_hat, -Z_MAX, Z_MAX).astype(np.float64) * (1 << ACTIVATION_BITS)
         features = pixel_shuffle(pixel_shuffle(self.layers["z"].pointwise(z, rate)))
         symbols = latent.symbols
-        seen = np.copysign(self.magnitude[np.minimum(np.abs(symbols.astype(np.int32)), SYMBOL_CLIP)], symbols)
+        clipped = np.clip(symbols, -SYMBOL_CLIP, SYMBOL_CLIP)
+        seen = np.copysign(np.take(self.magnitude, np.abs(clipped)), clipped)
         x = self.layers["embed"].pointwise(np.concatenate([features, seen], 2), rate)
         x = squares_to_channels(self.layers["mix"].depthwise(x, rate), self.side)
         x = self.layers["head"].pointwise(self.layers["hidden"].pointwise(x, rate), rate)

@@ -15,9 +15,10 @@ from nicodec.networks.layers import PATCH
 from nicodec.rate.scale import lambda_from_rate
 
 CORRECTIONS = (0, 0, 1, 2, 3, 4, 6, 10, 16)  # at efforts 1..9; effort 1 rounds plainly as well
-WORTH = 25.0  # bits that a squared quantiser step of error is worth when rounding; chosen on validation pictures
+WORTH = 60.0  # bits that a squared quantiser step of error is worth when rounding; chosen on validation pictures
 MAGNITUDES = 64  # that are looked up; larger ones are rounded plainly
 DAMPING = 0.5  # share of the way that a correction goes
+LEASH = 0.5  # quantiser steps: no correction goes further at once; far off, g_s does what it was never trained for
 CURVATURE = 2 * 4e-4 * 255**2 / 3  # of the error in bits, over y in quantiser steps: the steps' own theory, see `Base`
 
 
@@ -51,7 +52,8 @@ def correct(
     """Aim y anew: at what, added to the errors that all other symbols make, gives the picture back.
 
     Each round decodes y_hat, takes the gradient of the error there, and makes a damped Newton step from it. Where g_s
-    were linear with orthogonal columns, the aim would stay y; as it is not, errors of neighbours can cancel.
+    were linear with orthogonal columns, the aim would stay y; as it is not, errors of neighbours can cancel. Where a
+    step made the error larger, the aim before it stands.
 
     Args:
         y: of the tile and its halo (1, M, H/16, W/16), in quantiser steps; the halo stays and stands for neighbours.
@@ -63,7 +65,8 @@ def correct(
     rates = torch.tensor([float(rate)], device=x.device)
     rows, columns = (slice(PATCH * s.start, PATCH * s.stop) for s in core)
     bits_per_error = lambda_from_rate(rate) * 255**2 / 3
-    own = y[:, :, core[0], core[1]]
+    own = best = y[:, :, core[0], core[1]]
+    least = torch.tensor(torch.inf)
     for _ in range(count):
         with torch.no_grad():
             _, y_hat = base.quantise(own, z_hat, rates, rounding)
@@ -73,7 +76,10 @@ def correct(
         x_hat = base.g_s(around * base.ungain(rates), rates)
         error = (x_hat - x)[:, :, rows, columns].square().sum() * bits_per_error
         (gradient,) = torch.autograd.grad(error, y_hat)
-        own = own.lerp(y_hat.detach() - gradient / CURVATURE, DAMPING)
+        if not error < least:  # not a number, too
+            return best
+        least, best = error, own
+        own = own + DAMPING * (y_hat.detach() - gradient / CURVATURE - own).clamp(-LEASH, LEASH)
     return own
 
 

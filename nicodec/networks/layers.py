@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -33,6 +35,12 @@ class Block(nn.Module):
         x = x + self.pointwise(self.depthwise(F.leaky_relu(x, 0.1)))
         u, v = self.up(x).chunk(2, 1)
         return x + self.down(u * torch.relu(v))
+
+
+def float64_product(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, k) x (k, m) by torch, for the integer path: several times as fast as numpy's own BLAS on some machines."""
+    with torch.autocast("cpu", enabled=False):
+        return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
 
 
 def stack(channels: int, depth: int) -> nn.Sequential:

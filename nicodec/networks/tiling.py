@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nicodec.container.layout import STRIDE, Anchor, Box, Colour, Header, tiles
+from nicodec.entropy import integer
 from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.errors import UsageError
@@ -20,8 +21,10 @@ from nicodec.image.picture import Picture, Pixels
 from nicodec.networks.base import HALO, Base
 from nicodec.networks.effort import encode_tile
 from nicodec.networks.experts import Experts
-from nicodec.networks.layers import PATCH
+from nicodec.networks.layers import PATCH, float64_product
 from nicodec.networks.vq import VQExpert
+
+integer.offer(float64_product)
 
 Span = tuple[slice, slice]  # rows and columns of a latent
 

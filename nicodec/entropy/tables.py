@@ -53,17 +53,16 @@ class Tables:
         cost: NDArray[np.float64] = WEIGHT_BITS - np.log2(self.table(index) + 1.0)
         return cost
 
-    def savings(self, depth: int) -> NDArray[np.float32]:
-        """Bits saved by a symbol of magnitude k - 1 in place of k = 0 (nothing) .. depth - 1: (SCALE_LEVELS, depth).
+    def costs(self, depth: int) -> NDArray[np.float32]:
+        """Bits of a symbol by its magnitude 0..depth-1, signs averaged: (SCALE_LEVELS, depth).
 
-        Signs are averaged; magnitudes beyond a table's limit save nothing.
+        Magnitudes beyond a table's limit are counted as the limit.
         """
-        saved = np.zeros((SCALE_LEVELS, depth), np.float32)
+        cost = np.empty((SCALE_LEVELS, depth), np.float32)
         for index, limit in enumerate(self.limits):
             signed = self.bits(index)[: 2 * limit + 1]
-            magnitudes = ((signed + signed[::-1]) / 2)[limit:][:depth]
-            saved[index, 1 : len(magnitudes)] = np.diff(magnitudes)
-        return saved
+            cost[index] = ((signed + signed[::-1]) / 2)[limit + np.minimum(np.arange(depth), limit)]
+        return cost
 
 
 def scale_of(index: int) -> float:

@@ -53,7 +53,7 @@ def correct(
 
     Each round decodes y_hat, takes the gradient of the error there, and makes a damped Newton step from it. Where g_s
     were linear with orthogonal columns, the aim would stay y; as it is not, errors of neighbours can cancel. Where a
-    step made the error larger, the aim before it stands.
+    step made error and bits together larger, half of it is tried.
 
     Args:
         y: of the tile and its halo (1, M, H/16, W/16), in quantiser steps; the halo stays and stands for neighbours.
@@ -66,7 +66,7 @@ def correct(
     rows, columns = (slice(PATCH * s.start, PATCH * s.stop) for s in core)
     bits_per_error = lambda_from_rate(rate) * 255**2 / 3
     own = best = y[:, :, core[0], core[1]]
-    least = torch.tensor(torch.inf)
+    step, damping, least = torch.zeros_like(own), DAMPING, float("inf")
     for _ in range(count):
         with torch.no_grad():
             _, y_hat = base.quantise(own, z_hat, rates, rounding)
@@ -75,11 +75,14 @@ def correct(
         around[:, :, core[0], core[1]] = y_hat
         x_hat = base.g_s(around * base.ungain(rates), rates)
         error = (x_hat - x)[:, :, rows, columns].square().sum() * bits_per_error
-        (gradient,) = torch.autograd.grad(error, y_hat)
-        if not error < least:  # not a number, too
-            return best
-        least, best = error, own
-        own = own + DAMPING * (y_hat.detach() - gradient / CURVATURE - own).clamp(-LEASH, LEASH)
+        cost = error.item() + rounding.bits
+        if cost < least:  # not so where it is not a number, too
+            least, best = cost, own
+            (gradient,) = torch.autograd.grad(error, y_hat)
+            step = (y_hat.detach() - gradient / CURVATURE - own).clamp(-LEASH, LEASH)
+        else:
+            damping /= 2
+        own = best + damping * step
     return own
 
 
@@ -88,13 +91,16 @@ class ThriftyRounding:
 
     It follows the coder's passes, because a pass's scales depend on the symbols chosen before. What a symbol does
     to the scales and means of later ones is not counted: WORTH, above what theory says, makes up for it.
-    Good for any number of walks over the passes; the first pass of each forgets the walk before.
+    Good for any number of walks over the passes; the first pass of each forgets the walk before. `bits` is what the
+    symbols of the last walk cost, y's alone.
     """
 
     def __init__(self, scales: ScaleModel, z_hat: Tensor, rate: int) -> None:
         self.scales, self.rate = scales, rate
         self.features = scales.features(to_array(z_hat), rate)
-        self.savings = scales.tables.savings(MAGNITUDES)
+        self.costs = scales.tables.costs(MAGNITUDES)
+        self.savings = np.diff(self.costs, axis=1, prepend=self.costs[:, :1])  # of magnitude k - 1 in place of k
+        self.bits = 0.0
         self.symbols = np.zeros((*self.features.shape[:2], scales.latent), np.int16)
         self.indices: list[Indices] = []
 
@@ -103,6 +109,7 @@ class ThriftyRounding:
         if step.index == 0:
             self.symbols[:] = 0
             self.indices.clear()
+            self.bits = 0.0
         height, width, _ = self.symbols.shape
         mask = checkerboard(height, width, step.parity)
         indices = self.scales.y_indices(self.features, self.symbols, step, self.rate)
@@ -112,7 +119,9 @@ class ThriftyRounding:
         nearest = np.minimum(magnitude, MAGNITUDES - 1).astype(np.int64)
         saved = self.savings[indices, nearest]
         part = slice(step.start, step.stop)
-        self.symbols[mask, part] = np.copysign(np.floor(magnitude - saved / (2 * WORTH)), rest)
+        magnitude = np.floor(magnitude - saved / (2 * WORTH))
+        self.bits += float(self.costs[indices, np.minimum(magnitude, MAGNITUDES - 1).astype(np.int64)].sum())
+        self.symbols[mask, part] = np.copysign(magnitude, rest)
         symbols = torch.from_numpy(self.symbols[:, :, part].astype(np.float32))
         return symbols.permute(2, 0, 1)[None].to(residual.device)
 

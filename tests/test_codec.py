@@ -70,6 +70,20 @@ def test_an_encode_is_repeatable_to_the_bit():
     assert tiny_encode(pictures.image(100, 90)) == tiny_encode(pictures.image(100, 90))
 
 
+@pytest.mark.parametrize("mode", ["inference_mode", "no_grad"])
+def test_the_host_programs_mode_does_not_matter(mode):
+    import torch
+
+    from nicodec.zoo.load import load_base
+
+    image = pictures.image(100, 90)
+    expected = tiny_encode(image, effort=4)
+    load_base.cache_clear()
+    with getattr(torch, mode)():
+        assert tiny_encode(image, effort=4) == expected
+    assert tiny_encode(image, effort=4) == expected
+
+
 def test_inputs_of_the_api(tmp_path):
     image = pictures.image(40, 30)
     path = tmp_path / "a.png"
@@ -256,9 +270,9 @@ def test_effort_lowers_the_cost_that_training_meant():
         assert data == tiny_encode(image, quality=60, effort=effort)
         error = np.asarray(nicodec.decode(data, device="cpu")).astype(float) - np.asarray(image)
         costs.append(lambda_from_rate(rate_from_quality(60)) * (error**2).mean() + 8 * len(data) / (150 * 100))
-    assert costs[0] > costs[1] > costs[3]
-    assert costs[1] > costs[2]
-    assert costs[1] > costs[4]
+    assert costs[1] < 1.001 * costs[0]  # rounding alone gains little
+    assert max(costs[2:]) < min(costs[:2])
+    assert costs[4] < costs[2]
 
 
 @pytest.mark.parametrize("effort", [0, 10])

@@ -71,10 +71,11 @@ def correct(
         with torch.no_grad():
             _, y_hat = base.quantise(own, z_hat, rates, rounding)
         y_hat.requires_grad_()
-        around = y.clone()
-        around[:, :, core[0], core[1]] = y_hat
-        x_hat = base.g_s(around * base.ungain(rates), rates)
-        error = (x_hat - x)[:, :, rows, columns].square().sum() * bits_per_error
+        with torch.enable_grad():
+            around = y.clone()
+            around[:, :, core[0], core[1]] = y_hat
+            x_hat = base.g_s(around * base.ungain(rates), rates)
+            error = (x_hat - x)[:, :, rows, columns].square().sum() * bits_per_error
         cost = error.item() + rounding.bits
         if cost < least:  # not so where it is not a number, too
             least, best = cost, own

@@ -38,22 +38,28 @@ def analyse(picture: Picture, base: Base, scales: ScaleModel | None, vq: VQExper
         vq: None: no tokens.
         depth: bits a token.
     """
-    device = base.std.device
-    rates = torch.tensor([float(rate)], device=device)
     for tile in tiles(picture.width, picture.height):
         around, core = neighbourhood(tile, picture.width, picture.height)
         pixels = cut(picture.pixels, *(slice(PATCH * s.start, PATCH * s.stop) for s in around))
-        x = torch.from_numpy(np.broadcast_to(pixels, (*pixels.shape[:2], 3)).copy()).to(device)
-        x = x.permute(2, 0, 1)[None].float() / 255
-        with torch.no_grad():
-            y, z_hat = base.transform(x, rates, core)
-        latent = tokens = None
-        if scales is not None:
-            latent = encode_tile(base, scales, x, y, z_hat, rate, core, effort)
-        if vq is not None:
-            chosen = vq.tokens(base.natural(y[:, :, core[0], core[1]], rates), depth)
-            tokens = chosen[0].cpu().numpy().astype(np.uint16)
-        yield TileSymbols(latent, tokens)
+        yield _analyse_tile(pixels, core, base, scales, vq, depth, rate, effort)
+
+
+@torch.inference_mode(False)  # whatever mode the host program is in: effort takes gradients
+def _analyse_tile(pixels: Pixels, core: Span, base: Base, scales: ScaleModel | None, vq: VQExpert | None, depth: int,
+                  rate: int, effort: int) -> TileSymbols:  # fmt: skip
+    device = base.std.device
+    rates = torch.tensor([float(rate)], device=device)
+    x = torch.from_numpy(np.broadcast_to(pixels, (*pixels.shape[:2], 3)).copy()).to(device)
+    x = x.permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        y, z_hat = base.transform(x, rates, core)
+    latent = tokens = None
+    if scales is not None:
+        latent = encode_tile(base, scales, x, y, z_hat, rate, core, effort)
+    if vq is not None:
+        chosen = vq.tokens(base.natural(y[:, :, core[0], core[1]], rates), depth)
+        tokens = chosen[0].cpu().numpy().astype(np.uint16)
+    return TileSymbols(latent, tokens)
 
 
 def needed(crop: Box, header: Header) -> list[Box]:

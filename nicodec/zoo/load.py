@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -62,7 +62,7 @@ def load_base(part: Part, device: str) -> Base:
     from nicodec.networks.base import LATER, Base, BaseConfig
 
     with _described(part):
-        return _filled(Base(BaseConfig(**read_config(part))), part, device, LATER)
+        return _filled(lambda: Base(BaseConfig(**read_config(part))), part, device, LATER)
 
 
 @cache
@@ -75,7 +75,7 @@ def load_vq(part: Part, device: str) -> VQExpert:
     from nicodec.networks.vq import VQConfig, VQExpert
 
     with _described(part):
-        return _filled(VQExpert(VQConfig(**read_config(part))), part, device)
+        return _filled(lambda: VQExpert(VQConfig(**read_config(part))), part, device)
 
 
 @cache
@@ -88,7 +88,7 @@ def load_mode(part: Part, device: str) -> MoDE:
     from nicodec.networks.mode import MoDE
 
     with _described(part):
-        return _filled(MoDE(tuple(read_config(part)["shared"])), part, device)
+        return _filled(lambda: MoDE(tuple(read_config(part)["shared"])), part, device)
 
 
 def read_config(part: Part) -> dict[str, Any]:
@@ -104,17 +104,19 @@ def _exact(part: Part) -> dict[str, NDArray[Any]]:
     return {name.removeprefix(EXACT): array for name, array in arrays.items() if name.startswith(EXACT)}
 
 
-def _filled(module: nn.Module, part: Part, device: str, later: frozenset[str] = frozenset()) -> Any:
+def _filled(make: Callable[[], nn.Module], part: Part, device: str, later: frozenset[str] = frozenset()) -> Any:
     """A module with the part's float weights; those in `later` may be missing."""
     import torch
     from safetensors.torch import load
 
-    state = {name: tensor.float() for name, tensor in load(read_part(part)).items() if not name.startswith(EXACT)}
-    missing, unexpected = module.load_state_dict(state, strict=False)
-    if unexpected or not later.issuperset(missing):
-        raise KeyError(f"missing {sorted(set(missing) - later)}, unexpected {unexpected}")
-    module = module.to(torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return module.eval().requires_grad_(False)
+    with torch.inference_mode(False):  # it is cached, and must not keep the mode that the host program is in
+        module = make()
+        state = {name: tensor.float() for name, tensor in load(read_part(part)).items() if not name.startswith(EXACT)}
+        missing, unexpected = module.load_state_dict(state, strict=False)
+        if unexpected or not later.issuperset(missing):
+            raise KeyError(f"missing {sorted(set(missing) - later)}, unexpected {unexpected}")
+        module = module.to(torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return module.eval().requires_grad_(False)
 
 
 @contextmanager

@@ -355,3 +355,37 @@ def test_to_pillow_gives_savable_images():
     buffer = io.BytesIO()
     nicodec.decode(tiny_encode(pictures.image(20, 20, "LA")), device="cpu").save(buffer, "PNG")
     assert Image.open(buffer).mode == "LA"
+
+
+def graphics():
+    """Pictures that photographs are not."""
+    rows, columns = np.indices((128, 192))
+    random = np.random.default_rng(0)
+    return {
+        "stripes": np.repeat((columns // 8 % 2 * 255)[..., None], 3, 2),
+        "checks": np.repeat(((rows + columns) % 2 * 255)[..., None], 3, 2),
+        "noise": random.integers(0, 256, (128, 192, 3)),
+        "red": np.broadcast_to([255, 0, 0], (128, 192, 3)),
+    }
+
+
+@pytest.mark.parametrize("name", graphics())
+@pytest.mark.parametrize("quality", [0, 30, 100])
+def test_the_shipped_model_takes_graphics(name, quality, monkeypatch):
+    """Products of products in the networks once overflowed on what training had never seen."""
+    monkeypatch.delenv("NICODEC_MODELS")
+    image = Image.fromarray(graphics()[name].astype(np.uint8))
+    data = nicodec.encode(image, quality=quality, device="cpu")
+    assert nicodec.decode(data, device="cpu").size == image.size
+    assert len(data) < 3 * 128 * 192
+
+
+def test_blocks_are_bounded():
+    import torch
+
+    from nicodec.networks.layers import FEATURE_MAX, stack
+
+    torch.manual_seed(0)
+    out = stack(8, 6)(1e4 * torch.randn(1, 8, 9, 9))
+    assert out.isfinite().all()
+    assert out.abs().max() <= FEATURE_MAX

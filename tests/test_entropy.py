@@ -93,14 +93,14 @@ def test_tables_have_the_weights_that_format_says(tiny):
     """Decode every entry of a table at its borders with the slow range coder."""
     import constriction
 
-    from nicodec.entropy.coder import _categorical
+    from nicodec.entropy.coder import categorical
 
     tables = load_scales(tiny).tables
     for index in range(0, SCALE_LEVELS, 9):
         counts = tables.table(index)
         symbols = np.arange(len(counts), dtype=np.int32)
         encoder = constriction.stream.queue.RangeEncoder()
-        encoder.encode(symbols, _categorical(counts))
+        encoder.encode(symbols, categorical(counts))
         slow = slow_decoder.RangeDecoder(encoder.get_compressed().astype("<u4").tobytes())
         weights = (counts + 1).tolist()
         assert sum(weights) == WEIGHT_TOTAL
@@ -125,9 +125,12 @@ def test_products_are_exact(seed, depth, rows):
     assert np.array_equal(matmul(a, b), matmul_int64(a, b))
 
 
+product = np.matmul
+
+
 def rounded(a, b):
     """What a library does that computes in float32 on the quiet."""
-    return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(np.float64)
+    return product(a.astype(np.float32), b.astype(np.float32)).astype(np.float64)
 
 
 @pytest.fixture

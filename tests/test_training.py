@@ -20,6 +20,7 @@ from nicodec.errors import ExportError, TrainingRunError
 from nicodec.networks.base import BaseConfig
 from nicodec.rate.scale import lambda_from_rate
 from nicodec.training.data import Pictures
+from nicodec.training.drawn import drawn
 from nicodec.training.export import export_base, integer_scales, load_run
 from nicodec.training.loop import Run, Schedule
 from nicodec.training.muon import Muon, orthogonal
@@ -186,3 +187,14 @@ def test_muon_turns_gradients_into_orthogonal_steps():
     layer(torch.ones(1, 5, 2, 2)).sum().backward()
     Muon([{"params": [layer.weight]}], lr=0.1).step()
     assert ((layer.weight - before) * layer.weight.grad).sum() < 0
+
+
+def test_drawings_are_pictures_and_repeat_with_the_seed():
+    torch.manual_seed(5)
+    first = [drawn(64) for _ in range(20)]
+    torch.manual_seed(5)
+    for drawing in first:
+        assert drawing.shape == (3, 64, 64)
+        assert 0 <= drawing.min() <= drawing.max() <= 1
+        assert torch.equal(drawing, drawn(64))
+    assert len({drawing.sum().item() for drawing in first}) > 10

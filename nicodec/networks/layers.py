@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 from nicodec.rate.scale import KNOT_SPACING, KNOTS
 
+GATE_MAX = 20.0  # photographs reach 17 in the trained base
+FEATURE_MAX = 100.0  # photographs reach 76
 PATCH = 16  # one latent position stands for 16x16 pixels
 
 
@@ -18,9 +20,10 @@ class Block(nn.Module):
 
     ::
 
-        x ──► leaky ──► depthwise 3x3 ──► 1x1 ──(+x)──► 1x1 (c -> 4c) ──► u · relu(v) ──► 1x1 (2c -> c) ──(+)──►
+        x ──► leaky ──► depthwise 3x3 ──► 1x1 ──(+x)──► 1x1 (c -> 4c) ──► gate ──► 1x1 (2c -> c) ──(+)──► limit ──►
 
-    In the manner of DCVC-RT's depthwise blocks (arXiv 2502.20762); the gate is a plain ReLU here.
+    In the manner of DCVC-RT's depthwise blocks (arXiv 2502.20762); the gate is a plain ReLU here. Gate and features are
+    limited, far above what photographs need: products of products would grow without bound on what training never saw.
     Shapes: (B, c, H, W) -> (B, c, H, W).
     """
 
@@ -33,8 +36,13 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.pointwise(self.depthwise(F.leaky_relu(x, 0.1)))
-        u, v = self.up(x).chunk(2, 1)
-        return x + self.down(u * torch.relu(v))
+        return (x + self.down(gate(self.up(x)))).clamp(-FEATURE_MAX, FEATURE_MAX)
+
+
+def gate(x: Tensor) -> Tensor:
+    """(B, 2c, H, W) -> (B, c, H, W): half of the channels times the other half, which is limited to 0..GATE_MAX."""
+    u, v = x.chunk(2, 1)
+    return u * v.clamp(0, GATE_MAX)
 
 
 def float64_product(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nicodec.networks.base import Base
-from nicodec.networks.layers import RateScale, zero_init
+from nicodec.networks.layers import RateScale, gate, zero_init
 from nicodec.networks.vq import VQExpert
 
 
 class ESE(nn.Module):
     """Expert-specific enhancement: `F + gamma · R(F)`, gamma zero at first (MoDE).
 
-    R is ours, pointwise, so that no tile needs a wider halo: 1x1 (c -> 2c), u · relu(v), 1x1. Shapes: as F.
+    R is ours, pointwise, so that no tile needs a wider halo: 1x1 (c -> 4c), gate, 1x1. Shapes: as F.
     """
 
     def __init__(self, channels: int) -> None:
@@ -26,8 +26,7 @@ class ESE(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(channels, 1, 1))
 
     def forward(self, features: Tensor) -> Tensor:
-        u, v = self.up(features).chunk(2, 1)
-        return features + self.gamma.to(features.dtype) * self.down(u * torch.relu(v))
+        return features + self.gamma.to(features.dtype) * self.down(gate(self.up(features)))
 
 
 class CEM(nn.Module):

@@ -12,7 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nicodec.errors import TrainingDataError
+from nicodec.training.drawn import drawn
 
+DRAWN = 12
 SUFFIXES = {".avif", ".png", ".jpg", ".jpeg", ".webp", ".ppm", ".bmp", ".tif", ".tiff"}
 
 
@@ -50,11 +52,15 @@ class Pictures:
     def batch(self, count: int, size: int) -> Tensor:
         """Random crops (count, 3, size, size), float 0..1: flipped, turned and, one in three, scaled down.
 
+        One in DRAWN is no crop but a drawing.
+
         Draws from torch's global CPU generator, so that a seed per step makes a run resumable to the step.
         """
         return torch.stack([self._crop(size) for _ in range(count)])
 
     def _crop(self, size: int) -> Tensor:
+        if _below(DRAWN) == 0:
+            return drawn(size).to(self.pictures[0].device)
         picture = self.pictures[_below(len(self.pictures))]
         side = min(picture.shape[1:])
         source = size

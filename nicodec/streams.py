@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from functools import partial
 from typing import TypeVar
 
-from nicodec.container.layout import Box, Header, Prior, Section, SectionType, TileBody, TokenStreams, tiles
+from nicodec.container.layout import Box, Prior, Section, SectionType, TileBody, TokenStreams, tiles
 from nicodec.container.reader import NicFile, read_tiles
 from nicodec.container.writer import write_tiles, write_tokens
 from nicodec.entropy.coder import Latent, decode_latent, encode_latent
@@ -128,11 +128,13 @@ def decode_symbols(
     sq_tiles: list[TileBody | None] = [None] * len(geometry)
     if payload is not None:
         sq_tiles = attempt(lambda: read_tiles(payload, header, "the SQ section", damage), damage) or sq_tiles
+    scales = None if payload is None else load_scales(find_part("base", header.base_id))
+    prior = None if streams is None else load_prior(find_part("vq", streams.vq_id))
     symbols = {}
     for index, (tile, sq) in enumerate(zip(geometry, sq_tiles, strict=True)):
         if wanted is None or tile in wanted:
-            latent = attempt(partial(read_latent, header, tile, sq), damage)
-            tokens = attempt(partial(read_token_map, header, streams, index, tile, latent), damage)
+            latent = attempt(partial(read_latent, scales, header.rate, tile, sq), damage)
+            tokens = attempt(partial(read_token_map, prior, header.rate, streams, index, tile, latent), damage)
             symbols[tile] = TileSymbols(latent, tokens)
     return symbols
 
@@ -148,25 +150,23 @@ def attempt(call: Callable[[], T], damage: list[str] | None) -> T | None:
         return None
 
 
-def read_latent(header: Header, tile: Box, body: TileBody | None) -> Latent | None:
+def read_latent(scales: ScaleModel | None, rate: int, tile: Box, body: TileBody | None) -> Latent | None:
     """Decode and check the latent of one tile, if there is one. Raises: as `decode_symbols`."""
-    if body is None:
+    if scales is None or body is None:
         return None
     crc, stream = body
-    scales = load_scales(find_part("base", header.base_id))
-    latent = decode_latent(scales, stream, *tile.grid, header.rate)
+    latent = decode_latent(scales, stream, *tile.grid, rate)
     check_crc("symbols", latent.crc(), crc)
     return latent
 
 
 def read_token_map(
-    header: Header, streams: TokenStreams | None, index: int, tile: Box, latent: Latent | None
+    prior: TokenPrior | None, rate: int, streams: TokenStreams | None, index: int, tile: Box, latent: Latent | None
 ) -> Tokens | None:
     """Decode and check the tokens of tile number `index`, if there are any. Raises: as `decode_symbols`."""
-    if streams is None or (body := streams.tiles[index]) is None:
+    if prior is None or streams is None or (body := streams.tiles[index]) is None:
         return None
     crc, stream = body
-    prior = load_prior(find_part("vq", streams.vq_id))
     if streams.depth > prior.bits:
         raise CorruptFileError(f"the file has tokens of {streams.depth} bits, its codebook has {prior.bits}")
     if streams.prior is Prior.SQ and latent is None:
@@ -174,7 +174,7 @@ def read_token_map(
     rows, columns = tile.grid
     shape = (4 * rows // prior.side, 4 * columns // prior.side)
     seen = latent if streams.prior is Prior.SQ else None
-    tokens = decode_tokens(prior, stream, shape, streams.depth, seen, header.rate)
+    tokens = decode_tokens(prior, stream, shape, streams.depth, seen, rate)
     check_crc("tokens", tokens_crc(tokens), crc)
     return tokens
 

@@ -37,9 +37,8 @@ def matmul(a: Integers, b: Integers) -> Integers:
 
 def offer(product: Product) -> None:
     """Use another float64 product from now on, if it gives the known answer: numpy's BLAS may be slow."""
-    if gives_known_answer(product):
-        _offered.append(product)
-        _product.cache_clear()
+    _offered.append(product)
+    _product.cache_clear()
 
 
 def matmul_int64(a: Integers, b: Integers) -> Integers:

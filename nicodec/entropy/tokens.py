@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from nicodec.entropy.coder import Latent, categorical
 from nicodec.entropy.integer import ACTIVATION_BITS, ACTIVATION_MAX, Integers, Layer, pixel_shuffle
-from nicodec.entropy.scales import Z_MAX
+from nicodec.entropy.scales import MAGNITUDES, Z_MAX
 from nicodec.errors import CorruptFileError
 
 TOKEN_LEVELS = 64  # probabilities that a bit may have
-SYMBOL_CLIP = 255
 
 Tokens = NDArray[np.uint16]
 
@@ -69,7 +68,7 @@ class TokenPrior:
         z = np.clip(latent.z_hat, -Z_MAX, Z_MAX).astype(np.float64) * (1 << ACTIVATION_BITS)
         features = pixel_shuffle(pixel_shuffle(self.layers["z"].pointwise(z, rate)))
         symbols = latent.symbols
-        clipped = np.clip(symbols, -SYMBOL_CLIP, SYMBOL_CLIP)
+        clipped = np.clip(symbols, 1 - MAGNITUDES, MAGNITUDES - 1)
         seen = np.copysign(np.take(self.magnitude, np.abs(clipped)), clipped)
         x = self.layers["embed"].pointwise(np.concatenate([features, seen], 2), rate)
         x = squares_to_channels(self.layers["mix"].depthwise(x, rate), self.side)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from nicodec.container.layout import Box, Prior, Section, SectionType, TileBody, TokenStreams, tiles
-from nicodec.container.reader import NicFile, read_tiles
+from nicodec.container.reader import NicFile, note_damage, read_tiles
 from nicodec.container.writer import write_tiles, write_tokens
 from nicodec.entropy.coder import Latent, decode_latent, encode_latent
 from nicodec.entropy.scales import ScaleModel
@@ -144,9 +144,7 @@ def attempt(call: Callable[[], T], damage: list[str] | None) -> T | None:
     try:
         return call()
     except (CorruptFileError, InexactError) as error:
-        if damage is None:
-            raise
-        damage.append(str(error))
+        note_damage(error, damage)
         return None
 
 

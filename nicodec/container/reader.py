@@ -29,7 +29,7 @@ from nicodec.container.layout import (
     tiles,
 )
 from nicodec.container.limits import MAX_METADATA, MAX_SECTIONS, check_size
-from nicodec.errors import CorruptFileError, LimitError, NotNicodecError, UnsupportedVersionError
+from nicodec.errors import CorruptFileError, LimitError, NicodecError, NotNicodecError, UnsupportedVersionError
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,15 @@ def read_file(data: bytes, damage: list[str] | None = None) -> NicFile:
         _read_sections(cursor, sections, damage)
         _check_whole(cursor, header, sections)
     except (CorruptFileError, LimitError, UnsupportedVersionError) as error:
-        if damage is None:
-            raise
-        damage.append(str(error))
+        note_damage(error, damage)
     return NicFile(header, sections, len(data))
+
+
+def note_damage(error: NicodecError, damage: list[str] | None) -> None:
+    """Raise the error; or, where there is a list of damage, put its message there."""
+    if damage is None:
+        raise error
+    damage.append(str(error))
 
 
 def _check_whole(cursor: Cursor, header: Header, sections: dict[SectionType, Section]) -> None:
@@ -136,10 +141,7 @@ def _read_section(cursor: Cursor, damage: list[str] | None) -> tuple[int, Sectio
     payload = cursor.take(cursor.varint(), short=damage is not None)
     body = cursor.data[start : cursor.position]
     if cursor.take(4, short=damage is not None) != zlib.crc32(body).to_bytes(4, "little"):
-        message = f"section type {tag & TYPE_MASK} is damaged: its CRC does not hold"
-        if damage is None:
-            raise CorruptFileError(message)
-        damage.append(message)
+        note_damage(CorruptFileError(f"section type {tag & TYPE_MASK} is damaged: its CRC does not hold"), damage)
     return tag, Section(tag & TYPE_MASK, payload)
 
 
@@ -164,10 +166,7 @@ def read_tiles(payload: bytes, header: Header, what: str, damage: list[str] | No
             inner = Cursor(body, f"tile {index} of {what}")
             bodies.append((inner.symbols_crc(), inner.rest()))
             continue
-        message = f"tile {index} of {what} is damaged: its CRC does not hold"
-        if damage is None:
-            raise CorruptFileError(message)
-        damage.append(message)
+        note_damage(CorruptFileError(f"tile {index} of {what} is damaged: its CRC does not hold"), damage)
         bodies.append(None)
     if cursor.rest():
         raise CorruptFileError(f"{what} has bytes after its last tile")

@@ -58,8 +58,7 @@ def test_both_experts_and_mode_train_export_and_decode(data, trunk, tiny, tmp_pa
         assert finished.returncode == 0, finished.stderr
 
     shared = ["--model", "tiny", "--trunk", trunk, "--data", data, "--steps", 3, "--batch", 2, "--crop", 64]
-    base = load_base(tiny, "cpu").config
-    widths = {"latent": base.latent, "wide_16": base.wide_16, "wide_8": base.wide_8, "bits": 4, "code": 4}
+    widths = {"bits": 4, "code": 4}
     call("train", "vq", *shared, "--out", tmp_path / "vq", *(f"--width={k}={v}" for k, v in widths.items()))
     call("models", "export", tmp_path / "vq", "-o", tmp_path / "tiny", "--data", data)
     call("train", "mode", *shared, "--out", tmp_path / "mode")

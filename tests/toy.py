@@ -21,11 +21,10 @@ def make_model(folder, name, tiny, *, stride):
     package = read_manifest(manifest)
     torch.manual_seed(stride)
     base = load_base(tiny, "cpu")
-    c16, c8 = base.config.wide_16, base.config.wide_8
-    config = VQConfig(base.config.latent, stride, 6, 8, wide_16=c16, wide_8=c8, depth_16=1, depth_8=1, depth_4=1)
-    vq, mode = VQExpert(config), MoDE((c16, c8, 48))
+    config = VQConfig.beside(base.config, stride=stride, bits=6, code=8, depth_16=1, depth_8=1, depth_4=1)
+    vq, mode = VQExpert(config), MoDE((config.wide_16, config.wide_8, config.wide_4))
     vq.tokenizer.start_from(base.std, base.std.argsort(descending=True)[:8])
-    for parameter in mode.parameters():
+    for parameter in (*vq.painter.parameters(), *mode.parameters()):
         torch.nn.init.normal_(parameter, std=0.05)
     net = TokenNet(base.config.latent, base.config.hyper, config, 16)
     for parameter in net.parameters():

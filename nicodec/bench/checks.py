@@ -103,7 +103,6 @@ def parts(paths: list[str]) -> None:
     width = codec.base.config.scale_context
     silent: dict[str, list[torch.nn.Module]] = {
         "nothing": [],
-        "network of g_a (linear shortcut left)": [codec.base.g_a.head],
         "network of g_s (linear shortcut left)": [codec.base.g_s.head],
         "means": list(codec.base.means.exit),
         "hyperprior in the means": [codec.base.means.grow],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,14 +74,15 @@ def train_sq(widths: tuple[str, ...], **options: Any) -> None:
 @run_options
 def train_vq(model: str, trunk: Path, widths: tuple[str, ...], **options: Any) -> None:
     """Train the perception expert on a frozen base: tokenizer, codebook, painter (widths: see VQConfig)."""
-    from nicodec.networks.vq import VQConfig
+    from nicodec.networks.base import BaseConfig
+    from nicodec.networks.vq import SHARED, VQConfig
     from nicodec.training.critic import Critic
     from nicodec.training.vq import VQStage
-    from nicodec.zoo.load import load_base
+    from nicodec.zoo.load import load_base, read_config
     from nicodec.zoo.store import find_package
 
     part = find_package(model).parts["base"]
-    config = VQConfig(**_parse(widths, VQConfig))
+    config = VQConfig.beside(BaseConfig(**read_config(part)), **_parse(widths, VQConfig, fixed=SHARED))
     _run(lambda device: VQStage(config, load_base(part, device), Critic(trunk).to(device)), **options)
 
 
@@ -129,10 +130,10 @@ def _run(
     Run(stage, schedule, out, place, pictures, held_out, resume=resume, init=init, quiet=quiet).train()
 
 
-def _parse(widths: tuple[str, ...], config: type[Any]) -> dict[str, int]:
+def _parse(widths: tuple[str, ...], config: type[Any], fixed: Set[str] = frozenset()) -> dict[str, int]:
     from dataclasses import fields
 
-    known = {field.name for field in fields(config)}
+    known = {field.name for field in fields(config)} - fixed
     parsed = {}
     for entry in widths:
         name, _, value = entry.partition("=")

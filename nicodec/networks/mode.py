@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nicodec.networks.base import Base
-from nicodec.networks.layers import RateScale, gate, zero_init
+from nicodec.networks.layers import RateBias, RateScale, gate, zero_init
 from nicodec.networks.vq import VQExpert
 
 
@@ -58,6 +58,24 @@ class CEM(nn.Module):
         return anchor + gate * ((1 + scale) * mixed + shift)
 
 
+class Blend(nn.Module):
+    """Whose pixels MoDE-P takes: `A + G · (O - A)`, `G = sigmoid(W [A, O] + w(rate))`.
+
+    Ours: CEM on pictures, where the other expert's are already of the right kind. It starts three quarters of the way
+    from the perception expert's picture A to the fidelity expert's O. Shapes: (B, 48, H/4, W/4), unshuffled pixels.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gate = zero_init(nn.Conv2d(2 * channels, channels, 1))
+        self.rate = RateBias(channels)
+        nn.init.constant_(self.rate.bias, 1.1)
+
+    def forward(self, anchor: Tensor, other: Tensor, rate: Tensor) -> Tensor:
+        share = torch.sigmoid(self.rate(self.gate(torch.cat([anchor, other], 1)), rate))
+        return anchor + share * (other - anchor)
+
+
 @dataclass(frozen=True)
 class Scales:
     """Features of one expert at 1/16, 1/8 and 1/4 of the picture's sides."""
@@ -87,8 +105,8 @@ class MoDE(nn.Module):
 
         MoDE-F: y_hat ─ g_s 1/16 ─ CEM ─ g_s 1/8 ─ CEM ─ its picture at 1/4 ─ CEM ─────────► x_f
                                   F_v ──┘          F_v ──┘                    F_v ──┘
-        MoDE-P: code ─ painter 1/16 ─ CEM ─ painter 1/8 ─ CEM ─ painter 1/4 ─ CEM ─ head ─► x_p
-                                      F_s ──┘             F_s ──┘             x_s ──┘
+        MoDE-P: code ─ painter 1/16 ─ CEM ─ painter 1/8 ─ CEM ─ painter 1/4 ─ CEM ─ picture ─ Blend ─► x_p
+                                F_s ──┘           F_s ──┘             x_s ──┘           x_s ──┘
 
     The experts stay frozen; only ESE and CEM are trained, one set of weights for all rates. The experts share 1/16
     and 1/8; at 1/4 the fidelity expert has no features, and its picture, unshuffled, stands in (ours).
@@ -102,6 +120,7 @@ class MoDE(nn.Module):
         self.shared = list(shared)
         self.fidelity = Anchored(shared)
         self.perception = Anchored(shared)
+        self.blend = Blend(shared[2])
 
     def sq_scales(self, base: Base, y_hat: Tensor, rate: Tensor) -> Scales:
         """What the fidelity expert makes of y_hat alone; the last one is its picture."""
@@ -115,7 +134,7 @@ class MoDE(nn.Module):
         """MoDE-F: pixels (B, 3, H, W), about 0..1."""
         g_s, painter = base.g_s, vq.painter
         f16 = painter.coarse(code)
-        f8 = painter.fine(f16)
+        f8 = painter.fine(f16, painter.first(code))
         f4 = painter.finest(f8)
         linear = g_s.linear(y_hat)
         features = self.fidelity(0, g_s.coarse_features(y_hat, rate), f16, rate)
@@ -126,7 +145,9 @@ class MoDE(nn.Module):
     def decode_perception(self, base: Base, vq: VQExpert, y_hat: Tensor, code: Tensor, rate: Tensor) -> Tensor:
         """MoDE-P: pixels (B, 3, H, W), about 0..1."""
         painter, sq = vq.painter, self.sq_scales(base, y_hat, rate)
+        first = painter.first(code)
         features = self.perception(0, painter.coarse(code), sq.f16, rate)
-        features = self.perception(1, painter.fine(features), sq.f8, rate)
+        features = self.perception(1, painter.fine(features, first), sq.f8, rate)
         features = self.perception(2, painter.finest(features), sq.f4, rate)
-        return painter.head(features)
+        pixels = F.pixel_unshuffle(painter.picture(features, first) - 0.5, 4)
+        return F.pixel_shuffle(self.blend(pixels, sq.f4, rate), 4).float() + 0.5

@@ -8,7 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nicodec.networks.base import BaseConfig, Synthesis
+from nicodec.networks.lapping import Lapping
 from nicodec.networks.layers import PATCH, Block, stack, zero_init
+
+SHARED = frozenset({"latent", "wide_16", "wide_8"})  # widths that an expert has from the base beside it
 
 
 @dataclass(frozen=True)
@@ -20,15 +24,20 @@ class VQConfig:
     bits: int = 10  # depth of the codebook's tree: 2^bits vectors
     code: int = 16  # components of a vector
     wide_16: int = 192  # features at 1/16, as in the base
-    wide_8: int = 96
+    wide_8: int = 96  # as in the base
     wide_4: int = 48  # 3 x 16: pixels of the picture at 1/4, so that the experts share this scale as well
-    depth_16: int = 2  # blocks
-    depth_8: int = 2
+    depth_16: int = 3  # blocks
+    depth_8: int = 3
     depth_4: int = 2
 
     def __post_init__(self) -> None:
         if self.stride not in (PATCH, 2 * PATCH):
             raise ValueError(f"a token's stride is {self.stride}, expected {PATCH} or {2 * PATCH}")
+
+    @classmethod
+    def beside(cls, base: BaseConfig, **widths: int) -> VQConfig:
+        """The widths in SHARED from the base, all others chosen."""
+        return cls(latent=base.latent, wide_16=base.wide_16, wide_8=base.wide_8, **widths)
 
 
 class Codebook(nn.Module):
@@ -114,8 +123,10 @@ class Painter(nn.Module):
 
     ::
 
-        code ─ 1x1 [shuffle 2] ─ blocks ─► F_v 1/16 ─ 1x1, shuffle 2 ─ blocks ─► F_v 1/8 ──┐
-                       x_v ◄─ shuffle 4 ─ 3x3 ◄─ F_v 1/4 ◄─ blocks ─ 1x1, shuffle 2 ◄──────┘
+        code ─┬─ 1x1 [shuffle 2] ─ blocks ─► F_v 1/16 ─ 1x1, shuffle 2 ─(+)─ blocks ─► F_v 1/8 ──┐
+              └─ linear, shuffle ─ lapping ─┬─ unshuffle 8 ─ 1x1 ────────┘                       │
+                                            └────────(+)─► x_v                                   │
+                                                      └─ shuffle 4 ─ 3x3 ◄─ F_v 1/4 ◄─ blocks ─ 1x1, shuffle 2
 
     `coarse`, `fine` and `finest` make the features of a scale from those of the scale before, so that MoDE can step
     between them. Generating on to 1/4 keeps the eight-pixel grid of the base's transforms out of the picture.
@@ -124,33 +135,65 @@ class Painter(nn.Module):
     def __init__(self, config: VQConfig) -> None:
         super().__init__()
         c16, c8, c4 = config.wide_16, config.wide_8, config.wide_4
-        self.spread = config.stride // PATCH
-        self.embed = nn.Conv2d(config.code, c16 * self.spread**2, 1)
+        self.stride, self.side = config.stride, config.stride // PATCH
+        self.linear = nn.Conv2d(config.code, 3 * config.stride**2, 1, bias=False)
+        self.lapping = Lapping()
+        self.embed = nn.Conv2d(config.code, c16 * self.side**2, 1)
         self.body_16 = stack(c16, config.depth_16)
         self.grow_8 = nn.Conv2d(c16, 4 * c8, 1)
+        self.look = nn.Conv2d(3 * 64, c8, 1)
         self.body_8 = stack(c8, config.depth_8)
         self.grow_4 = nn.Conv2d(c8, 4 * c4, 1)
         self.body_4 = stack(c4, config.depth_4)
-        self.out = nn.Conv2d(c4, 3 * 16, 3, padding=1)
+        self.out = zero_init(nn.Conv2d(c4, 3 * 16, 3, padding=1))
+
+    @torch.no_grad()
+    def start_from(self, g_s: Synthesis, tokenizer: Tokenizer, std: Tensor) -> None:
+        """Start as the base's synthesis at its lowest rate, fed with the y that is the likeliest for a code."""
+        analysis = tokenizer.linear.weight  # (code, M, side, side), of y / std
+        y = torch.linalg.pinv(analysis.flatten(1)).view(*analysis.shape[1:], -1) * std[:, None, None, None]
+        basis = g_s.klt_t.weight[:, :, 0, 0].view(3, PATCH, PATCH, -1)
+        self.linear.weight.copy_(torch.einsum("prsm,mijc->pirjsc", basis, y).reshape(self.linear.weight.shape))
+        self.lapping.load_state_dict(g_s.lapping.state_dict())
+        embed = torch.einsum("wm,mijc->wijc", g_s.embed.weight[:, :, 0, 0] / g_s.spread, y)
+        scale_16, scale_8 = (layer.log_scale[0].exp() for layer in (g_s.coarse_rate, g_s.fine_rate))
+        embed = embed.flatten(1, 2) * scale_16[:, None, None]
+        self.embed.weight.copy_(embed.reshape(self.embed.weight.shape))
+        assert self.embed.bias is not None
+        assert g_s.embed.bias is not None
+        self.embed.bias.copy_((g_s.embed.bias * scale_16).repeat_interleave(self.side**2))
+        for own, other, repeats in ((self.grow_8, g_s.grow, 4), (self.look, g_s.look, 1)):
+            scale = scale_8.repeat_interleave(repeats)
+            state = {name: v * scale.view(-1, *[1] * (v.ndim - 1)) for name, v in other.state_dict().items()}
+            own.load_state_dict(state)
+        for body, its in ((self.body_16, g_s.coarse), (self.body_8, g_s.fine)):
+            for block, its_block in zip(body, its, strict=False):
+                block.load_state_dict(its_block.state_dict())
+
+    def first(self, code: Tensor) -> Tensor:
+        """The linear synthesis of code vectors (B, code, H/stride, W/stride): (B, 3, H, W), about -0.5..0.5."""
+        return self.lapping(F.pixel_shuffle(self.linear(code).float(), self.stride))
 
     def coarse(self, code: Tensor) -> Tensor:
-        """Code vectors (B, code, H/stride, W/stride) -> features at 1/16."""
-        return self.body_16(F.pixel_shuffle(self.embed(code), self.spread))
+        """Code vectors -> features at 1/16."""
+        return self.body_16(F.pixel_shuffle(self.embed(code), self.side))
 
-    def fine(self, features: Tensor) -> Tensor:
-        """Features at 1/16 -> at 1/8."""
-        return self.body_8(F.pixel_shuffle(self.grow_8(features), 2))
+    def fine(self, features: Tensor, first: Tensor) -> Tensor:
+        """Features at 1/16, and what `first` made -> at 1/8."""
+        features = F.pixel_shuffle(self.grow_8(features), 2) + self.look(F.pixel_unshuffle(first, 8))
+        return self.body_8(features)
 
     def finest(self, features: Tensor) -> Tensor:
         """Features at 1/8 -> at 1/4."""
         return self.body_4(F.pixel_shuffle(self.grow_4(features), 2))
 
-    def head(self, features: Tensor) -> Tensor:
-        """Features at 1/4 -> pixels (B, 3, H, W), float32, about 0..1."""
-        return F.pixel_shuffle(self.out(features), 4).float() + 0.5
+    def picture(self, features: Tensor, first: Tensor) -> Tensor:
+        """Features at 1/4, and what `first` made -> pixels (B, 3, H, W), float32, about 0..1."""
+        return first + F.pixel_shuffle(self.out(features), 4).float() + 0.5
 
     def forward(self, code: Tensor) -> Tensor:
-        return self.head(self.finest(self.fine(self.coarse(code))))
+        first = self.first(code)
+        return self.picture(self.finest(self.fine(self.coarse(code), first)), first)
 
 
 class VQExpert(nn.Module):

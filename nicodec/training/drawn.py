@@ -77,6 +77,8 @@ def _waves(size: int, random: np.random.Generator) -> NDArray[np.float64]:
     """Stripes, checks, ramps and gratings of any period and direction, hard or soft."""
     rows, columns = np.indices((size, size))
     period = 2 ** random.uniform(1, 8)
+    if random.random() < 0.5:
+        period = round(period)  # two pixels is the hardest
     angle = random.choice([0, np.pi / 2, random.uniform(0, np.pi)])
     phase = (rows * np.sin(angle) + columns * np.cos(angle)) / period
     across = (rows * np.cos(angle) - columns * np.sin(angle)) / period

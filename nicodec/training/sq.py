@@ -53,7 +53,7 @@ class SQCodec(nn.Module):
         """Code x (B, 3, H, W), 0..1, sides multiples of 64, at rates (B,) 0..65535."""
         base = self.base
         unit, gain = base.unit(rate), base.gain(rate)
-        y = base.g_a(x, rate)
+        y = base.g_a(x)
         z = base.h_a(y / base.std[None, :, None, None], rate)
         z_bits = gaussian_bits(self._noisy(z), self.scales.z(rate)).sum((1, 2, 3))
         z_hat = round_through(z)

@@ -14,7 +14,7 @@ from nicodec.networks.base import Base
 from nicodec.networks.vq import VQConfig, VQExpert
 from nicodec.training.critic import Critic
 from nicodec.training.data import Pictures
-from nicodec.training.sq import psnr, random_rates
+from nicodec.training.sq import psnr
 
 DECAY = 0.98  # of the counts and sums behind the codebook's vectors
 DEAD = 0.02  # of an even share: a vector used less is put where data is
@@ -36,8 +36,6 @@ class VQStage:
     def __init__(self, config: VQConfig, base: Base, critic: Critic) -> None:
         self.module = VQExpert(config)
         self.base, self.critic = base, critic
-        self.sums = torch.zeros(1 << config.bits, config.code)
-        self.counts = torch.zeros(1 << config.bits)
 
     def config(self) -> dict[str, Any]:
         """The widths, as in `VQConfig`."""
@@ -45,14 +43,18 @@ class VQStage:
 
     @torch.no_grad()
     def start(self, pictures: Pictures) -> None:
-        """Codes start as the strongest components of the base's latent, vectors as codes of training pictures."""
+        """Codes start as the strongest components of the base's latent, vectors as their means over training pictures.
+
+        The painter starts as the base's synthesis.
+        """
         module, config = self.module, self.module.config
         strongest = self.base.std.argsort(descending=True)[: config.code]
         module.tokenizer.start_from(self.base.std, strongest)
+        module.painter.start_from(self.base.g_s, module.tokenizer, self.base.std)
         crops = torch.cat([pictures.batch(8, min(256, pictures.least // STRIDE * STRIDE)) for _ in range(16)])
         codes = torch.cat([module.tokenizer(self._y(x)) for x in torch.split(crops, 8)])
         rows = codes.permute(0, 2, 3, 1).reshape(-1, config.code)
-        vectors = rows[torch.randperm(len(rows))[: len(self.counts)]]
+        vectors = rows[torch.randperm(len(rows))[: len(module.codebook.vectors)]]
         for _ in range(10):  # k-means
             nearest = torch.cdist(rows, vectors).argmin(1)
             counts = torch.bincount(nearest, minlength=len(vectors)).float()
@@ -60,7 +62,6 @@ class VQStage:
             filled = counts > 0
             vectors[filled] = sums[filled] / counts[filled, None]
         module.codebook.vectors.copy_(vectors)
-        self.counts, self.sums = torch.ones_like(self.counts), vectors.clone()
 
     def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Of a batch (B, 3, H, W), 0..1."""
@@ -81,27 +82,25 @@ class VQStage:
 
     @torch.no_grad()
     def _y(self, x: Tensor) -> Tensor:
-        rate = random_rates(len(x)).to(x.device)
-        return self.base.g_a(x, rate) / self.base.std[None, :, None, None]
+        return self.base.g_a(x) / self.base.std[None, :, None, None]
 
     @torch.no_grad()
     def _follow(self, codes: Tensor, tokens: Tensor) -> None:
         """Move the vectors to the mean of the codes that chose them; put dead ones on codes of this batch."""
         book = self.module.codebook
         rows, flat = codes.permute(0, 2, 3, 1).reshape(-1, codes.shape[1]), tokens.flatten()
-        counts = torch.bincount(flat, minlength=len(book.vectors)).float()
-        self.counts.lerp_(counts, 1 - DECAY)
-        self.sums.lerp_(torch.zeros_like(self.sums).index_add_(0, flat, rows), 1 - DECAY)
-        dead = (self.counts < DEAD * self.counts.mean()).nonzero()[: len(rows) // 8, 0]
+        sums = book.vectors * book.usage[:, None]
+        book.usage.lerp_(torch.bincount(flat, minlength=len(sums)).to(book.usage.dtype), 1 - DECAY)
+        sums.lerp_(torch.zeros_like(sums).index_add_(0, flat, rows), 1 - DECAY)
+        dead = (book.usage < DEAD * book.usage.mean()).nonzero()[: len(rows) // 8, 0]
         if len(dead):
-            self.sums[dead] = rows[torch.randperm(len(rows))[: len(dead)]]
-            self.counts[dead] = 1.0
-        share = self.counts.clamp_min(1e-3)
-        book.vectors.copy_(self.sums / share[:, None])
-        book.usage.copy_(self.counts)
+            sums[dead] = rows[torch.randperm(len(rows))[: len(dead)]]
+            book.usage[dead] = 1.0
+        book.vectors.copy_(sums / book.usage[:, None])
 
     def _perplexity(self) -> float:
-        share = self.counts / self.counts.sum()
+        usage = self.module.codebook.usage
+        share = usage / usage.sum()
         return math.exp(-(share * share.clamp_min(1e-9).log()).sum().item())
 
     @torch.no_grad()

@@ -105,16 +105,16 @@ def _exact(part: Part) -> dict[str, NDArray[Any]]:
 
 
 def _filled(make: Callable[[], nn.Module], part: Part, device: str, later: frozenset[str] = frozenset()) -> Any:
-    """A module with the part's float weights; those in `later` may be missing."""
+    """A module with the part's float weights. Those in `later` may be missing; what is not known is passed over."""
     import torch
     from safetensors.torch import load
 
     with torch.inference_mode(False):  # it is cached, and must not keep the mode that the host program is in
         module = make()
         state = {name: tensor.float() for name, tensor in load(read_part(part)).items() if not name.startswith(EXACT)}
-        missing, unexpected = module.load_state_dict(state, strict=False)
-        if unexpected or not later.issuperset(missing):
-            raise KeyError(f"missing {sorted(set(missing) - later)}, unexpected {unexpected}")
+        missing, _ = module.load_state_dict(state, strict=False)
+        if not later.issuperset(missing):
+            raise KeyError(f"missing {sorted(set(missing) - later)}")
         module = module.to(torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
         return module.eval().requires_grad_(False)
 

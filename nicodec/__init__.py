@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nicodec.errors import NicodecError
-from nicodec.options import DEFAULT_EFFORT, DEFAULT_MODEL, DEFAULT_QUALITY
+from nicodec.options import DEFAULT_EFFORT, DEFAULT_MODEL, DEFAULT_QUALITY, DEFAULT_STEPS
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -69,6 +69,9 @@ def decode(
     data: bytes | str | os.PathLike[str],
     *,
     anchor: str = "fidelity",
+    tau: float = 0.0,
+    steps: int = DEFAULT_STEPS,
+    seed: int | None = None,
     crop: tuple[int, int, int, int] | None = None,
     device: str = "auto",
 ) -> Image.Image:
@@ -77,6 +80,9 @@ def decode(
     Args:
         data: the file.
         anchor: `fidelity` or `perception`: the expert that the picture starts from.
+        tau: 0 (closest to the original) .. 1 (most natural).
+        steps: of the diffusion behind tau, 1..8.
+        seed: of its noise; None: from the file.
         crop: only this part of the picture: (left, top, width, height) in pixels.
         device: `auto`, `cpu` or `cuda`.
 
@@ -90,7 +96,7 @@ def decode(
     from nicodec.image.files import to_pillow
     from nicodec.options import DecodeOptions
 
-    options = DecodeOptions(anchor, False, crop, device)
+    options = DecodeOptions(anchor, (tau,), steps, seed, False, crop, device)
     return to_pillow(decode_bytes(data if isinstance(data, bytes) else _read(data), options))
 
 

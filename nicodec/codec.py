@@ -5,14 +5,15 @@
     Picture ─ tiles ─► g_a, h_a ─► z_hat, symbols ─► range coder ─► SQ section ─┐
        │                └─► tokenizer ─► tokens ─► range coder ─► VQ section ───┤
        └─────────────────────────────────────► alpha, ICC, EXIF, XMP sections ──┴─► .nic
-    Picture ◄─ tiles ◄─ experts ◄─┬─ y_hat ◄─ z_hat, symbols ◄─ range decoder ◄─ SQ section ◄─ .nic
-                                  └─ code vectors ◄─ tokens ◄─ range decoder ◄─ VQ section ◄────┘
+    Picture ◄─ tiles ◄─ experts ◄─┬─ [fuser, tau] ◄─ y_hat ◄─ z_hat, symbols ◄─ range decoder ◄─ SQ section ◄─ .nic
+                                  └─ code vectors ◄─ tokens ◄─ range decoder ◄─ VQ section ◄─────────────────────┘
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,7 @@ from nicodec.container.layout import Anchor, Box, Colour, Header, Section, Secti
 from nicodec.container.limits import check_size
 from nicodec.container.reader import NicFile, read_file, read_packed, read_tokens
 from nicodec.container.writer import write_file, write_packed
-from nicodec.errors import MissingStreamError, UsageError
+from nicodec.errors import MissingPartError, MissingStreamError, UsageError
 from nicodec.image.alpha import pack_alpha, unpack_alpha
 from nicodec.image.picture import Picture
 from nicodec.options import DecodeOptions, EncodeOptions
@@ -32,6 +33,7 @@ from nicodec.zoo.store import find_part, find_trained
 
 if TYPE_CHECKING:
     from nicodec.networks.experts import Experts
+    from nicodec.networks.fuser import Denoiser
 
 METADATA = {"icc": SectionType.ICC, "exif": SectionType.EXIF, "xmp": SectionType.XMP}
 
@@ -58,16 +60,21 @@ def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
 
 
 def decode_bytes(data: bytes, options: DecodeOptions) -> Picture:
-    """Decode the bytes of a .nic file.
+    """Decode the bytes of a .nic file at the first tau. Raises: as `decode_taus`."""
+    return decode_taus(data, options)[0]
+
+
+def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
+    """Decode the bytes of a .nic file, a picture for each tau; what does not depend on tau is done once.
 
     Raises:
         NotNicodecError, UnsupportedVersionError, CorruptFileError, LimitError: see `container.reader.read_file`.
         MissingPartError, DamagedPartError: a part that is needed is not installed, or not whole.
-        MissingStreamError: asked for perception, and the file has no tokens.
+        MissingStreamError: asked for perception, and the file has no tokens; or for a tau, and it has no latents.
         InexactError: the symbols' CRC does not hold.
         UsageError: the crop is not inside the picture.
     """
-    from nicodec.networks.tiling import needed, synthesise
+    from nicodec.networks.tiling import Fusion, needed, synthesise
 
     damage: list[str] | None = [] if options.best_effort else None
     file = read_file(data, damage)
@@ -81,14 +88,18 @@ def decode_bytes(data: bytes, options: DecodeOptions) -> Picture:
         )
     anchor = Anchor[options.anchor.upper()]
     experts, streams = find_experts(file, anchor, options.device, damage)
-    symbols = decode_symbols(file, streams, needed(crop, header), damage)
+    if max(options.taus) > 0:
+        experts = replace(experts, fuser=find_fuser(file, options.device))
+    symbols = decode_symbols(file, streams, needed(crop, header, experts), damage)
     alpha = attempt(lambda: unpack_transparency(file), damage)
     blocks = attempt(lambda: unpack_metadata(file), damage) or {}
-    pixels = synthesise(symbols, header, experts, anchor, streams.depth if streams else 0, crop)
-    return Picture(
-        pixels, None if alpha is None else alpha[crop.slices], blocks.get("icc"), blocks.get("exif"), blocks.get("xmp"),
-        damage=tuple(damage or ()),
-    )  # fmt: skip
+    fusion = Fusion(options.taus, options.steps, zlib.crc32(data) if options.seed is None else options.seed)
+    depth = streams.depth if streams else 0
+    if alpha is not None:
+        alpha = alpha[crop.slices]
+    metadata = (blocks.get("icc"), blocks.get("exif"), blocks.get("xmp"))
+    painted = synthesise(symbols, header, experts, anchor, depth, crop, fusion)
+    return [Picture(pixels, alpha, *metadata, damage=tuple(damage or ())) for pixels in painted]
 
 
 def find_experts(
@@ -123,6 +134,27 @@ def find_experts(
         return Experts(base), None
     vq = load_vq(find_part("vq", streams.vq_id), place)
     return Experts(base, vq, load_mode(mode, place) if mode else None), streams
+
+
+def find_fuser(file: NicFile, device: str) -> Denoiser:
+    """The fuser trained on the base that a file names.
+
+    Raises:
+        MissingStreamError: the file has no latents for it to work on.
+        MissingPartError, DamagedPartError: it is not installed, or not whole.
+        UsageError: the device is not there.
+    """
+    from nicodec.networks.tiling import resolve_device
+    from nicodec.zoo.load import load_fuser
+
+    if SectionType.SQ not in file.sections:
+        raise MissingStreamError("the file has no latents, so tau has nothing to work on; decode with --tau 0")
+    part = find_trained("fuser", {file.header.base_id})
+    if part is None:
+        raise MissingPartError(
+            f"no fuser trained on base {file.header.base_id.hex()} is installed; decode with --tau 0"
+        )
+    return load_fuser(part, resolve_device(device))
 
 
 def unpack_transparency(file: NicFile) -> NDArray[np.uint8] | None:

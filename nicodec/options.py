@@ -13,6 +13,10 @@ DEFAULT_EFFORT = 3
 EFFORT_RANGE = (1, 9)
 STREAMS = ("sq", "vq", "sq+vq")
 ANCHORS = ("fidelity", "perception")
+TAU_RANGE = (0.0, 1.0)
+DEFAULT_STEPS = 4
+STEPS_RANGE = (1, 8)
+SEED_RANGE = (0, 2**64 - 1)
 
 
 @dataclass(frozen=True)
@@ -58,15 +62,21 @@ class DecodeOptions:
 
     Attributes:
         anchor: `fidelity` or `perception`, the expert that MoDE starts from.
+        taus: a picture for each: 0 (closest to the original; the fuser is not even loaded) .. 1 (most natural).
+        steps: of the fuser's diffusion, 1..8.
+        seed: of its noise; None: from the file's own bytes.
         best_effort: decode what is whole of a damaged file.
         crop: decode only this part of the picture: (left, top, width, height) in pixels. None: all of it.
         device: `auto`, `cpu` or `cuda`, for the float networks.
 
     Raises:
-        UsageError: unknown anchor, a negative corner, or no pixels.
+        UsageError: unknown anchor, a negative corner or no pixels; tau, steps or seed out of range.
     """
 
     anchor: str = "fidelity"
+    taus: tuple[float, ...] = (0.0,)
+    steps: int = DEFAULT_STEPS
+    seed: int | None = None
     best_effort: bool = False
     crop: tuple[int, int, int, int] | None = None
     device: str = "auto"
@@ -74,5 +84,9 @@ class DecodeOptions:
     def __post_init__(self) -> None:
         if self.anchor not in ANCHORS:
             raise UsageError(f"anchor is {self.anchor!r}, expected one of {', '.join(ANCHORS)}")
+        named = [*(("tau", tau, TAU_RANGE) for tau in self.taus), ("steps", self.steps, STEPS_RANGE)]
+        for name, value, (low, high) in [*named, ("seed", self.seed or 0, SEED_RANGE)]:
+            if not low <= value <= high:
+                raise UsageError(f"{name} is {value:g}, expected {low:g}..{high:g}")
         if self.crop and (min(self.crop[:2]) < 0 or min(self.crop[2:]) < 1):
             raise UsageError(f"crop is {self.crop}, expected left, top >= 0 and width, height >= 1")

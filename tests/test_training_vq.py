@@ -47,8 +47,8 @@ def test_the_critic_knows_equal_from_different(trunk):
 
 
 @pytest.mark.timeout(600)
-def test_both_experts_and_mode_train_export_and_decode(data, trunk, tiny, tmp_path, monkeypatch):
-    """The whole way, toy length: package with base, `train vq`, export, `train mode`, export, encode, decode."""
+def test_all_stages_train_export_and_decode(data, trunk, tiny, tmp_path, monkeypatch):
+    """The whole way, toy length: package with base, each stage and its export, encode, decode."""
     shutil.copytree(tiny.path.parent, tmp_path / "tiny")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NICODEC_MODELS": str(tmp_path)}
 
@@ -63,10 +63,14 @@ def test_both_experts_and_mode_train_export_and_decode(data, trunk, tiny, tmp_pa
     call("models", "export", tmp_path / "vq", "-o", tmp_path / "tiny", "--data", data)
     call("train", "mode", *shared, "--out", tmp_path / "mode")
     call("models", "export", tmp_path / "mode", "-o", tmp_path / "tiny")
+    call("train", "aux", *shared, "--out", tmp_path / "aux", "--width=width=16", "--width=depth=2")
+    call("train", "fuser", *shared, "--out", tmp_path / "fuser", "--aux", tmp_path / "aux")
+    call("models", "export", tmp_path / "fuser", "-o", tmp_path / "tiny")
     monkeypatch.setenv("NICODEC_MODELS", str(tmp_path))
     coded = nicodec.encode(pictures.image(70, 60), model="tiny", device="cpu")
     for anchor in ("fidelity", "perception"):
-        assert nicodec.decode(coded, anchor=anchor, device="cpu").size == (70, 60)
+        for tau in (0, 0.7):
+            assert nicodec.decode(coded, anchor=anchor, tau=tau, device="cpu").size == (70, 60)
 
 
 def test_a_sorted_codebook_halves_along_its_tree():

@@ -1,12 +1,13 @@
-"""A perception expert and MoDE with random weights on the tiny base, so that streams and anchors can be tested."""
+"""Random weights for all that stands on a base, on the tiny one: so that streams, anchors and tau can be tested."""
 
 import shutil
 
 import torch
 
+from nicodec.networks.fuser import Denoiser, FuserConfig
 from nicodec.networks.mode import MoDE
 from nicodec.networks.vq import VQConfig, VQExpert
-from nicodec.training.export import export_mode, export_vq
+from nicodec.training.export import export_fuser, export_mode, export_vq
 from nicodec.training.tokens import TokenNet, integer_prior
 from nicodec.zoo.load import load_base, load_scales
 from nicodec.zoo.manifest import read_manifest
@@ -32,4 +33,7 @@ def make_model(folder, name, tiny, *, stride):
     prior = integer_prior(net.requires_grad_(False), torch.linspace(-2, 2, 63), 6, load_scales(tiny).magnitude)
     export_vq(vq, prior, target)
     export_mode(mode, mode.shared, target)
+    fuser = Denoiser(FuserConfig(base.config.latent, width=16, depth=2))
+    torch.nn.init.normal_(fuser.head.weight, std=0.2)
+    export_fuser(fuser, target)
     return package

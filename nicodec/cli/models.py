@@ -59,10 +59,10 @@ def show_model(name: str) -> None:
               "2 % smaller than with Gaussian tables), or to train the prior of the tokens on (stage vq).")  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Overwrite what is there.")
 def export_model(run: Path, output: Path, summary: str, folders: tuple[Path, ...], force: bool) -> None:
-    """Make of the training run in folder RUN a package (stage sq), or a part of the package there (vq, mode)."""
+    """Make of the training run in folder RUN a package (stage sq), or a part of the package there (vq, mode, fuser)."""
     import torch
 
-    from nicodec.errors import OutputExistsError
+    from nicodec.errors import OutputExistsError, TrainingRunError
     from nicodec.training.data import Pictures
     from nicodec.training.export import stage_of
 
@@ -72,7 +72,10 @@ def export_model(run: Path, output: Path, summary: str, folders: tuple[Path, ...
         raise OutputExistsError(f"{output} holds a {kind} part; use -f to overwrite it")
     least = 512 if stage == "sq" else 256  # sides of the crops that are coded
     pictures = Pictures(folders, torch.device("cpu"), least) if folders else None
-    {"sq": _export_sq, "vq": _export_vq, "mode": _export_mode}[stage](run, output, summary, pictures)
+    exports = {"sq": _export_sq, "vq": _export_vq, "mode": _export_mode, "fuser": _export_fuser}
+    if stage not in exports:
+        raise TrainingRunError(f"{run} holds a run of stage {stage}, which is needed in training only")
+    exports[stage](run, output, summary, pictures)
     click.echo(f"{output}: written", err=True)
 
 
@@ -108,3 +111,10 @@ def _export_mode(run: Path, output: Path, summary: str, pictures: Pictures | Non
 
     mode = load_module(run, "mode", lambda config: MoDE(tuple(config["shared"])))
     export_mode(mode, mode.shared, output)
+
+
+def _export_fuser(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:
+    from nicodec.networks.fuser import Denoiser, FuserConfig
+    from nicodec.training.export import export_fuser, load_module
+
+    export_fuser(load_module(run, "fuser", lambda config: Denoiser(FuserConfig(**config))), output)

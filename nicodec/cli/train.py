@@ -109,6 +109,51 @@ def train_mode(model: str, trunk: Path, **options: Any) -> None:
     )
 
 
+@command.command("aux")
+@MODEL
+@TRUNK
+@WIDTHS
+@run_options
+def train_aux(model: str, trunk: Path, widths: tuple[str, ...], **options: Any) -> None:
+    """Train the auxiliary encoder: which latents a frozen base decodes to natural pictures (widths: see FuserConfig).
+
+    It is needed to train a fuser, and never shipped.
+    """
+    from nicodec.networks.fuser import FuserConfig
+    from nicodec.training.critic import Critic
+    from nicodec.training.fuser import AuxStage
+    from nicodec.zoo.load import load_base, read_config
+    from nicodec.zoo.store import find_package
+
+    part = find_package(model).parts["base"]
+    latent = read_config(part)["latent"]
+    config = FuserConfig(latent, **_parse(widths, FuserConfig, fixed={"latent"}))
+    _run(lambda device: AuxStage(config, load_base(part, device), Critic(trunk).to(device)), **options)
+
+
+@command.command("fuser")
+@MODEL
+@TRUNK
+@click.option("--aux", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RUN",
+              help="A run of stage aux, on the same base.")  # fmt: skip
+@run_options
+def train_fuser(model: str, trunk: Path, aux: Path, **options: Any) -> None:
+    """Train the fuser behind tau: a denoiser that leads y_hat to what the auxiliary encoder would have made."""
+    from nicodec.networks.fuser import Denoiser, FuserConfig
+    from nicodec.training.critic import Critic
+    from nicodec.training.export import load_module
+    from nicodec.training.fuser import FuserStage
+    from nicodec.zoo.load import load_base
+    from nicodec.zoo.store import find_package
+
+    part = find_package(model).parts["base"]
+    guide = load_module(aux, "aux", lambda config: Denoiser(FuserConfig(**config)))
+    _run(
+        lambda device: FuserStage(guide.config, load_base(part, device), guide.to(device), Critic(trunk).to(device)),
+        **options,
+    )
+
+
 def _run(
     make_stage: Callable[[str], Stage], folders: tuple[Path, ...], out: Path, validation: Path | None,
     init: Path | None, device: str, steps: int, minutes: float | None, batch: int, crop: int, resume: bool, quiet: bool,

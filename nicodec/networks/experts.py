@@ -10,6 +10,7 @@ from torch import Tensor
 from nicodec.container.layout import Anchor
 from nicodec.errors import MissingPartError
 from nicodec.networks.base import Base
+from nicodec.networks.fuser import Denoiser
 from nicodec.networks.layers import PATCH
 from nicodec.networks.mode import MoDE
 from nicodec.networks.vq import VQExpert
@@ -22,6 +23,7 @@ class Experts:
     base: Base
     vq: VQExpert | None = None
     mode: MoDE | None = None
+    fuser: Denoiser | None = None
 
     @property
     def token_side(self) -> int:

@@ -6,7 +6,8 @@ the encoder, their y_hat in the decoder. The halo is wider than any receptive fi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,9 +19,10 @@ from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.errors import UsageError
 from nicodec.image.picture import Picture, Pixels
-from nicodec.networks.base import HALO, Base
+from nicodec.networks.base import HALO, WHOLE, Base
 from nicodec.networks.effort import encode_tile
 from nicodec.networks.experts import Experts
+from nicodec.networks.fuser import normals
 from nicodec.networks.layers import PATCH, float64_product
 from nicodec.networks.vq import VQExpert
 
@@ -62,15 +64,30 @@ def _analyse_tile(pixels: Pixels, core: Span, base: Base, scales: ScaleModel | N
     return TileSymbols(latent, tokens)
 
 
-def needed(crop: Box, header: Header) -> list[Box]:
+@dataclass(frozen=True)
+class Fusion:
+    """How far towards a natural picture: a picture for each of `taus`, 0..1; steps and seed of the diffusion."""
+
+    taus: tuple[float, ...] = (0.0,)
+    steps: int = 1
+    seed: int = 0
+
+
+def needed(crop: Box, header: Header, experts: Experts) -> list[Box]:
     """The tiles whose symbols the pixels of `crop` depend on, in order."""
-    return [tile for tile in tiles(header.width, header.height) if tile.common(crop, HALO * PATCH)]
+    return [tile for tile in tiles(header.width, header.height) if tile.common(crop, reach(experts) * PATCH)]
+
+
+def reach(experts: Experts) -> int:
+    """Positions of the latent around a crop that its pixels may depend on."""
+    return HALO + (experts.fuser.halo if experts.fuser else 0)
 
 
 def synthesise(
-    symbols: Mapping[Box, TileSymbols], header: Header, experts: Experts, anchor: Anchor, depth: int, crop: Box
-) -> Pixels:
-    """The float half of decoding: the symbols of the tiles in `needed` to the pixels of `crop`.
+    symbols: Mapping[Box, TileSymbols], header: Header, experts: Experts, anchor: Anchor, depth: int, crop: Box,
+    fusion: Fusion = Fusion(),
+) -> list[Pixels]:  # fmt: skip
+    """The float half of decoding: the symbols of the tiles in `needed` to the pixels of `crop`, for each tau.
 
     Args:
         symbols: a tile may lack one stream, or both.
@@ -83,8 +100,46 @@ def synthesise(
         MissingPartError: see `Experts.paint`.
     """
     rates = torch.tensor([float(header.rate)], device=experts.base.std.device)
-    region, _ = neighbourhood(crop, header.width, header.height)
+    region, _ = neighbourhood(crop, header.width, header.height, reach(experts))
     y_hat, code = gather(symbols, experts, region, depth, rates)
+    natural = y_hat
+    if y_hat is not None and experts.fuser is not None:
+        natural = fuse(y_hat, symbols, experts, region, rates, fusion)
+    latents = [
+        y_hat if y_hat is None or natural is None or tau == 0 else y_hat.lerp(natural, tau) for tau in fusion.taus
+    ]
+    return [paint(symbols, header, experts, anchor, crop, region, latent, code) for latent in latents]
+
+
+@torch.inference_mode()
+def fuse(
+    y_hat: Tensor, symbols: Iterable[Box], experts: Experts, region: Span, rates: Tensor, fusion: Fusion
+) -> Tensor:
+    """The fuser's y' (1, M, H, W) of a region of the latent, tile by tile: the same whatever the region is."""
+    fuser, step = experts.fuser, experts.base.ungain(rates)
+    assert fuser is not None
+    natural = y_hat.clone()
+    for tile in symbols:
+        near = [
+            (max(r.start, s.start - fuser.halo), min(r.stop, s.stop + fuser.halo))
+            for s, r in zip(positions(tile), region, strict=True)
+        ]
+        if any(start >= stop for start, stop in near):
+            continue
+        rows, columns = (slice(start, stop) for start, stop in near)
+        noise = torch.from_numpy(normals(fusion.seed, rows, columns, y_hat.shape[1]))[None].to(y_hat.device)
+        inside = tuple(slice(s.start - r.start, s.stop - r.start) for s, r in zip((rows, columns), region, strict=True))
+        part = fuser.natural(y_hat[:, :, inside[0], inside[1]], step, noise, rates, fusion.steps)
+        paste(natural, region, part, (rows, columns), positions(tile))
+    return natural
+
+
+def paint(
+    symbols: Mapping[Box, TileSymbols], header: Header, experts: Experts, anchor: Anchor, crop: Box, region: Span,
+    y_hat: Tensor | None, code: Tensor | None,
+) -> Pixels:  # fmt: skip
+    """y_hat and code vectors of a region of the latent to the pixels of `crop`, tile by tile."""
+    rates = torch.tensor([float(header.rate)], device=experts.base.std.device)
     channels = 1 if header.colour is Colour.GREY else 3
     picture = np.full((crop.height, crop.width, channels), 128, np.uint8)  # tiles of which nothing is whole stay grey
     for tile, held in symbols.items():
@@ -142,21 +197,25 @@ def positions(box: Box) -> Span:
     return rows, columns
 
 
-def neighbourhood(box: Box, width: int, height: int) -> tuple[Span, Span]:
+def neighbourhood(box: Box, width: int, height: int, halo: int = HALO) -> tuple[Span, Span]:
     """A box and its halo in the latent of a picture of this size, and its core in that; the halo ends at borders."""
     around, inside = [], []
     for core, limit in zip(positions(box), positions(Box(0, 0, width, height)), strict=True):
-        start, stop = max(0, core.start - HALO), min(limit.stop, core.stop + HALO)
+        start, stop = max(0, core.start - halo), min(limit.stop, core.stop + halo)
         around.append(slice(start, stop))
         inside.append(slice(core.start - start, core.stop - start))
     return (around[0], around[1]), (inside[0], inside[1])
 
 
-def paste(whole: Tensor, whole_at: Span, part: Tensor, part_at: Span) -> None:
-    """Copy what `part` and `whole` have in common; both are maps (1, C, H, W) with their places in the picture's."""
+def paste(whole: Tensor, whole_at: Span, part: Tensor, part_at: Span, only: Span = WHOLE) -> None:
+    """Copy what `part` and `whole` have in common; both are maps (1, C, H, W) with their places in the picture's.
+
+    `only`: and no more than this place.
+    """
     target, source = [], []
-    for to, at in zip(whole_at, part_at, strict=True):
-        start, stop = max(to.start, at.start), min(to.stop, at.stop)
+    for to, at, limit in zip(whole_at, part_at, only, strict=True):
+        start = max(to.start, at.start, limit.start or 0)
+        stop = min(end for end in (to.stop, at.stop, limit.stop) if end is not None)
         target.append(slice(start - to.start, stop - to.start))
         source.append(slice(start - at.start, stop - at.start))
     whole[:, :, target[0], target[1]] = part[:, :, source[0], source[1]]

@@ -21,13 +21,14 @@ from nicodec.entropy.tables import SCALE_LEVELS, Tables
 from nicodec.entropy.tokens import TokenPrior
 from nicodec.errors import ExportError, TrainingRunError
 from nicodec.networks.base import BaseConfig
+from nicodec.networks.fuser import Denoiser
 from nicodec.networks.mode import MoDE
 from nicodec.networks.vq import VQExpert
 from nicodec.rate.scale import KNOTS
 from nicodec.training.scales import LOG_MIN, LOG_STEP, ScalePass, Scales
 from nicodec.training.sq import SQCodec
 from nicodec.zoo.load import EXACT
-from nicodec.zoo.manifest import read_manifest, write_manifest
+from nicodec.zoo.manifest import TRAINED_ON, read_manifest, write_manifest
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -84,13 +85,19 @@ def export_base(codec: SQCodec, folder: Path, summary: str, tables: Tables) -> N
 def export_vq(vq: VQExpert, prior: TokenPrior, folder: Path) -> None:
     """Add a VQ part to the package in `folder`."""
     write_part(folder, "vq", vq, asdict(vq.config), prior.to_arrays())
-    _extend_manifest(folder, ["base", "vq"])
+    _extend_manifest(folder, "vq")
 
 
 def export_mode(mode: MoDE, shared: list[int], folder: Path) -> None:
     """Add a mode part to the package in `folder`, which has a VQ part."""
     write_part(folder, "mode", mode, {"shared": shared}, {})
-    _extend_manifest(folder, ["base", "vq", "mode"])
+    _extend_manifest(folder, "mode")
+
+
+def export_fuser(fuser: Denoiser, folder: Path) -> None:
+    """Add a fuser to the package in `folder`."""
+    write_part(folder, "fuser", fuser, asdict(fuser.config), {})
+    _extend_manifest(folder, "fuser")
 
 
 def write_part(
@@ -103,9 +110,11 @@ def write_part(
     save_file(tensors, folder / f"{kind}.safetensors", metadata={"config": json.dumps(config)})
 
 
-def _extend_manifest(folder: Path, kinds: list[str]) -> None:
+def _extend_manifest(folder: Path, kind: str) -> None:
+    """Put a new part into the manifest; parts that were trained on an older one of its kind leave it."""
     package = read_manifest(folder / "model.toml")
-    write_manifest(folder, package.name, package.summary, {kind: f"{kind}.safetensors" for kind in kinds})
+    kept = [old for old in package.parts if old != kind and kind not in TRAINED_ON[old]]
+    write_manifest(folder, package.name, package.summary, {name: f"{name}.safetensors" for name in [*kept, kind]})
 
 
 def integer_scales(scales: Scales, config: BaseConfig, tables: Tables) -> ScaleModel:

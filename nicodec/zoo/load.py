@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nicodec.networks.base import Base
+    from nicodec.networks.fuser import Denoiser
     from nicodec.networks.mode import MoDE
     from nicodec.networks.vq import VQExpert
 
@@ -89,6 +90,19 @@ def load_mode(part: Part, device: str) -> MoDE:
 
     with _described(part):
         return _filled(lambda: MoDE(tuple(read_config(part)["shared"])), part, device)
+
+
+@cache
+def load_fuser(part: Part, device: str) -> Denoiser:
+    """The fuser's denoiser, in float32 and ready to run.
+
+    Raises:
+        DamagedPartError: the part does not hold it.
+    """
+    from nicodec.networks.fuser import Denoiser, FuserConfig
+
+    with _described(part):
+        return _filled(lambda: Denoiser(FuserConfig(**read_config(part))), part, device)
 
 
 def read_config(part: Part) -> dict[str, Any]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nicodec.container.layout import ID_BYTES
 from nicodec.errors import DamagedPartError
 
-KINDS = ("base", "vq", "dictionary", "mode", "fuser")
+TRAINED_ON = {"base": (), "vq": ("base",), "dictionary": ("base",), "mode": ("base", "vq"), "fuser": ("base",)}
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,11 @@ def read_manifest(path: Path) -> Package:
         raise DamagedPartError(f"{path} is not a model manifest: {error!r}") from None
 
 
-def write_manifest(folder: Path, name: str, summary: str, parts: dict[str, str]) -> None:
-    """Write a model.toml for the parts `kind -> file name` that lie in `folder`, each trained on those before it."""
-    ids: list[str] = []
-    lines: list[Any] = [f'name = "{name}"', f'summary = "{summary}"']
+def write_manifest(folder: Path, name: str, summary: str, parts: Mapping[str, str]) -> None:
+    """Write a model.toml for the parts `kind -> file name` that lie in `folder`."""
+    ids = {kind: part_id((folder / file).read_bytes()).hex() for kind, file in parts.items()}
+    lines = [f'name = "{name}"', f'summary = "{summary}"']
     for kind, file in parts.items():
-        own = part_id((folder / file).read_bytes()).hex()
-        lines += ["", f"[parts.{kind}]", f'file = "{file}"', f'id = "{own}"']
-        lines += [f"trained_on = {json.dumps(ids)}"] if ids else []
-        ids.append(own)
+        lines += ["", f"[parts.{kind}]", f'file = "{file}"', f'id = "{ids[kind]}"']
+        lines += [f"trained_on = {json.dumps([ids[on] for on in TRAINED_ON[kind]])}"] if TRAINED_ON[kind] else []
     (folder / "model.toml").write_text("\n".join(lines) + "\n")

@@ -1,0 +1,183 @@
+"""Stages `aux` and `fuser`: what a natural latent would be, and the denoiser that finds one without the original."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nicodec.networks.base import Base
+from nicodec.networks.fuser import Denoiser, FuserConfig
+from nicodec.rate.scale import RATE_MAX
+from nicodec.training.critic import Critic
+from nicodec.training.data import Pictures
+from nicodec.training.sq import psnr
+
+RATES = (0, 8192, 16384, 24576, 40960)  # of validation
+NOISE = 0.5  # quantiser steps: what the auxiliary encoder sees of y is this vague, so that y' cannot smuggle y through
+TEXTURE = 1.0  # weight next to LPIPS
+DISTORTION = 0.5  # weight of the squared error as a multiple of the plain decode's: 1 dB is 0.26
+KEEP = 0.02  # weight of |y' - y_hat|^2 in quantiser steps: far off, g_s does what it was never trained for
+MATCH = 0.1  # weight of |D - r|^2 in units of its spread
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A batch as an encoder and a decoder see it: y, y_hat (B, M, H/16, W/16), natural units; step (B, M, 1, 1)."""
+
+    y: Tensor
+    y_hat: Tensor
+    step: Tensor
+    rate: Tensor
+
+    @staticmethod
+    @torch.no_grad()
+    def of(base: Base, x: Tensor, rate: Tensor) -> Coded:
+        """Code x (B, 3, H, W), 0..1, at rates (B,) by plain rounding."""
+        with torch.autocast(x.device.type, enabled=False):
+            y, z_hat = base.transform(x, rate)
+            _, y_hat = base.quantise(y, z_hat, rate)
+            step = base.ungain(rate)
+            return Coded(y * step, y_hat * step, step, rate)
+
+
+class AuxStage:
+    """Stage `aux`: y' = g'_a(x) decodes, by the frozen g_s, to a natural picture. Used in training only.
+
+    g'_a is a denoiser that sees the true residual of y_hat, dimly: y' = y_hat + step · A((y + noise - y_hat) / step).
+    """
+
+    name = "aux"
+    module: Denoiser
+    slow: tuple[str, ...] = ()
+    muon: tuple[str, ...] = ("body",)
+
+    def __init__(self, config: FuserConfig, base: Base, critic: Critic) -> None:
+        self.module = Denoiser(config)
+        self.base, self.critic = base, critic
+
+    def config(self) -> dict[str, Any]:
+        """The widths, as in `FuserConfig`."""
+        return asdict(self.module.config)
+
+    @torch.no_grad()
+    def start(self, pictures: Pictures) -> None:
+        """Inputs at about unit spread; the output starts as nothing."""
+        self.module.y_spread.copy_(self.base.g_s.spread)
+
+    def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Of a batch (B, 3, H, W), 0..1."""
+        coded = Coded.of(self.base, x, random_low_rates(len(x)).to(x.device))
+        natural = imagine(self.module, coded)
+        loss, figures = natural_loss(self.base, self.critic, coded, natural, x)
+        kept = ((natural - coded.y_hat) / coded.step).square().mean()
+        return loss + KEEP * kept, {**figures, "kept": kept.item()}
+
+    def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:
+        """See `validate`: of plain decodes and of y'."""
+        assert isinstance(module, Denoiser)
+        return validate(self.base, self.critic, pictures, lambda coded: imagine(module, coded))
+
+
+class FuserStage:
+    """Stage `fuser`: D learns y' from y_hat and noise; half of its batches are one-step predictions from noise alone.
+
+    All are looked at through the frozen g_s, for matching y' alone would give its mean, which is a blur.
+    """
+
+    name = "fuser"
+    module: Denoiser
+    slow: tuple[str, ...] = ()
+    muon: tuple[str, ...] = ("body",)
+
+    def __init__(self, config: FuserConfig, base: Base, aux: Denoiser, critic: Critic) -> None:
+        self.module = Denoiser(config)
+        self.base, self.aux, self.critic = base, aux, critic
+
+    def config(self) -> dict[str, Any]:
+        """The widths, as in `FuserConfig`."""
+        return asdict(self.module.config)
+
+    @torch.no_grad()
+    def start(self, pictures: Pictures) -> None:
+        """Measure the spread of the residual."""
+        self.module.y_spread.copy_(self.base.g_s.spread)
+        squares = []
+        for _ in range(16):
+            x = pictures.batch(4, min(256, pictures.least // 64 * 64))
+            coded = Coded.of(self.base, x, random_low_rates(len(x)).to(x.device))
+            residual = (imagine(self.aux, coded) - coded.y_hat) / coded.step
+            squares.append(residual.square().mean((0, 2, 3)))
+        self.module.spread.copy_(torch.stack(squares).mean(0).sqrt().clamp_min(1e-3))
+
+    def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Of a batch (B, 3, H, W), 0..1."""
+        coded = Coded.of(self.base, x, random_low_rates(len(x)).to(x.device))
+        unit = self.module.spread[:, None, None] * coded.step
+        with torch.no_grad():
+            r = (imagine(self.aux, coded) - coded.y_hat) / unit
+        t = torch.where(torch.rand(len(x)) < 0.5, 1.0, torch.rand(len(x))).to(x.device)
+        angle = (t * torch.pi / 2)[:, None, None, None]
+        r_t = angle.cos() * r + angle.sin() * torch.randn_like(r)
+        found = self.module(r_t, t, coded.y_hat, coded.rate)
+        loss, figures = natural_loss(self.base, self.critic, coded, coded.y_hat + found * unit, x)
+        match = (found - r).square().mean()
+        return loss + MATCH * match, {**figures, "match": match.item()}
+
+    def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:
+        """See `validate`: of plain decodes and of what one step finds."""
+        assert isinstance(module, Denoiser)
+
+        def find(coded: Coded) -> Tensor:
+            return module.natural(coded.y_hat, coded.step, torch.randn_like(coded.y_hat), coded.rate, 1)
+
+        return validate(self.base, self.critic, pictures, find)
+
+
+def random_low_rates(count: int) -> Tensor:
+    """Rates (count,), more of them low, where there is something to mend. From torch's global CPU generator."""
+    return torch.rand(count) ** 1.5 * RATE_MAX
+
+
+def imagine(aux: Denoiser, coded: Coded) -> Tensor:
+    """What the auxiliary encoder makes of a batch: y' (B, M, H/16, W/16), natural units."""
+    seen = (coded.y - coded.y_hat) / coded.step + NOISE * torch.randn_like(coded.y)
+    return coded.y_hat + aux(seen, torch.zeros_like(coded.rate), coded.y_hat, coded.rate) * coded.step
+
+
+def natural_loss(
+    base: Base, critic: Critic, coded: Coded, natural: Tensor, x: Tensor
+) -> tuple[Tensor, dict[str, float]]:
+    """LPIPS, texture and relative distortion of what g_s makes of a natural latent; and figures for the record."""
+    with torch.no_grad():
+        plain = (base.g_s(coded.y_hat, coded.rate) - x).square().mean((1, 2, 3))
+    x_hat = base.g_s(natural, coded.rate)
+    same, texture = critic(x_hat, x)
+    ratio = (x_hat - x).square().mean((1, 2, 3)) / plain.clamp_min(1e-6)
+    loss = same.mean() + TEXTURE * texture.mean() + DISTORTION * ratio.mean()
+    return loss, {
+        "psnr": psnr(x_hat, x), "lpips": same.mean().item(), "texture": texture.mean().item(),
+        "ratio": ratio.mean().item(),
+    }  # fmt: skip
+
+
+@torch.no_grad()
+def validate(base: Base, critic: Critic, pictures: Pictures, find: Callable[[Coded], Tensor]) -> dict[str, Any]:
+    """(PSNR, LPIPS by SqueezeNet, texture) at RATES of y_hat and of what `find` makes of it; 16 pictures, 512x512."""
+    torch.manual_seed(0)
+    figures: dict[str, list[list[float]]] = {"plain": [], "natural": []}
+    for value in RATES:
+        rows: dict[str, list[tuple[float, float, float]]] = {name: [] for name in figures}
+        for picture in pictures.pictures[:: max(1, len(pictures) // 16)][:16]:
+            x = picture[None, :, :512, :512].float() / 255
+            coded = Coded.of(base, x, torch.tensor([float(value)], device=x.device))
+            for name, latent in {"plain": coded.y_hat, "natural": find(coded)}.items():
+                x_hat = base.g_s(latent, coded.rate).clamp(0, 1)
+                same, texture = critic(x_hat, x)
+                rows[name].append((psnr(x_hat, x), same.item(), texture.item()))
+        for name, entries in rows.items():
+            figures[name].append([round(sum(column) / len(entries), 4) for column in zip(*entries, strict=True)])
+    return figures

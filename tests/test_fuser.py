@@ -1,0 +1,129 @@
+"""The fuser: tau, its noise, and what must not depend on how a picture is cut."""
+
+import numpy as np
+import pictures
+import pytest
+import torch
+import toy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import nicodec
+from nicodec import errors
+from nicodec.codec import decode_taus
+from nicodec.networks.fuser import Denoiser, FuserConfig, normals
+from nicodec.options import DecodeOptions
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models(tiny, tmp_path_factory):
+    """A toy package `toy` with a fuser."""
+    folder = tmp_path_factory.mktemp("models")
+    toy.make_model(folder, "toy", tiny, stride=16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NICODEC_MODELS", f"{folder}:{tiny.path.parents[1]}")
+        yield folder
+
+
+def encode(image, **options):
+    return nicodec.encode(image, model="toy", device="cpu", quality=20, **options)
+
+
+def decode(data, **options):
+    return np.asarray(nicodec.decode(data, device="cpu", **options)).astype(int)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**64 - 1), st.integers(0, 5000), st.integers(0, 5000), st.integers(1, 4), st.integers(1, 4))
+def test_noise_of_a_part_is_part_of_the_noise(seed, top, left, height, width):
+    part = normals(seed, slice(top + 1, top + 1 + height), slice(left + 2, left + 2 + width), 20)
+    whole = normals(seed, slice(top, top + height + 2), slice(left, left + width + 3), 20)
+    assert np.array_equal(part, whole[:, 1 : 1 + height, 2 : 2 + width])
+
+
+def test_noise_is_standard_normal_and_its_own_at_each_place():
+    noise = normals(1, slice(0, 64), slice(0, 64), 320).astype(np.float64)
+    assert abs(noise.mean()) < 0.005
+    assert abs(noise.std() - 1) < 0.005
+    assert abs((noise**4).mean() - 3) < 0.05
+    flat = noise.reshape(320, -1)
+    assert abs(np.corrcoef(flat[:40]) - np.eye(40)).max() < 0.08
+    assert abs((noise[:, 1:] * noise[:, :-1]).mean()) < 0.005
+    assert abs((noise[..., 1:] * noise[..., :-1]).mean()) < 0.005
+    assert abs((noise * normals(2, slice(0, 64), slice(0, 64), 320)).mean()) < 0.005
+
+
+@pytest.mark.parametrize("steps", [1, 2, 8])
+def test_an_ideal_denoiser_is_sampled_exactly(steps):
+    class Ideal(Denoiser):
+        def forward(self, r_t, t, y_hat, rate):
+            return torch.full_like(r_t, 0.25)
+
+    ideal = Ideal(FuserConfig(4, width=8, depth=1))
+    y_hat, noise = torch.randn(2, 1, 4, 3, 5)
+    found = ideal.natural(y_hat, torch.full((1, 4, 1, 1), 2.0), noise, torch.tensor([5.0]), steps)
+    assert torch.allclose(found, y_hat + 0.5, atol=1e-5)
+
+
+@pytest.mark.parametrize("anchor", ["fidelity", "perception"])
+def test_tau_leads_from_the_plain_picture_to_another(anchor):
+    data = encode(pictures.image(90, 70))
+    plain = decode(data, anchor=anchor)
+    far = [abs(decode(data, anchor=anchor, tau=tau) - plain).mean() for tau in (0, 0.25, 0.5, 1)]
+    assert far[0] == 0
+    assert 0 < far[1] < far[2] < far[3]
+
+
+def test_tau_zero_needs_no_fuser(models, tiny, monkeypatch):
+    data = encode(pictures.image(64, 64), streams="sq")
+    monkeypatch.setenv("NICODEC_MODELS", str(tiny.path.parents[1]))
+    decode(data, tau=0)
+    with pytest.raises(errors.MissingPartError, match=tiny.id.hex()):
+        decode(data, tau=0.1)
+
+
+def test_many_taus_are_the_same_as_one_at_a_time():
+    data = encode(pictures.image(90, 70))
+    together = decode_taus(data, DecodeOptions(taus=(0.0, 0.5, 1.0), device="cpu"))
+    for tau, picture in zip((0.0, 0.5, 1.0), together, strict=True):
+        assert np.array_equal(picture.pixels, decode(data, tau=tau))
+
+
+def test_seed_and_steps_decide_and_the_default_seed_is_the_files_own():
+    data = encode(pictures.image(64, 64))
+    assert np.array_equal(decode(data, tau=1), decode(data, tau=1))
+    assert not np.array_equal(decode(data, tau=1, seed=1), decode(data, tau=1, seed=2))
+    assert not np.array_equal(decode(data, tau=1, seed=1, steps=1), decode(data, tau=1, seed=1, steps=2))
+
+
+def test_a_crop_is_cut_out_of_the_whole():
+    """Across the seam of two tiles."""
+    data = encode(pictures.image(1300, 150))
+    whole = decode(data, tau=1, seed=3)
+    assert np.abs(whole[30:90, 1000:1100] - decode(data, tau=1, seed=3, crop=(1000, 30, 100, 60))).max() <= 1
+
+
+def test_what_cannot_be_done_is_said():
+    data = encode(pictures.image(64, 64), streams="vq")
+    with pytest.raises(errors.MissingStreamError, match="no latents"):
+        decode(data, tau=0.5)
+    for options in ({"tau": 1.5}, {"tau": -0.1}, {"steps": 0}, {"steps": 9}, {"seed": -1}):
+        with pytest.raises(errors.UsageError, match="expected"):
+            decode(data, **options)
+
+
+def test_taus_on_the_command_line(nicodec, tmp_path, models):
+    (tmp_path / "a.nic").write_bytes(encode(pictures.image(64, 64)))
+    environment = {"NICODEC_MODELS": str(models)}
+    code, _, errors_ = nicodec("decode", "a.nic", "-o", "out-{tau}.png", "--tau", "0,0.5,1", environment=environment)
+    assert code == 0, errors_
+    taken = [np.asarray(Image.open(tmp_path / f"out-{tau}.png")) for tau in ("0", "0.5", "1")]
+    assert not np.array_equal(taken[0], taken[1])
+    assert not np.array_equal(taken[1], taken[2])
+    code, _, errors_ = nicodec("decode", "a.nic", "-o", "out.png", "--tau", "0,1", environment=environment)
+    assert code == 2
+    assert "{tau}" in errors_
+    code, _, errors_ = nicodec("decode", "a.nic", "-o", "out.png", "--tau", "much", environment=environment)
+    assert code == 2
+    assert "expected a number" in errors_

@@ -14,6 +14,7 @@ from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter1d
 
 from nicodec import errors
+from nicodec.bench.codecs import make
 from nicodec.bench.curves import Curve, bd_psnr, bd_rate, overlap
 from nicodec.metrics.perceptual import Perception, frechet_distance, kernel_distance
 from nicodec.metrics.psnr import psnr, psnr_y
@@ -182,7 +183,7 @@ def test_unknown_codecs_are_a_usage_error(nicodec, tmp_path):
     pictures.image(20, 20).save(tmp_path / "a.png")
     code, _, err = nicodec("bench", "a.png", "-o", "r", "--codec", "gif")
     assert code == errors.UsageError.exit_code
-    assert "known: nicodec, nicodec:sq" in err
+    assert "known: nicodec, jpeg" in err
 
 
 def test_compressai_models_whose_weights_are_there(tmp_path, monkeypatch):
@@ -224,3 +225,11 @@ def test_peak_memory_is_the_codecs_own():
         outcome = worker.submit(code, "jpeg", pictures.scene(64, 64), 60).result()
     assert 10 < outcome["peak_mb"] < 400
     assert ballast[-1] == 1
+
+
+def test_names_say_how_nicodec_decodes():
+    codec = make("nicodec:sq:perception:tau=0.7:steps=2@mine")
+    assert (codec.streams, codec.anchor, codec.tau, codec.steps, codec.model) == ("sq", "perception", 0.7, 2, "mine")
+    for wrong in ("nicodec:tau", "nicodec:tau=much", "nicodec:nonsense"):
+        with pytest.raises(errors.UsageError, match="none of"):
+            make(wrong)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from PIL import Image, features
 
 from nicodec.errors import UsageError
-from nicodec.options import DEFAULT_MODEL
+from nicodec.options import DEFAULT_MODEL, DEFAULT_STEPS
 
 
 class Codec(Protocol):
@@ -86,6 +86,34 @@ class Nicodec:
     model: str = DEFAULT_MODEL
     streams: str | None = None
     anchor: str = "fidelity"
+    tau: float = 0.0
+    steps: int = DEFAULT_STEPS
+
+    @classmethod
+    def named(cls, name: str) -> Nicodec:
+        """`nicodec[:sq|vq][:perception][:tau=T][:steps=N][@MODEL]`.
+
+        Raises:
+            UsageError: an option that is none of these.
+        """
+        choices, _, model = name.partition("@")
+        codec = cls(name, model=model or DEFAULT_MODEL)
+        for choice in choices.split(":")[1:]:
+            key, _, value = choice.partition("=")
+            try:
+                if choice in ("sq", "vq"):
+                    codec.streams = choice
+                elif choice == "perception":
+                    codec.anchor = choice
+                elif key == "tau":
+                    codec.tau = float(value)
+                elif key == "steps":
+                    codec.steps = int(value)
+                else:
+                    raise ValueError
+            except ValueError:
+                raise UsageError(f"{name}: {choice!r} is none of sq, vq, perception, tau=T, steps=N") from None
+        return codec
 
     def encode(self, image: Image.Image, setting: float) -> bytes:
         """As `Codec`."""
@@ -97,7 +125,7 @@ class Nicodec:
         """As `Codec`."""
         import nicodec
 
-        return nicodec.decode(data, anchor=self.anchor).convert("RGB")
+        return nicodec.decode(data, anchor=self.anchor, tau=self.tau, steps=self.steps).convert("RGB")
 
 
 class CompressAI:
@@ -160,9 +188,6 @@ class CompressAI:
 
 KNOWN: dict[str, Callable[[], Codec]] = {
     "nicodec": Nicodec,
-    "nicodec:sq": lambda: Nicodec("nicodec:sq", streams="sq"),
-    "nicodec:vq": lambda: Nicodec("nicodec:vq", streams="vq"),
-    "nicodec:perception": lambda: Nicodec("nicodec:perception", anchor="perception"),
     "jpeg": lambda: PillowCodec("jpeg", "JPEG", (5, 12, 25, 40, 60, 75, 87, 95)),
     "webp": lambda: PillowCodec("webp", "WEBP", (1, 10, 25, 45, 65, 80, 90, 96)),
     "avif": lambda: PillowCodec("avif", "AVIF", (15, 27, 38, 50, 61, 72, 83, 92), {"speed": 4, "subsampling": "4:4:4"}),
@@ -182,8 +207,11 @@ def missing(name: str) -> str | None:
         UsageError: there is no codec of this name.
     """
     base = name.split("@")[0]
+    if base.split(":")[0] == "nicodec":
+        Nicodec.named(name)
+        return None
     if base not in KNOWN:
-        raise UsageError(f"no codec named {name}; known: {', '.join(KNOWN)}, and nicodec@MODEL")
+        raise UsageError(f"no codec named {name}; known: {', '.join(KNOWN)}; of nicodec also :sq, :tau=1, @MODEL ..")
     if base == "jxl" and not (shutil.which("cjxl") and shutil.which("djxl")):
         return "cjxl and djxl are not installed"
     if base in ("webp", "avif") and not features.check(base):
@@ -197,9 +225,5 @@ def missing(name: str) -> str | None:
 
 
 def make(name: str) -> Codec:
-    """The codec of a name; `nicodec@MODEL`, `nicodec:sq@MODEL` .. are nicodec with another model package."""
-    base, _, model = name.partition("@")
-    codec = KNOWN[base]()
-    if model and isinstance(codec, Nicodec):
-        codec.name, codec.model = name, model
-    return codec
+    """The codec of a name."""
+    return Nicodec.named(name) if name.split("@")[0].split(":")[0] == "nicodec" else KNOWN[name]()

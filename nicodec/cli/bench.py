@@ -19,8 +19,8 @@ PATH = click.Path(path_type=Path)
 @click.option("-o", "--output", required=True, type=PATH, metavar="REPORT_DIR",
               help="Folder of the report. A run that was stopped goes on where it was.")  # fmt: skip
 @click.option("--codec", "codecs", multiple=True, default=DEFAULT_CODECS, show_default=True,
-              help="What to measure; several times for several; also nicodec:sq, nicodec:vq, nicodec:perception, each "
-              "with @MODEL for another model, and compressai:MODEL.")  # fmt: skip
+              help="What to measure; several times for several. Of nicodec also nicodec:sq, :vq, :perception, :tau=T, "
+              ":steps=N, any of them together, and @MODEL for another model; compressai:MODEL.")  # fmt: skip
 @click.option("--settings", metavar="Q,Q..", help="Quality settings of nicodec, instead of eight over the range.")
 @click.option("--trunk", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
               help="AlexNet weights for LPIPS and patch distances. Default: torch's cache.")  # fmt: skip

@@ -1,6 +1,8 @@
 """Pictures made by arithmetic, the same everywhere: no generator whose numbers may change between versions."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -39,3 +41,14 @@ def file_bytes(picture, kind="PNG", **options):
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def deep_png():
+    """A 16-bit RGB PNG of 2x2 pixels, which Pillow opens as 8-bit; its bytes count from 0 to 11 in each row."""
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    rows = b"".join(b"\0" + bytes(range(12)) for _ in range(2))
+    head = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pictures
 import pytest
-from test_codec import deep_png
 
 from nicodec import errors
 from nicodec.container.reader import read_file
@@ -93,7 +92,7 @@ def inexact():
 
 FILES = {
     "empty.png": b"", "text.png": b"hello", "cut.png": pictures.file_bytes(pictures.image(80, 80))[:900],
-    "deep.png": deep_png(), "fine.png": pictures.file_bytes(pictures.image(8, 8)),
+    "deep.png": pictures.deep_png(), "fine.png": pictures.file_bytes(pictures.image(8, 8)),
     "alpha.nic": (GOLDEN / "rgba-50x90-q40.nic").read_bytes(), "fine.nic": NIC.read_bytes(),
     "cut.nic": NIC.read_bytes()[:70],
     "version.nic": NIC.read_bytes()[:4] + b"\x23" + NIC.read_bytes()[5:], "damaged.nic": damaged(),

@@ -12,7 +12,6 @@ from PIL import Image
 import nicodec
 from nicodec import errors
 from nicodec.image.alpha import pack_alpha, unpack_alpha
-from nicodec.image.files import read_picture, write_picture
 from nicodec.metrics.psnr import psnr
 from nicodec.networks.tiling import cut
 from nicodec.rate.scale import lambda_from_rate, rate_from_quality
@@ -102,104 +101,9 @@ def test_inputs_of_the_api(tmp_path):
         nicodec.encode(tmp_path / "missing.png")
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_metadata_survive(kind):
-    exif = Image.Exif()
-    exif[0x010F] = "a maker"
-    blocks = {"icc_profile": b"profile" * 9, "exif": exif.tobytes(), "xmp": b"<x:xmpmeta/>"}
-    if kind == "PNG":
-        blocks.pop("xmp")  # Pillow writes it as a text chunk, see the next test
-    source = pictures.file_bytes(pictures.image(33, 21), kind, **blocks)
-    back = nicodec.decode(tiny_encode(source), device="cpu")
-    assert back.info["icc_profile"] == blocks["icc_profile"]
-    assert back.getexif()[0x010F] == "a maker"
-    assert back.info.get("xmp") == blocks.get("xmp")
-
-
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".bmp", ".ppm"])
-def test_written_files_hold_what_they_can_and_say_what_they_cannot(suffix):
-    exif = Image.Exif()
-    exif[0x010F] = "a maker"
-    image = pictures.image(33, 21)
-    image.info.update(icc_profile=b"profile" * 9, exif=exif.tobytes(), xmp=b"<x:xmpmeta/>")
-    from nicodec.image.files import from_pillow
-
-    data, notes = write_picture(from_pillow(image), suffix)
-    again = read_picture(data)
-    assert [bool(again.icc), bool(again.exif), bool(again.xmp)].count(False) == len(notes)
-    if suffix != ".jpg":
-        assert np.array_equal(again.pixels, np.asarray(image))
-
-
-def test_orientation_is_applied_once():
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    source = pictures.file_bytes(pictures.image(60, 20), "JPEG", exif=exif.tobytes(), quality=95)
-    back = nicodec.decode(tiny_encode(source, quality=100), device="cpu")
-    assert back.size == (20, 60)
-    assert back.getexif().get(0x0112, 1) == 1
-
-
-@pytest.mark.parametrize("mode", ["1", "P", "PA"])
-def test_modes_that_convert_without_loss(mode):
-    image = pictures.image(40, 30, "RGBA" if mode == "PA" else "RGB").convert(mode if mode != "PA" else "P")
-    picture = read_picture(pictures.file_bytes(image))
-    assert np.array_equal(picture.pixels[:, :, 0], np.asarray(image.convert("L" if mode == "1" else "RGB"))[..., 0]
-                          if mode != "1" else np.asarray(image.convert("L")))  # fmt: skip
-
-
-def test_palette_transparency_becomes_alpha():
-    image = pictures.image(40, 30).convert("P")
-    picture = read_picture(pictures.file_bytes(image, transparency=3))
-    assert picture.alpha is not None
-    assert np.array_equal(picture.alpha == 0, np.asarray(image) == 3)
-
-
-def deep_png():
-    import struct
-    import zlib
-
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    rows = b"".join(b"\0" + bytes(range(12)) for _ in range(2))
-    head = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-
-
-def refused():
-    grey16 = Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30))
-    yield "16-bit RGB PNG", deep_png()
-    yield "16-bit grey PNG", pictures.file_bytes(grey16)
-    yield "16-bit grey TIFF", pictures.file_bytes(grey16, "TIFF")
-    yield "16-bit PPM", b"P6\n# deep\n2 1\n65535\n" + bytes(12)
-    yield "float TIFF", pictures.file_bytes(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF")
-    yield "CMYK JPEG", pictures.file_bytes(pictures.image(20, 20).convert("CMYK"), "JPEG")
-
-
-@pytest.mark.parametrize(("name", "data"), list(refused()), ids=lambda value: value if isinstance(value, str) else "")
-def test_pictures_that_would_lose_something_are_refused(name, data):
-    with pytest.raises(errors.UnsupportedPictureError):
-        tiny_encode(data)
-
-
 def test_pictures_beyond_the_limits_are_refused():
     with pytest.raises(errors.LimitError):
         tiny_encode(Image.new("L", ((1 << 20) + 1, 1)))
-
-
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM"])
-def test_truncated_pictures_are_refused(kind):
-    data = pictures.file_bytes(pictures.image(90, 70), kind)
-    for length in (0, 1, 20, len(data) // 2, len(data) - 30):
-        with pytest.raises(errors.InputError):
-            tiny_encode(data[:length])
-
-
-def test_animations_are_told_of():
-    frames = [pictures.image(20, 20), pictures.image(20, 20).rotate(90)]
-    data = pictures.file_bytes(frames[0], "WEBP", save_all=True, append_images=frames[1:])
-    assert "2 pictures" in read_picture(data).notes[0]
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 3), st.integers(0, 10**6))

@@ -111,3 +111,9 @@ class MissingStreamError(NicodecError):
     """The file does not hold the stream that was asked for."""
 
     exit_code = 17
+
+
+class BatchError(NicodecError):
+    """Some of several files failed, each with its own error; all others are done."""
+
+    exit_code = 19

@@ -12,6 +12,7 @@ QUALITY_RANGE = (0.0, 100.0)
 DEFAULT_EFFORT = 3
 EFFORT_RANGE = (1, 9)
 STREAMS = ("sq", "vq", "sq+vq")
+STRIPPABLE = ("all", "icc", "exif", "xmp")
 ANCHORS = ("fidelity", "perception")
 TAU_RANGE = (0.0, 1.0)
 DEFAULT_STEPS = 4

@@ -3,16 +3,66 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from nicodec.cli import streams
+from nicodec.cli import batch, streams
 from nicodec.errors import PartialPictureError, UsageError
-from nicodec.options import ANCHORS, DEFAULT_STEPS, DecodeOptions
+from nicodec.options import ANCHORS, DEFAULT_STEPS, STRIPPABLE, DecodeOptions
 
 TAU = "{tau}"
+FORMATS = ("png", "jpg", "webp", "tif", "avif", "bmp", "ppm", "pgm", "pam")
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What is done to each file."""
+
+    options: DecodeOptions
+    suffix: str | None
+    strip: tuple[str, ...]
+    preserve_time: bool
+    force: bool
+    verbose: bool
+
+    def __call__(self, job: batch.Job) -> batch.Outcome:
+        """Read, decode, write a picture for each tau.
+
+        Raises:
+            PartialPictureError: all was written, but the file is damaged.
+        """
+        outputs = [job.output.replace(TAU, f"{tau:g}") for tau in self.options.taus]
+        for output in outputs:
+            streams.refuse_existing(output, self.force, job.source)
+        data = streams.read_input(job.source)
+        started = time.perf_counter()
+
+        from nicodec.codec import decode_taus
+        from nicodec.image.files import check_suffix, write_picture
+
+        suffix = self.suffix or (".png" if streams.is_stream(job.output) else Path(job.output).suffix)
+        check_suffix(suffix)
+        pictures = decode_taus(data, self.options)
+        decoded = time.perf_counter() - started
+        notes: tuple[str, ...] = ()
+        for output, picture in zip(outputs, pictures, strict=True):
+            written, dropped = write_picture(picture.stripped(self.strip), suffix)
+            notes = (*picture.notes, *dropped)
+            streams.write_output(output, written, self.force, like=job.source if self.preserve_time else None)
+        seconds, names, picture = time.perf_counter() - started, ", ".join(outputs), pictures[0]
+        line = f"{job.source} -> {names}: {picture.width}x{picture.height}, {len(data)} bytes, {seconds:.2f} s"
+        if self.verbose:
+            line += f"\n  decoding (start included): {decoded:.2f} s\n  writing: {seconds - decoded:.2f} s"
+        if picture.damage:
+            raise PartialPictureError(f"{names} was written, but the file is damaged: " + "; ".join(picture.damage))
+        fields = {
+            "input": job.source, "output": outputs[0] if len(outputs) == 1 else outputs, "width": picture.width,
+            "height": picture.height, "bytes": len(data), "seconds": round(seconds, 3),
+        }  # fmt: skip
+        return batch.Outcome(line, fields, notes)
 
 
 class Taus(click.ParamType[Any]):
@@ -45,9 +95,12 @@ class Crop(click.ParamType[Any]):
 
 
 @click.command("decode")
-@click.argument("source", required=False, metavar="[FILE.nic]")
-@click.option("-o", "--output", metavar="PICTURE", help="Where to write: .png .jpg .webp .tif .bmp .ppm .pgm; - is "
-              "stdout, as PNG. Default: stdout, if piped.")  # fmt: skip
+@click.argument("sources", nargs=-1, metavar="[FILE.nic]...")
+@click.option("-o", "--output", metavar="PICTURE|DIR", help="Where to write: .png .jpg .webp .tif .avif .bmp .ppm .pgm "
+              ".pam; - is stdout. Default: stdout, if piped. Several inputs need a folder, in which their tree is "
+              "mirrored.")  # fmt: skip
+@click.option("--format", "kind", type=click.Choice(FORMATS),
+              help="Format to write, whatever the output's suffix. Default: by that; png without one.")  # fmt: skip
 @click.option("--anchor", type=click.Choice(ANCHORS), default="fidelity", show_default=True,
               help="The expert that the picture starts from: closest to the original, or most natural.")  # fmt: skip
 @click.option("--tau", "taus", type=Taus(), default="0", show_default=True, metavar="0..1",
@@ -62,45 +115,32 @@ class Crop(click.ParamType[Any]):
 @click.option("--crop", type=Crop(), metavar="X,Y,W,H", help="Decode only W x H pixels from (X, Y).")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="Where the float networks run. The entropy path always runs on the CPU.")  # fmt: skip
+@click.option("--strip", type=click.Choice(STRIPPABLE), multiple=True,
+              help="Leave metadata out; several times for several. exif includes the DPI.")  # fmt: skip
+@click.option("--preserve-time", is_flag=True, help="Give the output the input's time of modification.")
+@batch.options
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 @streams.common_options
 def command(
-    source: str | None, output: str | None, anchor: str, taus: tuple[float, ...], steps: int, seed: int | None,
-    best_effort: bool, crop: tuple[int, int, int, int] | None, device: str, force: bool, threads: int | None,
-    as_json: bool, verbose: bool, quiet: bool,
+    sources: tuple[str, ...], output: str | None, kind: str | None, anchor: str, taus: tuple[float, ...], steps: int,
+    seed: int | None, best_effort: bool, crop: tuple[int, int, int, int] | None, device: str, strip: tuple[str, ...],
+    preserve_time: bool, force: bool, threads: int | None, as_json: bool, verbose: bool, quiet: bool, **inputs: Any,
 ) -> None:  # fmt: skip
     """Decode FILE.nic (- is stdin) to a picture file."""
     options = DecodeOptions(anchor, taus, steps, seed, best_effort, crop, device)
-    source = streams.resolve_input(source)
+    decoding = Decoding(options, f".{kind}" if kind else None, strip, preserve_time, force, verbose)
+    given = batch.Inputs(sources, output, suffixes=frozenset({".nic"}), **inputs)
+    if given.many:
+        planned = given.plan(f"-{TAU}.{kind or 'png'}" if len(taus) > 1 else f".{kind or 'png'}")
+        batch.run(planned, decoding, given, threads, as_json=as_json, quiet=quiet)
+        return
+    source = streams.resolve_input(sources[0] if sources else None)
     output = streams.resolve_output(output, "picture.png")
     if len(set(taus)) > 1 and TAU not in output:
         raise UsageError(f"{len(taus)} taus, one output: put {TAU} into its name, such as -o picture-{TAU}.png")
-    outputs = [output.replace(TAU, f"{tau:g}") for tau in taus]
-    for name in outputs:
-        streams.refuse_existing(name, force, source)
+    if given.skip_existing and Path(output).is_file():
+        return
     streams.set_threads(threads)
-    data = streams.read_input(source)
-    started = time.perf_counter()
-
-    from nicodec.codec import decode_taus
-    from nicodec.image.files import check_suffix, write_picture
-
-    suffix = ".png" if streams.is_stream(output) else Path(output).suffix
-    check_suffix(suffix)
-    pictures = decode_taus(data, options)
-    decoded = time.perf_counter() - started
-    for name, picture in zip(outputs, pictures, strict=True):
-        written, notes = write_picture(picture, suffix)
-        streams.warn(notes, quiet)
-        streams.write_output(name, written, force)
-    seconds, names, picture = time.perf_counter() - started, ", ".join(outputs), pictures[0]
-    line = f"{source} -> {names}: {picture.width}x{picture.height}, {len(data)} bytes, {seconds:.2f} s"
-    if verbose:
-        line += f"\n  decoding (start included): {decoded:.2f} s\n  writing: {seconds - decoded:.2f} s"
-    fields = {
-        "input": source, "output": outputs[0] if len(outputs) == 1 else outputs, "width": picture.width,
-        "height": picture.height, "bytes": len(data), "seconds": round(seconds, 3),
-    }  # fmt: skip
-    streams.report(line, fields, as_json=as_json, quiet=quiet)
-    if picture.damage:
-        raise PartialPictureError(f"{names} was written, but the file is damaged: " + "; ".join(picture.damage))
+    outcome = decoding(batch.Job(source, output))
+    streams.warn(outcome.notes, quiet)
+    streams.report(outcome.line, outcome.fields, as_json=as_json, quiet=quiet)

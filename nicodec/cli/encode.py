@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import click
 
+from nicodec.cli import batch
 from nicodec.cli import streams as io
+from nicodec.errors import UsageError
 from nicodec.options import (
     DEFAULT_EFFORT,
     DEFAULT_MODEL,
@@ -14,13 +19,59 @@ from nicodec.options import (
     EFFORT_RANGE,
     QUALITY_RANGE,
     STREAMS,
+    STRIPPABLE,
     EncodeOptions,
 )
 
+PICTURES = frozenset({
+    ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".bmp", ".gif", ".ppm", ".pgm", ".pnm", ".pam",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What is done to each picture."""
+
+    options: EncodeOptions
+    frame: int | None
+    allow_8bit: bool
+    strip: tuple[str, ...]
+    preserve_time: bool
+    force: bool
+    verbose: bool
+
+    def __call__(self, job: batch.Job) -> batch.Outcome:
+        """Read, encode, write."""
+        io.refuse_existing(job.output, self.force, job.source)
+        data = io.read_input(job.source)
+        started = time.perf_counter()
+
+        from nicodec.codec import encode_picture
+        from nicodec.container.info import describe
+        from nicodec.container.reader import read_file
+        from nicodec.image.files import read_picture
+
+        picture = read_picture(data, self.frame, allow_8bit=self.allow_8bit).stripped(self.strip)
+        encoded = encode_picture(picture, self.options)
+        io.write_output(job.output, encoded, self.force, like=job.source if self.preserve_time else None)
+        seconds = time.perf_counter() - started
+        facts = describe(read_file(encoded))
+        line = (
+            f"{job.source} -> {job.output}: {facts['width']}x{facts['height']}, {len(data)} -> {len(encoded)} bytes, "
+            f"{facts['bpp']:.3f} bpp, quality {self.options.quality:g}, {seconds:.2f} s"
+        )
+        if self.verbose:
+            line += "".join(f"\n  {name}: {size} bytes" for name, size in facts["sections"].items())
+        fields = {
+            "input": job.source, "output": job.output, "input_bytes": len(data), "seconds": round(seconds, 3), **facts,
+        }  # fmt: skip
+        return batch.Outcome(line, fields, picture.notes)
+
 
 @click.command("encode")
-@click.argument("source", required=False, metavar="[PICTURE]")
-@click.option("-o", "--output", metavar="FILE.nic", help="Where to write; - is stdout. Default: stdout, if piped.")
+@click.argument("sources", nargs=-1, metavar="[PICTURE]...")
+@click.option("-o", "--output", metavar="FILE.nic|DIR", help="Where to write; - is stdout. Default: stdout, if piped. "
+              "Several inputs need a folder, in which their tree is mirrored.")  # fmt: skip
 @click.option(
     "-q", "--quality", type=float, default=DEFAULT_QUALITY, show_default=True,
     help=f"{QUALITY_RANGE[0]:g} (smallest) .. {QUALITY_RANGE[1]:g} (closest to the original, not lossless), "
@@ -39,41 +90,40 @@ from nicodec.options import (
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Decode the symbols again and compare.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="Where the float networks run. The entropy path always runs on the CPU.")  # fmt: skip
+@click.option("--frame", type=click.IntRange(0), metavar="N",
+              help="Picture of a file with several, from 0. Default: the first, with a warning.")  # fmt: skip
+@click.option("--allow-8bit", is_flag=True, help="Reduce deeper samples to 8 bits instead of refusing them.")
+@click.option("--strip", type=click.Choice(STRIPPABLE), multiple=True,
+              help="Leave metadata out; several times for several. exif includes the DPI.")  # fmt: skip
+@click.option("--preserve-time", is_flag=True, help="Give the output the input's time of modification.")
+@click.option("--lossless", is_flag=True, hidden=True)
+@batch.options
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 @io.common_options
 def command(
-    source: str | None, output: str | None, quality: float, effort: int, streams: str | None,
-    token_bits: int | None, robust: bool, model: str, verify: bool, device: str,
-    force: bool, threads: int | None, as_json: bool, verbose: bool, quiet: bool,
+    sources: tuple[str, ...], output: str | None, quality: float, effort: int, streams: str | None,
+    token_bits: int | None, robust: bool, model: str, verify: bool, device: str, frame: int | None, allow_8bit: bool,
+    strip: tuple[str, ...], preserve_time: bool, lossless: bool, force: bool, threads: int | None, as_json: bool,
+    verbose: bool, quiet: bool, **inputs: Any,
 ) -> None:  # fmt: skip
-    """Encode PICTURE (PNG, JPEG, WebP, TIFF, AVIF, BMP, PPM; - is stdin) to a .nic file.
+    """Encode PICTURE (PNG, JPEG, WebP, TIFF, AVIF, BMP, PPM, PAM; - is stdin) to a .nic file.
 
-    Keeps alpha (without loss), ICC profile, EXIF and XMP. Any size, 8 bits a sample.
+    Keeps alpha (without loss), ICC profile, EXIF, XMP and DPI. Any size, 8 bits a sample.
     """
+    if lossless:
+        raise UsageError("nicodec is lossy at any quality; for lossless files use PNG, WebP -lossless or cjxl -d 0")
     options = EncodeOptions(quality, effort, streams, token_bits, robust, model, verify, device)
-    source = io.resolve_input(source)
+    encoding = Encoding(options, frame, allow_8bit, strip, preserve_time, force, verbose)
+    given = batch.Inputs(sources, output, suffixes=PICTURES, **inputs)
+    if given.many:
+        planned = given.plan(".nic")
+        batch.run(planned, encoding, given, threads, as_json=as_json, quiet=quiet)
+        return
+    source = io.resolve_input(sources[0] if sources else None)
     output = io.resolve_output(output, "picture.nic")
-    io.refuse_existing(output, force, source)
+    if given.skip_existing and Path(output).is_file():
+        return
     io.set_threads(threads)
-    data = io.read_input(source)
-    started = time.perf_counter()
-
-    from nicodec.codec import encode_picture
-    from nicodec.container.info import describe
-    from nicodec.container.reader import read_file
-    from nicodec.image.files import read_picture
-
-    picture = read_picture(data)
-    io.warn(picture.notes, quiet)
-    encoded = encode_picture(picture, options)
-    io.write_output(output, encoded, force)
-    seconds = time.perf_counter() - started
-    facts = describe(read_file(encoded))
-    line = (
-        f"{source} -> {output}: {facts['width']}x{facts['height']}, {len(data)} -> {len(encoded)} bytes, "
-        f"{facts['bpp']:.3f} bpp, quality {quality:g}, {seconds:.2f} s"
-    )
-    if verbose:
-        line += "".join(f"\n  {name}: {size} bytes" for name, size in facts["sections"].items())
-    fields = {"input": source, "output": output, "input_bytes": len(data), "seconds": round(seconds, 3), **facts}
-    io.report(line, fields, as_json=as_json, quiet=quiet)
+    outcome = encoding(batch.Job(source, output))
+    io.warn(outcome.notes, quiet)
+    io.report(outcome.line, outcome.fields, as_json=as_json, quiet=quiet)

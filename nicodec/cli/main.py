@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import traceback
+from pathlib import Path
 
 import click
 
@@ -30,11 +31,23 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(f"nicodec.cli.{cmd_name}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """`nicodec a.png` is `nicodec encode a.png -o .`, and `nicodec a.nic` decodes: the output lies beside."""
+        if args[0] not in COMMANDS and Path(args[0]).is_file():
+            beside = [] if {"-o", "--output"} & set(args) else ["-o", str(Path(args[0]).parent)]
+            args = ["decode" if args[0].lower().endswith(".nic") else "encode", *args, *beside]
+        return super().resolve_command(ctx, args)
+
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="nicodec")
 def main() -> None:
-    """A learned image codec with real bitstreams: pictures to .nic files and back."""
+    """A learned image codec with real bitstreams: pictures to .nic files and back.
+
+    nicodec PICTURE encodes to a .nic file beside it, nicodec FILE.nic decodes to a PNG.
+    """
 
 
 def run() -> None:

@@ -105,8 +105,10 @@ def refuse_existing(name: str, force: bool, source: str = STANDARD) -> None:
         raise OutputExistsError(f"{name} exists; use -f to overwrite it")
 
 
-def write_output(name: str, data: bytes, force: bool) -> None:
+def write_output(name: str, data: bytes, force: bool, like: str | None = None) -> None:
     """Write a file whole or not at all: to a temporary file beside it, then renamed.
+
+    `like`: the file whose time of modification it gets.
 
     Raises:
         OutputExistsError, OutputError: see `refuse_existing`; or the disk refused.
@@ -128,6 +130,9 @@ def write_output(name: str, data: bytes, force: bool) -> None:
         mask = os.umask(0)
         os.umask(mask)
         Path(temporary).chmod(0o666 & ~mask)  # mkstemp makes it private; a new file should be as any other
+        if like not in (None, STANDARD):
+            times = Path(str(like)).stat()
+            os.utime(temporary, ns=(times.st_atime_ns, times.st_mtime_ns))
         Path(temporary).replace(path)
         temporary = None
     except OSError as error:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
+METADATA = ("icc", "exif", "xmp")
 
 
 @dataclass(frozen=True)
@@ -44,3 +46,11 @@ class Picture:
     def grey(self) -> bool:
         """Whether there is one channel."""
         return self.pixels.shape[2] == 1
+
+    def stripped(self, names: Collection[str]) -> Picture:
+        """Without the metadata in `names`: `icc`, `exif` (with DPI), `xmp`, or `all`."""
+        gone = {name: None for name in METADATA if name in names or "all" in names}
+        note = (
+            ("the ICC profile was stripped; the colours will be taken for sRGB",) if self.icc and "icc" in gone else ()
+        )
+        return replace(self, **gone, notes=(*self.notes, *note))  # type: ignore[arg-type]

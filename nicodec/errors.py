@@ -117,3 +117,9 @@ class BatchError(NicodecError):
     """Some of several files failed, each with its own error; all others are done."""
 
     exit_code = 19
+
+
+class TargetError(NicodecError):
+    """No quality reaches the size, PSNR or LPIPS that was asked for."""
+
+    exit_code = 20

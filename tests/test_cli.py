@@ -161,6 +161,8 @@ def test_every_error_class_has_its_own_exit_code_and_a_test():
         errors.ExportError,  # tests/test_training.py
         errors.MissingStreamError,  # tests/test_streams.py
         errors.PartialPictureError,  # tests/test_streams.py
+        errors.BatchError,  # tests/test_batch.py
+        errors.TargetError,  # tests/test_target.py
     }
     tested = {error for error, _ in FAILURES} | elsewhere
     assert set(classes) == tested

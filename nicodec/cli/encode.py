@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from nicodec.cli import batch
 from nicodec.cli import streams as io
@@ -28,11 +30,29 @@ PICTURES = frozenset({
 })  # fmt: skip
 
 
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
+
+
+class Size(click.ParamType[Any]):
+    """Bytes: a number with or without kB, KiB, MB, MiB .."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parse, or fail with what was expected."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]i?|)b?", str(value).lower())
+        if found is None:
+            self.fail(f"{value!r} is no size, expected bytes, such as 20000, 100KB or 1.5MiB", param, ctx)
+        return float(found[1]) * UNITS[found[2]]
+
+
 @dataclass(frozen=True)
 class Encoding:
     """What is done to each picture."""
 
     options: EncodeOptions
+    target: tuple[str, float] | None  # bpp, bytes, psnr or lpips
+    trunk: Path | None
     frame: int | None
     allow_8bit: bool
     strip: tuple[str, ...]
@@ -50,15 +70,25 @@ class Encoding:
         from nicodec.container.info import describe
         from nicodec.container.reader import read_file
         from nicodec.image.files import read_picture
+        from nicodec.target import Target, encode_to_target
 
         picture = read_picture(data, self.frame, allow_8bit=self.allow_8bit).stripped(self.strip)
-        encoded = encode_picture(picture, self.options)
+        quality, reached = self.options.quality, ""
+        if self.target is None:
+            encoded = encode_picture(picture, self.options)
+        else:
+            kind, value = self.target
+            if kind == "bpp":
+                kind, value = "bytes", value * picture.width * picture.height / 8
+            target = Target(kind, value, self.trunk)
+            encoded, quality, best = encode_to_target(picture, self.options, target)
+            reached = f" ({replace(target, value=best).name}, asked for {target.name})"
         io.write_output(job.output, encoded, self.force, like=job.source if self.preserve_time else None)
         seconds = time.perf_counter() - started
         facts = describe(read_file(encoded))
         line = (
             f"{job.source} -> {job.output}: {facts['width']}x{facts['height']}, {len(data)} -> {len(encoded)} bytes, "
-            f"{facts['bpp']:.3f} bpp, quality {self.options.quality:g}, {seconds:.2f} s"
+            f"{facts['bpp']:.3f} bpp, quality {quality:.4g}{reached}, {seconds:.2f} s"
         )
         if self.verbose:
             line += "".join(f"\n  {name}: {size} bytes" for name, size in facts["sections"].items())
@@ -77,6 +107,13 @@ class Encoding:
     help=f"{QUALITY_RANGE[0]:g} (smallest) .. {QUALITY_RANGE[1]:g} (closest to the original, not lossless), "
     "continuous. About +4 % bytes a step.",
 )  # fmt: skip
+@click.option("--target-size", type=Size(), metavar="SIZE",
+              help="Instead of a quality: the best file of at most SIZE bytes, such as 100KB.")  # fmt: skip
+@click.option("--target-bpp", type=float, metavar="BPP", help="The best file of at most BPP bits a pixel.")
+@click.option("--target-psnr", type=float, metavar="DB", help="The smallest file of at least DB.")
+@click.option("--target-lpips", type=float, metavar="D", help="The smallest file of at most LPIPS (AlexNet) D.")
+@click.option("--trunk", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+              help="AlexNet weights for --target-lpips. Default: torch's cache.")  # fmt: skip
 @click.option("-e", "--effort", type=int, default=DEFAULT_EFFORT, show_default=True,
               help=f"{EFFORT_RANGE[0]} (quick) .. {EFFORT_RANGE[1]} (slow, smallest file). "
               "Decoding takes the same time.")  # fmt: skip
@@ -101,7 +138,9 @@ class Encoding:
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 @io.common_options
 def command(
-    sources: tuple[str, ...], output: str | None, quality: float, effort: int, streams: str | None,
+    sources: tuple[str, ...], output: str | None, quality: float, target_size: float | None,
+    target_bpp: float | None, target_psnr: float | None, target_lpips: float | None, trunk: Path | None, effort: int,
+    streams: str | None,
     token_bits: int | None, robust: bool, model: str, verify: bool, device: str, frame: int | None, allow_8bit: bool,
     strip: tuple[str, ...], preserve_time: bool, lossless: bool, force: bool, threads: int | None, as_json: bool,
     verbose: bool, quiet: bool, **inputs: Any,
@@ -113,7 +152,14 @@ def command(
     if lossless:
         raise UsageError("nicodec is lossy at any quality; for lossless files use PNG, WebP -lossless or cjxl -d 0")
     options = EncodeOptions(quality, effort, streams, token_bits, robust, model, verify, device)
-    encoding = Encoding(options, frame, allow_8bit, strip, preserve_time, force, verbose)
+    targets = {"bytes": target_size, "bpp": target_bpp, "psnr": target_psnr, "lpips": target_lpips}
+    asked = [(kind, value) for kind, value in targets.items() if value is not None]
+    explicit = click.get_current_context().get_parameter_source("quality") is ParameterSource.COMMANDLINE
+    if len(asked) + explicit > 1:
+        raise UsageError("--quality and the targets exclude one another: give one of them")
+    encoding = Encoding(
+        options, asked[0] if asked else None, trunk, frame, allow_8bit, strip, preserve_time, force, verbose
+    )
     given = batch.Inputs(sources, output, suffixes=PICTURES, **inputs)
     if given.many:
         planned = given.plan(".nic")

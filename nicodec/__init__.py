@@ -11,20 +11,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from nicodec.errors import NicodecError
 from nicodec.options import DEFAULT_EFFORT, DEFAULT_MODEL, DEFAULT_QUALITY, DEFAULT_STEPS
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from PIL import Image
+    from torch import Tensor
 
 __version__ = "0.1.0"
-__all__ = ["NicodecError", "__version__", "decode", "encode", "read_info"]
+__all__ = ["NicodecError", "__version__", "decode", "encode", "read_info", "register_pillow_plugin"]
 
 
 def encode(
-    image: Image.Image | bytes | str | os.PathLike[str],
+    image: Image.Image | NDArray[Any] | Tensor | IO[bytes] | bytes | str | os.PathLike[str],
     *,
     quality: float = DEFAULT_QUALITY,
     effort: int = DEFAULT_EFFORT,
@@ -38,7 +40,8 @@ def encode(
     """Encode a picture.
 
     Args:
-        image: a Pillow image, the bytes of a picture file, or its path. RGB, grey, with or without alpha, 8 bits.
+        image: a Pillow image; the bytes of a picture file, its path, or a file object; a numpy array (H, W) or
+            (H, W, 1..4) or a torch tensor (1..4, H, W), uint8 or floats 0..1. RGB, grey, with or without alpha.
         quality: 0 (smallest) .. 100 (closest, not lossless), continuous.
         effort: 1 (quick) .. 9 (slow, smallest files).
         streams: `sq`, `vq` or `sq+vq`; None: all that the model has parts for.
@@ -55,18 +58,22 @@ def encode(
         NicodecError: one of its classes, see `nicodec.errors`.
     """
     from nicodec.codec import encode_picture
+    from nicodec.image.arrays import from_array
     from nicodec.image.files import from_pillow, read_picture
     from nicodec.options import EncodeOptions
 
     options = EncodeOptions(quality, effort, streams, token_bits, robust, model, verify, device)
-    if isinstance(image, (str, os.PathLike)):
-        image = _read(image)
-    picture = read_picture(image) if isinstance(image, bytes) else from_pillow(image)
+    if isinstance(image, (bytes, str, os.PathLike)) or hasattr(image, "read"):
+        picture = read_picture(_read(image))
+    elif hasattr(image, "getexif"):
+        picture = from_pillow(cast("Image.Image", image))
+    else:
+        picture = from_array(image)
     return encode_picture(picture, options)
 
 
 def decode(
-    data: bytes | str | os.PathLike[str],
+    data: IO[bytes] | bytes | str | os.PathLike[str],
     *,
     anchor: str = "fidelity",
     tau: float = 0.0,
@@ -75,7 +82,7 @@ def decode(
     crop: tuple[int, int, int, int] | None = None,
     device: str = "auto",
 ) -> Image.Image:
-    """Decode a .nic file, given as bytes or path.
+    """Decode a .nic file, given as bytes, path or file object.
 
     Args:
         data: the file.
@@ -97,11 +104,11 @@ def decode(
     from nicodec.options import DecodeOptions
 
     options = DecodeOptions(anchor, (tau,), steps, seed, False, crop, device)
-    return to_pillow(decode_bytes(data if isinstance(data, bytes) else _read(data), options))
+    return to_pillow(decode_bytes(_read(data), options))
 
 
-def read_info(data: bytes | str | os.PathLike[str]) -> dict[str, Any]:
-    """What a .nic file (bytes or path) says of itself; all CRCs are checked, no network is loaded.
+def read_info(data: IO[bytes] | bytes | str | os.PathLike[str]) -> dict[str, Any]:
+    """What a .nic file (bytes, path or file object) says of itself; all CRCs are checked, no network is loaded.
 
     Returns:
         See `nicodec.container.info.describe` for the keys.
@@ -112,13 +119,22 @@ def read_info(data: bytes | str | os.PathLike[str]) -> dict[str, Any]:
     from nicodec.container.info import describe
     from nicodec.container.reader import read_file
 
-    return describe(read_file(data if isinstance(data, bytes) else _read(data)))
+    return describe(read_file(_read(data)))
 
 
-def _read(path: str | os.PathLike[str]) -> bytes:
+def register_pillow_plugin() -> None:
+    """Make `PIL.Image.open` and `save` know .nic files (see `nicodec.pillow`)."""
+    from nicodec.pillow import register
+
+    register()
+
+
+def _read(source: Any) -> bytes:
     from nicodec.errors import InputError
 
+    if isinstance(source, bytes):
+        return source
     try:
-        return Path(path).read_bytes()
+        return bytes(source.read()) if hasattr(source, "read") else Path(source).read_bytes()
     except OSError as error:
-        raise InputError(f"cannot read {os.fspath(path)}: {error.strerror or error}") from None
+        raise InputError(f"cannot read {source}: {error.strerror or error}") from None

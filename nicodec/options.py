@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nicodec.errors import UsageError
 
-DEFAULT_MODEL = "g2"
+DEFAULT_MODEL = "base1"
 DEFAULT_QUALITY = 60.0
 QUALITY_RANGE = (0.0, 100.0)
 DEFAULT_EFFORT = 3

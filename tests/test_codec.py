@@ -282,7 +282,7 @@ def test_the_shipped_model_takes_graphics(name, quality, monkeypatch):
     image = Image.fromarray(graphics()[name].astype(np.uint8))
     data = nicodec.encode(image, quality=quality, device="cpu")
     assert nicodec.decode(data, device="cpu").size == image.size
-    assert len(data) < 3 * 128 * 192 or name == "checks"  # which g2 codes badly, see its card
+    assert len(data) < 3 * 128 * 192 or name == "checks"  # which the transform cannot hold, see the card
 
 
 def test_blocks_are_bounded():

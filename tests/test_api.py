@@ -1,0 +1,80 @@
+"""Where users are: arrays, tensors, file objects, Pillow."""
+
+import io
+
+import numpy as np
+import pictures
+import pytest
+import torch
+from PIL import Image
+
+import nicodec
+from nicodec import errors
+from nicodec.options import DecodeOptions
+
+OPTIONS = {"model": "tiny", "device": "cpu"}
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_arrays_and_tensors_are_pictures(mode):
+    image = pictures.image(40, 30, mode)
+    array = np.asarray(image)
+    planes = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+    expected = nicodec.encode(image, **OPTIONS)
+    tensor = torch.from_numpy(planes.copy())
+    for given in (array, array.astype(np.float32) / 255, tensor, tensor.float() / 255):
+        assert nicodec.encode(given, **OPTIONS) == expected
+
+
+@pytest.mark.parametrize("array", [
+    np.zeros((4, 4, 5), np.uint8), np.zeros(4, np.uint8), np.zeros((0, 4), np.uint8), np.zeros((4, 4), np.uint16),
+    np.full((4, 4), 1.5), np.full((4, 4), -0.1), np.full((4, 4), np.nan), torch.zeros(5, 4, 3), "3",
+])  # fmt: skip
+def test_arrays_that_are_no_pictures(array):
+    expected = errors.InputError if isinstance(array, str) else errors.UnsupportedPictureError
+    with pytest.raises(expected):
+        nicodec.encode(array, **OPTIONS)
+
+
+def test_file_objects():
+    source = pictures.file_bytes(pictures.image(40, 30))
+    data = nicodec.encode(io.BytesIO(source), **OPTIONS)
+    assert data == nicodec.encode(source, **OPTIONS)
+    assert nicodec.decode(io.BytesIO(data), device="cpu").size == (40, 30)
+    assert nicodec.read_info(io.BytesIO(data)) == nicodec.read_info(data)
+
+
+@pytest.fixture
+def plugin():
+    nicodec.register_pillow_plugin()
+    nicodec.register_pillow_plugin()
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_pillow_saves_and_opens(plugin, tmp_path, mode):
+    exif = Image.Exif()
+    exif[0x010F] = "a maker"
+    image = pictures.image(40, 30, mode)
+    image.save(tmp_path / "a.nic", quality=30, exif=exif.tobytes(), icc_profile=b"profile" * 9, **OPTIONS)
+    data = (tmp_path / "a.nic").read_bytes()
+    assert nicodec.read_info(data)["quality"] == pytest.approx(30, abs=0.01)
+    with Image.open(tmp_path / "a.nic") as opened:
+        assert (opened.format, opened.mode, opened.size) == ("NIC", mode, (40, 30))
+        assert opened.info["icc_profile"] == b"profile" * 9
+        assert opened.getexif()[0x010F] == "a maker"
+        assert opened.data is not None, "no pixels were decoded yet"
+        opened.options = DecodeOptions(device="cpu")
+        assert np.array_equal(np.asarray(opened), np.asarray(nicodec.decode(data, device="cpu")))
+        assert opened.resize((5, 5)).size == (5, 5)
+
+
+def test_pillow_says_what_is_wrong_with_a_file(plugin):
+    data = nicodec.encode(pictures.image(40, 30), **OPTIONS)
+    with pytest.raises(errors.CorruptFileError):
+        Image.open(io.BytesIO(data[:-9]))
+
+
+def test_the_package_is_typed():
+    from pathlib import Path
+
+    assert (Path(nicodec.__file__).parent / "py.typed").is_file()

@@ -252,3 +252,15 @@ def test_models_list_and_show(nicodec, tiny):
     code, out, _ = nicodec("models", "show", "tiny")
     assert code == 0
     assert "content as its id says" in out.decode()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"), [("nicodec enc", "encode"), ("nicodec encode --target-s", "--target-size")]
+)
+def test_shells_complete(words, expected):
+    """The protocol of click's completion for bash."""
+    script = "import sys; sys.argv = ['nicodec']; from nicodec.cli.main import run; run()"
+    environment = {"_NICODEC_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    finished = subprocess.run([sys.executable, "-c", script], env=environment, cwd=ROOT, capture_output=True, text=True,
+                              check=False)  # fmt: skip
+    assert f"plain,{expected}" in finished.stdout.split(), finished.stderr

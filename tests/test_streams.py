@@ -4,6 +4,7 @@ import numpy as np
 import pictures
 import pytest
 import slow_decoder
+import torch
 import toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,9 @@ from nicodec import errors
 from nicodec.container.layout import SectionType
 from nicodec.container.reader import read_file, read_tokens
 from nicodec.entropy.tokens import decode_tokens, encode_tokens, estimate_token_bits
+from nicodec.networks.base import HALO, Base, BaseConfig
+from nicodec.networks.mode import MoDE
+from nicodec.networks.vq import VQConfig, VQExpert
 from nicodec.streams import decode_symbols
 from nicodec.zoo.load import load_prior
 from nicodec.zoo.store import find_package
@@ -95,6 +99,27 @@ def test_a_crop_is_cut_out_of_the_whole(model, anchor):
     whole = decode(data, anchor=anchor)
     part = decode(data, anchor=anchor, crop=(900, 30, 200, 60))
     assert np.abs(whole[30:90, 900:1100] - part).max() <= 1
+
+
+@pytest.mark.parametrize("stride", [16, 32])
+def test_the_halo_covers_what_mode_sees(stride):
+    torch.manual_seed(0)
+    base = Base(BaseConfig(latent=16, hyper=4, wide_8=8, wide_16=8, context=8, scale_context=8))
+    vq = VQExpert(VQConfig.beside(base.config, stride=stride, code=4))
+    mode = MoDE((8, 8, 48))
+    for parameter in (*base.parameters(), *vq.parameters(), *mode.parameters()):
+        torch.nn.init.normal_(parameter, std=0.5)
+    side, size = stride // 16, 4 * HALO
+    near = torch.randn(1, 16, size, size), torch.randn(1, 4, size // side, size // side)
+    far = tuple(tensor.clone() for tensor in near)
+    far[0][:, :, :HALO] = 0
+    far[1][:, :, : HALO // side] = 0
+    rate = torch.tensor([30000.0])
+    with torch.no_grad():
+        for decode_as in (mode.decode_fidelity, mode.decode_perception):
+            first, second = (decode_as(base, vq, *given, rate) for given in (near, far))
+            assert not torch.equal(first[:, :, : 16 * HALO], second[:, :, : 16 * HALO])
+            assert torch.equal(first[:, :, 32 * HALO :], second[:, :, 32 * HALO :])
 
 
 def test_info_tells_of_tokens():

@@ -110,7 +110,8 @@ def options(function: F) -> F:
         click.option("--skip-existing", is_flag=True, help="Leave outputs that exist as they are, and go on."),
         click.option("-j", "--jobs", type=click.IntRange(1, 256), default=1, show_default=True,
                      help="Files at once, 1..256: processes that share the cores, each with a model of its own."),
-        click.option("--files-from", metavar="FILE", help="Read names of inputs from FILE (- is stdin), one a line."),
+        click.option("--files-from", type=click.Path(), metavar="FILE",
+                     help="Read names of inputs from FILE (- is stdin), one a line."),
         click.option("-r", "--recursive", is_flag=True, help="Take folders, with all that is in them."),
     ):  # fmt: skip
         function = option(function)

@@ -95,8 +95,9 @@ class Crop(click.ParamType[Any]):
 
 
 @click.command("decode")
-@click.argument("sources", nargs=-1, metavar="[FILE.nic]...")
-@click.option("-o", "--output", metavar="PICTURE|DIR", help="Where to write: .png .jpg .webp .tif .avif .bmp .ppm .pgm "
+@click.argument("sources", nargs=-1, type=click.Path(), metavar="[FILE.nic]...")
+@click.option("-o", "--output", type=click.Path(), metavar="PICTURE|DIR",
+              help="Where to write: .png .jpg .webp .tif .avif .bmp .ppm .pgm "
               ".pam; - is stdout. Default: stdout, if piped. Several inputs need a folder, in which their tree is "
               "mirrored.")  # fmt: skip
 @click.option("--format", "kind", type=click.Choice(FORMATS),

@@ -99,8 +99,9 @@ class Encoding:
 
 
 @click.command("encode")
-@click.argument("sources", nargs=-1, metavar="[PICTURE]...")
-@click.option("-o", "--output", metavar="FILE.nic|DIR", help="Where to write; - is stdout. Default: stdout, if piped. "
+@click.argument("sources", nargs=-1, type=click.Path(), metavar="[PICTURE]...")
+@click.option("-o", "--output", type=click.Path(), metavar="FILE.nic|DIR",
+              help="Where to write; - is stdout. Default: stdout, if piped. "
               "Several inputs need a folder, in which their tree is mirrored.")  # fmt: skip
 @click.option(
     "-q", "--quality", type=float, default=DEFAULT_QUALITY, show_default=True,

@@ -13,7 +13,7 @@ from nicodec.container.reader import read_file
 
 
 @click.command("info")
-@click.argument("source", required=False, metavar="[FILE.nic]")
+@click.argument("source", required=False, type=click.Path(), metavar="[FILE.nic]")
 @click.option("--json", "as_json", is_flag=True, help="All fields as one line of JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="Also where the bytes go, and which model the file names.")
 def command(source: str | None, as_json: bool, verbose: bool) -> None:

@@ -54,7 +54,7 @@ def run() -> None:
     """Entry point: runs the command, prints errors in one line, exits with the error's code."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary files are removed on the way out
     try:
-        main(standalone_mode=False)
+        main(prog_name="nicodec", standalone_mode=False)
     except click.exceptions.Exit as exit_:
         sys.exit(exit_.exit_code)
     except click.ClickException as error:

@@ -8,7 +8,7 @@ from nicodec.cli import streams
 
 
 @click.command("verify")
-@click.argument("source", required=False, metavar="[FILE.nic]")
+@click.argument("source", required=False, type=click.Path(), metavar="[FILE.nic]")
 @streams.common_options
 def command(source: str | None, threads: int | None, as_json: bool, verbose: bool, quiet: bool) -> None:
     """Check FILE.nic (- is stdin) without making the picture.

@@ -34,6 +34,8 @@ def encode(
     token_bits: int | None = None,
     robust: bool = False,
     model: str = DEFAULT_MODEL,
+    base: str | None = None,
+    base_weights: str | os.PathLike[str] | None = None,
     verify: bool = True,
     device: str = "auto",
 ) -> bytes:
@@ -48,6 +50,8 @@ def encode(
         token_bits: bits a token; None: as many as the codebook has.
         robust: code tokens so that they survive damage to the SQ stream.
         model: name of the model package.
+        base: another codec in its place, such as `compressai:mbt2018-mean-q3`, with `base_weights`.
+        base_weights: a safetensors file, see `nicodec models fetch`.
         verify: decode the symbols again and compare.
         device: `auto`, `cpu` or `cuda`.
 
@@ -62,7 +66,8 @@ def encode(
     from nicodec.image.files import from_pillow, read_picture
     from nicodec.options import EncodeOptions
 
-    options = EncodeOptions(quality, effort, streams, token_bits, robust, model, verify, device)
+    weights = None if base_weights is None else Path(base_weights)
+    options = EncodeOptions(quality, effort, streams, token_bits, robust, model, base, weights, verify, device)
     if isinstance(image, (bytes, str, os.PathLike)) or hasattr(image, "read"):
         picture = read_picture(_read(image))
     elif hasattr(image, "getexif"):
@@ -80,6 +85,7 @@ def decode(
     steps: int = DEFAULT_STEPS,
     seed: int | None = None,
     crop: tuple[int, int, int, int] | None = None,
+    base_weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
 ) -> Image.Image:
     """Decode a .nic file, given as bytes, path or file object.
@@ -91,6 +97,7 @@ def decode(
         steps: of the diffusion behind tau, 1..8.
         seed: of its noise; None: from the file.
         crop: only this part of the picture: (left, top, width, height) in pixels.
+        base_weights: of the other codec that the file was written with; None: an installed model's.
         device: `auto`, `cpu` or `cuda`.
 
     Returns:
@@ -103,7 +110,8 @@ def decode(
     from nicodec.image.files import to_pillow
     from nicodec.options import DecodeOptions
 
-    options = DecodeOptions(anchor, (tau,), steps, seed, False, crop, device)
+    weights = None if base_weights is None else Path(base_weights)
+    options = DecodeOptions(anchor, (tau,), steps, seed, False, crop, weights, device)
     return to_pillow(decode_bytes(_read(data), options))
 
 

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from nicodec.container.layout import Anchor, Box, Colour, Header, Section, SectionType, TokenStreams
+from nicodec.container.layout import NO_BASE, Anchor, Box, Colour, Header, Section, SectionType, TokenStreams
 from nicodec.container.limits import check_size
-from nicodec.container.reader import NicFile, read_file, read_packed, read_tokens
+from nicodec.container.reader import NicFile, read_file, read_foreign, read_packed, read_tokens
 from nicodec.container.writer import write_file, write_packed
 from nicodec.errors import MissingPartError, MissingStreamError, UsageError
+from nicodec.foreign import decode_foreign, encode_foreign, find_foreign
 from nicodec.image.alpha import pack_alpha, unpack_alpha
-from nicodec.image.picture import Picture
+from nicodec.image.picture import Picture, Pixels
 from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.rate.scale import rate_from_quality
 from nicodec.streams import StreamEncoder, attempt, decode_symbols
@@ -48,10 +49,14 @@ def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
         InexactError: the symbols do not come back from the stream (with `options.verify`).
     """
     check_size(picture.width, picture.height)
-    encoder, rate = StreamEncoder(options), rate_from_quality(options.quality)
     colour = Colour.GREY if picture.grey else Colour.RGB
-    header = Header(picture.width, picture.height, colour, 8, rate, encoder.parts["base"].id)
-    sections = encoder.sections(encoder.symbols(picture, rate), rate)
+    if (foreign := find_foreign(options)) is not None:
+        header = Header(picture.width, picture.height, colour, 8, 0, NO_BASE)
+        sections = [encode_foreign(picture, foreign, options.device)]
+    else:
+        encoder, rate = StreamEncoder(options), rate_from_quality(options.quality)
+        header = Header(picture.width, picture.height, colour, 8, rate, encoder.parts["base"].id)
+        sections = encoder.sections(encoder.symbols(picture, rate), rate)
     if picture.alpha is not None:
         sections.append(Section(SectionType.ALPHA, pack_alpha(picture.alpha)))
     blocks = {kind: getattr(picture, name) for name, kind in METADATA.items()}
@@ -74,8 +79,6 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
         InexactError: the symbols' CRC does not hold.
         UsageError: the crop is not inside the picture.
     """
-    from nicodec.networks.tiling import Fusion, needed, synthesise
-
     damage: list[str] | None = [] if options.best_effort else None
     file = read_file(data, damage)
     header = file.header
@@ -86,20 +89,29 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
             f"the crop {crop.width}x{crop.height} at ({crop.left}, {crop.top}) is not inside the picture, which is "
             f"{header.width}x{header.height}"
         )
+    if SectionType.FOREIGN in file.sections:
+        painted = decode_foreign(file, data, options, crop)
+    else:
+        painted = decode_own(file, data, options, crop, damage)
+    alpha = attempt(lambda: unpack_transparency(file), damage)
+    blocks = attempt(lambda: unpack_metadata(file), damage) or {}
+    if alpha is not None:
+        alpha = alpha[crop.slices]
+    metadata = (blocks.get("icc"), blocks.get("exif"), blocks.get("xmp"))
+    return [Picture(pixels, alpha, *metadata, damage=tuple(damage or ())) for pixels in painted]
+
+
+def decode_own(file: NicFile, data: bytes, options: DecodeOptions, crop: Box, damage: list[str] | None) -> list[Pixels]:
+    """The pixels of `crop`, for each tau, of a file with our own streams. `damage` is as in `decode_symbols`."""
+    from nicodec.networks.tiling import Fusion, needed, synthesise
+
     anchor = Anchor[options.anchor.upper()]
     experts, streams = find_experts(file, anchor, options.device, damage)
     if max(options.taus) > 0:
         experts = replace(experts, fuser=find_fuser(file, options.device))
-    symbols = decode_symbols(file, streams, needed(crop, header, experts), damage)
-    alpha = attempt(lambda: unpack_transparency(file), damage)
-    blocks = attempt(lambda: unpack_metadata(file), damage) or {}
+    symbols = decode_symbols(file, streams, needed(crop, file.header, experts), damage)
     fusion = Fusion(options.taus, options.steps, zlib.crc32(data) if options.seed is None else options.seed)
-    depth = streams.depth if streams else 0
-    if alpha is not None:
-        alpha = alpha[crop.slices]
-    metadata = (blocks.get("icc"), blocks.get("exif"), blocks.get("xmp"))
-    painted = synthesise(symbols, header, experts, anchor, depth, crop, fusion)
-    return [Picture(pixels, alpha, *metadata, damage=tuple(damage or ())) for pixels in painted]
+    return synthesise(symbols, file.header, experts, anchor, streams.depth if streams else 0, crop, fusion)
 
 
 def find_experts(
@@ -183,11 +195,14 @@ class Verdict:
 def verify_bytes(data: bytes) -> Verdict:
     """Check all that can be checked without making a picture: CRCs, lengths, entropy streams, symbols, alpha, metadata.
 
+    Of another codec's strings, CRCs and lengths only: their symbols have no CRC.
+
     Raises: as `decode_bytes`.
     """
     started = time.perf_counter()
     file = read_file(data)
-    symbols = decode_symbols(file, read_tokens(file))
+    foreign = read_foreign(file)
+    symbols = {} if foreign else decode_symbols(file, read_tokens(file))
     unpack_transparency(file)
     unpack_metadata(file)
     count = sum(held.size for held in symbols.values())

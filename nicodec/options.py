@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from nicodec.errors import UsageError
 
@@ -31,6 +32,9 @@ class EncodeOptions:
         token_bits: bits a token, from 1 to the depth of the model's codebook; None: that depth.
         robust: code tokens without regard to the SQ symbols: larger, but they survive damage there.
         model: name of the model package.
+        base: name of another codec, such as `compressai:mbt2018-mean-q3`, in place of the model; streams, quality and
+            effort then mean nothing.
+        base_weights: its weights, a safetensors file.
         verify: decode the symbols again and compare, before the file is handed out.
         device: `auto`, `cpu` or `cuda`, for the float networks.
 
@@ -44,6 +48,8 @@ class EncodeOptions:
     token_bits: int | None = None
     robust: bool = False
     model: str = DEFAULT_MODEL
+    base: str | None = None
+    base_weights: Path | None = None
     verify: bool = True
     device: str = "auto"
 
@@ -51,6 +57,8 @@ class EncodeOptions:
         for name, (low, high) in {"quality": QUALITY_RANGE, "effort": EFFORT_RANGE}.items():
             if not low <= getattr(self, name) <= high:
                 raise UsageError(f"{name} is {getattr(self, name):g}, expected {low:g}..{high:g}")
+        if (self.base is None) != (self.base_weights is None):
+            raise UsageError("base and base weights go together: name the codec, and the file with its weights")
         if self.streams is not None and self.streams not in STREAMS:
             raise UsageError(f"streams are {self.streams!r}, expected one of {', '.join(STREAMS)}")
         if self.token_bits is not None and self.token_bits < 1:
@@ -68,6 +76,7 @@ class DecodeOptions:
         seed: of its noise; None: from the file's own bytes.
         best_effort: decode what is whole of a damaged file.
         crop: decode only this part of the picture: (left, top, width, height) in pixels. None: all of it.
+        base_weights: weights of the other codec that the file names, a safetensors file; None: an installed package.
         device: `auto`, `cpu` or `cuda`, for the float networks.
 
     Raises:
@@ -80,6 +89,7 @@ class DecodeOptions:
     seed: int | None = None
     best_effort: bool = False
     crop: tuple[int, int, int, int] | None = None
+    base_weights: Path | None = None
     device: str = "auto"
 
     def __post_init__(self) -> None:

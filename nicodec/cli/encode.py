@@ -125,6 +125,10 @@ class Encoding:
 @click.option("--robust", is_flag=True, help="Code tokens without regard to the SQ stream: larger, but they survive "
               "damage to it (decode --best-effort).")  # fmt: skip
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model package, see `nicodec models list`.")
+@click.option("--base", metavar="NAME", help="Another codec in place of the model, such as compressai:mbt2018-mean-q3; "
+              "its entropy path is float, so its files are not promised to decode on other machines.")  # fmt: skip
+@click.option("--base-weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+              help="Its weights, a safetensors file, see `nicodec models fetch`.")  # fmt: skip
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Decode the symbols again and compare.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="Where the float networks run. The entropy path always runs on the CPU.")  # fmt: skip
@@ -142,7 +146,8 @@ def command(
     sources: tuple[str, ...], output: str | None, quality: float, target_size: float | None,
     target_bpp: float | None, target_psnr: float | None, target_lpips: float | None, trunk: Path | None, effort: int,
     streams: str | None,
-    token_bits: int | None, robust: bool, model: str, verify: bool, device: str, frame: int | None, allow_8bit: bool,
+    token_bits: int | None, robust: bool, model: str, base: str | None, base_weights: Path | None,
+    verify: bool, device: str, frame: int | None, allow_8bit: bool,
     strip: tuple[str, ...], preserve_time: bool, lossless: bool, force: bool, threads: int | None, as_json: bool,
     verbose: bool, quiet: bool, **inputs: Any,
 ) -> None:  # fmt: skip
@@ -152,7 +157,7 @@ def command(
     """
     if lossless:
         raise UsageError("nicodec is lossy at any quality; for lossless files use PNG, WebP -lossless or cjxl -d 0")
-    options = EncodeOptions(quality, effort, streams, token_bits, robust, model, verify, device)
+    options = EncodeOptions(quality, effort, streams, token_bits, robust, model, base, base_weights, verify, device)
     targets = {"bytes": target_size, "bpp": target_bpp, "psnr": target_psnr, "lpips": target_lpips}
     asked = [(kind, value) for kind, value in targets.items() if value is not None]
     explicit = click.get_current_context().get_parameter_source("quality") is ParameterSource.COMMANDLINE

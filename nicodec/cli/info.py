@@ -29,14 +29,29 @@ def _lines(source: str, facts: dict[str, Any], verbose: bool) -> str:
         f"{source}: {facts['width']}x{facts['height']} {kind}, {facts['bit_depth']} bits, "
         f"quality {facts['quality']:g}, {facts['bytes']} bytes, {facts['bpp']:.3f} bpp"
     )
+    if facts["foreign"]:
+        first = first.replace(f"quality {facts['quality']:g}", facts["foreign"]["name"])
     if not verbose:
         return first
     rows = [
         f"format version: {facts['format_version']}",
-        f"base: {facts['base']}",
-        f"rate: {facts['rate']} of 65535",
-        "entropy path: integer, the same symbols on every machine",
+        *(_own(facts) if facts["foreign"] is None else _foreign(facts["foreign"])),
         f"header: {facts['header_bytes']} bytes",
         *(f"section {name}: {size} bytes" for name, size in facts["sections"].items()),
     ]
     return "\n  ".join([first, *rows])
+
+
+def _own(facts: dict[str, Any]) -> list[str]:
+    return [
+        f"base: {facts['base']}",
+        f"rate: {facts['rate']} of 65535",
+        "entropy path: integer, the same symbols on every machine",
+    ]
+
+
+def _foreign(foreign: dict[str, str]) -> list[str]:
+    return [
+        f"base: {foreign['name']}, weights {foreign['weights']}",
+        "entropy path: float, not promised to decode on another machine",
+    ]

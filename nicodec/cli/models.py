@@ -49,6 +49,27 @@ def show_model(name: str) -> None:
         click.echo(f"  card: {card}")
 
 
+@command.command("fetch")
+@click.argument("name", metavar="compressai:ARCHITECTURE-qN")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="models/NAME",
+              help="Folder of the package; its last part is the model's name.")  # fmt: skip
+@click.option("--from", "source", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+              help="The file that CompressAI publishes, if it is at hand. Default: download it.")  # fmt: skip
+@click.option("-f", "--force", is_flag=True, help="Overwrite what is there.")
+def fetch_model(name: str, output: Path, source: Path | None, force: bool) -> None:
+    """Make a package of CompressAI's weights, to use with `encode --base` and to train a fuser on.
+
+    The only command that may use a network.
+    """
+    from nicodec.errors import OutputExistsError
+    from nicodec.zoo.fetch import fetch
+
+    if (output / "base.safetensors").exists() and not force:
+        raise OutputExistsError(f"{output} holds a base already; use -f to overwrite it")
+    fetch(name, output, source)
+    click.echo(f"{output}: written", err=True)
+
+
 @command.command("export")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="models/NAME",

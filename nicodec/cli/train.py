@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from nicodec.training.latents import Latents
     from nicodec.training.loop import Stage
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -122,13 +123,14 @@ def train_aux(model: str, trunk: Path, widths: tuple[str, ...], **options: Any) 
     from nicodec.networks.fuser import FuserConfig
     from nicodec.training.critic import Critic
     from nicodec.training.fuser import AuxStage
-    from nicodec.zoo.load import load_base, read_config
-    from nicodec.zoo.store import find_package
 
-    part = find_package(model).parts["base"]
-    latent = read_config(part)["latent"]
-    config = FuserConfig(latent, **_parse(widths, FuserConfig, fixed={"latent"}))
-    _run(lambda device: AuxStage(config, load_base(part, device), Critic(trunk).to(device)), **options)
+    chosen = _parse(widths, FuserConfig, fixed={"latent"})
+
+    def stage(device: str) -> Stage:
+        base = _latents(model, device)
+        return AuxStage(FuserConfig(base.channels, **chosen), base, Critic(trunk).to(device))
+
+    _run(stage, **options)
 
 
 @command.command("fuser")
@@ -143,15 +145,22 @@ def train_fuser(model: str, trunk: Path, aux: Path, **options: Any) -> None:
     from nicodec.training.critic import Critic
     from nicodec.training.export import load_module
     from nicodec.training.fuser import FuserStage
-    from nicodec.zoo.load import load_base
+
+    guide = load_module(aux, "aux", lambda config: Denoiser(FuserConfig(**config)))
+    _run(
+        lambda device: FuserStage(guide.config, _latents(model, device), guide.to(device), Critic(trunk).to(device)),
+        **options,
+    )
+
+
+def _latents(model: str, device: str) -> Latents:
+    """The base of a package, ours or another codec's."""
+    from nicodec.training.latents import ForeignLatents, OwnLatents
+    from nicodec.zoo.load import is_foreign, load_base, load_foreign
     from nicodec.zoo.store import find_package
 
     part = find_package(model).parts["base"]
-    guide = load_module(aux, "aux", lambda config: Denoiser(FuserConfig(**config)))
-    _run(
-        lambda device: FuserStage(guide.config, load_base(part, device), guide.to(device), Critic(trunk).to(device)),
-        **options,
-    )
+    return ForeignLatents(load_foreign(part, device)) if is_foreign(part) else OwnLatents(load_base(part, device))
 
 
 def _run(

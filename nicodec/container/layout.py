@@ -95,6 +95,23 @@ class Header:
 
 
 @dataclass(frozen=True)
+class Foreign:
+    """Another codec's file.
+
+    Attributes:
+        name: of the codec, such as `compressai:mbt2018-mean-q3`, ASCII.
+        weights_id: first 8 bytes of the SHA-256 of the weights' safetensors file.
+        shape: height and width of its last latent.
+        strings: what it wrote, in its own order.
+    """
+
+    name: str
+    weights_id: bytes
+    shape: tuple[int, int]
+    strings: list[bytes] = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Section:
     """One section's type (6 bits, known or not), whether a reader may skip it, and its payload."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import re
 import zlib
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from nicodec.container.layout import (
     Anchor,
     Colour,
     Cursor,
+    Foreign,
     Header,
     Hint,
     Prior,
@@ -189,6 +191,28 @@ def read_tokens(file: NicFile, damage: list[str] | None = None) -> TokenStreams 
             f"the VQ section has prior {prior} and {depth} bits a token, expected 0..1 and 1..{MAX_TOKEN_BITS}"
         )
     return TokenStreams(vq_id, Prior(prior), depth, read_tiles(cursor.rest(), file.header, "the VQ section", damage))
+
+
+def read_foreign(file: NicFile) -> Foreign | None:
+    """Parse the FOREIGN section of a file, if there is one.
+
+    Raises:
+        CorruptFileError: a field is out of its range, or does not fit the picture's size.
+    """
+    payload = file.payload(SectionType.FOREIGN)
+    if payload is None:
+        return None
+    cursor = Cursor(payload, "the FOREIGN section")
+    name = cursor.take(cursor.byte())
+    if re.fullmatch(rb"[a-z0-9:.-]+", name) is None:
+        raise CorruptFileError(f"the FOREIGN section names a codec {name!r}")
+    weights_id, shape = cursor.take(ID_BYTES), (cursor.varint(), cursor.varint())
+    if not 0 < shape[0] <= file.header.height // 4 + 64 or not 0 < shape[1] <= file.header.width // 4 + 64:
+        raise CorruptFileError(f"the FOREIGN section has a latent of {shape}, too large for the picture")
+    strings = [cursor.take(cursor.varint()) for _ in range(cursor.byte())]
+    if cursor.rest():
+        raise CorruptFileError("the FOREIGN section has bytes after its last string")
+    return Foreign(name.decode(), weights_id, shape, strings)
 
 
 def read_packed(payload: bytes, what: str) -> bytes:

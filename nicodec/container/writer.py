@@ -14,6 +14,7 @@ from nicodec.container.layout import (
     SKIPPABLE,
     SYMBOLS_CRC_BYTES,
     VERSION,
+    Foreign,
     Header,
     Prior,
     Section,
@@ -67,6 +68,14 @@ def write_tiles(streams: Sequence[TileBody]) -> bytes:
 def write_tokens(vq_id: bytes, prior: Prior, depth: int, streams: Sequence[TileBody]) -> bytes:
     """The payload of a VQ section; arguments as in `TokenStreams`."""
     return vq_id + bytes([prior, depth]) + write_tiles(streams)
+
+
+def write_foreign(foreign: Foreign) -> bytes:
+    """The payload of a FOREIGN section."""
+    name = foreign.name.encode("ascii")
+    head = bytes([len(name)]) + name + foreign.weights_id + b"".join(map(write_varint, foreign.shape))
+    strings = (write_varint(len(string)) + string for string in foreign.strings)
+    return head + bytes([len(foreign.strings)]) + b"".join(strings)
 
 
 def write_packed(data: bytes) -> bytes:

@@ -2,46 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nicodec.networks.base import Base
 from nicodec.networks.fuser import Denoiser, FuserConfig
 from nicodec.rate.scale import RATE_MAX
 from nicodec.training.critic import Critic
 from nicodec.training.data import Pictures
+from nicodec.training.latents import Coded, Latents
 from nicodec.training.sq import psnr
 
-RATES = (0, 8192, 16384, 24576, 40960)  # of validation
 NOISE = 0.5  # quantiser steps: what the auxiliary encoder sees of y is this vague, so that y' cannot smuggle y through
 TEXTURE = 1.0  # weight next to LPIPS
 DISTORTION = 0.5  # weight of the squared error as a multiple of the plain decode's: 1 dB is 0.26
 KEEP = 0.02  # weight of |y' - y_hat|^2 in quantiser steps: far off, g_s does what it was never trained for
 MATCH = 0.1  # weight of |D - r|^2 in units of its spread
-
-
-@dataclass(frozen=True)
-class Coded:
-    """A batch as an encoder and a decoder see it: y, y_hat (B, M, H/16, W/16), natural units; step (B, M, 1, 1)."""
-
-    y: Tensor
-    y_hat: Tensor
-    step: Tensor
-    rate: Tensor
-
-    @staticmethod
-    @torch.no_grad()
-    def of(base: Base, x: Tensor, rate: Tensor) -> Coded:
-        """Code x (B, 3, H, W), 0..1, at rates (B,) by plain rounding."""
-        with torch.autocast(x.device.type, enabled=False):
-            y, z_hat = base.transform(x, rate)
-            _, y_hat = base.quantise(y, z_hat, rate)
-            step = base.ungain(rate)
-            return Coded(y * step, y_hat * step, step, rate)
 
 
 class AuxStage:
@@ -55,7 +34,7 @@ class AuxStage:
     slow: tuple[str, ...] = ()
     muon: tuple[str, ...] = ("body",)
 
-    def __init__(self, config: FuserConfig, base: Base, critic: Critic) -> None:
+    def __init__(self, config: FuserConfig, base: Latents, critic: Critic) -> None:
         self.module = Denoiser(config)
         self.base, self.critic = base, critic
 
@@ -66,11 +45,12 @@ class AuxStage:
     @torch.no_grad()
     def start(self, pictures: Pictures) -> None:
         """Inputs at about unit spread; the output starts as nothing."""
-        self.module.y_spread.copy_(self.base.g_s.spread)
+        batches = [self.base.code(x, random_low_rates(len(x)).to(x.device)) for x in _samples(pictures)]
+        self.module.y_spread.copy_(spread(coded.y for coded in batches))
 
     def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Of a batch (B, 3, H, W), 0..1."""
-        coded = Coded.of(self.base, x, random_low_rates(len(x)).to(x.device))
+        coded = self.base.code(x, random_low_rates(len(x)).to(x.device))
         natural = imagine(self.module, coded)
         loss, figures = natural_loss(self.base, self.critic, coded, natural, x)
         kept = ((natural - coded.y_hat) / coded.step).square().mean()
@@ -93,7 +73,7 @@ class FuserStage:
     slow: tuple[str, ...] = ()
     muon: tuple[str, ...] = ("body",)
 
-    def __init__(self, config: FuserConfig, base: Base, aux: Denoiser, critic: Critic) -> None:
+    def __init__(self, config: FuserConfig, base: Latents, aux: Denoiser, critic: Critic) -> None:
         self.module = Denoiser(config)
         self.base, self.aux, self.critic = base, aux, critic
 
@@ -104,18 +84,13 @@ class FuserStage:
     @torch.no_grad()
     def start(self, pictures: Pictures) -> None:
         """Measure the spread of the residual."""
-        self.module.y_spread.copy_(self.base.g_s.spread)
-        squares = []
-        for _ in range(16):
-            x = pictures.batch(4, min(256, pictures.least // 64 * 64))
-            coded = Coded.of(self.base, x, random_low_rates(len(x)).to(x.device))
-            residual = (imagine(self.aux, coded) - coded.y_hat) / coded.step
-            squares.append(residual.square().mean((0, 2, 3)))
-        self.module.spread.copy_(torch.stack(squares).mean(0).sqrt().clamp_min(1e-3))
+        batches = [self.base.code(x, random_low_rates(len(x)).to(x.device)) for x in _samples(pictures)]
+        self.module.y_spread.copy_(self.aux.y_spread)
+        self.module.spread.copy_(spread((imagine(self.aux, coded) - coded.y_hat) / coded.step for coded in batches))
 
     def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Of a batch (B, 3, H, W), 0..1."""
-        coded = Coded.of(self.base, x, random_low_rates(len(x)).to(x.device))
+        coded = self.base.code(x, random_low_rates(len(x)).to(x.device))
         unit = self.module.spread[:, None, None] * coded.step
         with torch.no_grad():
             r = (imagine(self.aux, coded) - coded.y_hat) / unit
@@ -137,9 +112,19 @@ class FuserStage:
         return validate(self.base, self.critic, pictures, find)
 
 
+def _samples(pictures: Pictures) -> Iterator[Tensor]:
+    for _ in range(16):
+        yield pictures.batch(4, min(256, pictures.least // 64 * 64))
+
+
+def spread(maps: Iterable[Tensor]) -> Tensor:
+    """Root mean squares of channels (M,) over feature maps (B, M, h, w)."""
+    return torch.stack([x.square().mean((0, 2, 3)) for x in maps]).mean(0).sqrt().clamp_min(1e-3)
+
+
 def random_low_rates(count: int) -> Tensor:
     """Rates (count,), more of them low, where there is something to mend. From torch's global CPU generator."""
-    return torch.rand(count) ** 1.5 * RATE_MAX
+    return torch.rand(count) ** 2 * RATE_MAX
 
 
 def imagine(aux: Denoiser, coded: Coded) -> Tensor:
@@ -149,7 +134,7 @@ def imagine(aux: Denoiser, coded: Coded) -> Tensor:
 
 
 def natural_loss(
-    base: Base, critic: Critic, coded: Coded, natural: Tensor, x: Tensor
+    base: Latents, critic: Critic, coded: Coded, natural: Tensor, x: Tensor
 ) -> tuple[Tensor, dict[str, float]]:
     """LPIPS, texture and relative distortion of what g_s makes of a natural latent; and figures for the record."""
     with torch.no_grad():
@@ -165,15 +150,15 @@ def natural_loss(
 
 
 @torch.no_grad()
-def validate(base: Base, critic: Critic, pictures: Pictures, find: Callable[[Coded], Tensor]) -> dict[str, Any]:
-    """(PSNR, LPIPS by SqueezeNet, texture) at RATES of y_hat and of what `find` makes of it; 16 pictures, 512x512."""
+def validate(base: Latents, critic: Critic, pictures: Pictures, find: Callable[[Coded], Tensor]) -> dict[str, Any]:
+    """(PSNR, LPIPS by SqueezeNet, texture) of y_hat and of what `find` makes of it, over 16 pictures at each rate."""
     torch.manual_seed(0)
     figures: dict[str, list[list[float]]] = {"plain": [], "natural": []}
-    for value in RATES:
+    for value in base.rates:
         rows: dict[str, list[tuple[float, float, float]]] = {name: [] for name in figures}
         for picture in pictures.pictures[:: max(1, len(pictures) // 16)][:16]:
             x = picture[None, :, :512, :512].float() / 255
-            coded = Coded.of(base, x, torch.tensor([float(value)], device=x.device))
+            coded = base.code(x, torch.tensor([float(value)], device=x.device))
             for name, latent in {"plain": coded.y_hat, "natural": find(coded)}.items():
                 x_hat = base.g_s(latent, coded.rate).clamp(0, 1)
                 same, texture = critic(x_hat, x)

@@ -17,7 +17,7 @@ from nicodec.training.data import Pictures
 from nicodec.training.sq import psnr
 
 RATES = (0, 8192, 16384, 24576, 40960)  # of validation
-LPIPS_FIDELITY = 1.0  # weight next to 10 log10 MSE
+LPIPS_FIDELITY = 0.3  # weight next to log10 MSE: 0.01 LPIPS for 0.03 dB
 TEXTURE = 1.0
 L1 = 2.0
 FIDELITY_SHARE = 0.35  # of the steps; all others train MoDE-P
@@ -57,7 +57,7 @@ class MoDEStage:
 
     def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Of a batch (B, 3, H, W), 0..1."""
-        rate = (torch.rand(len(x)) ** 1.5 * RATE_MAX).to(x.device)
+        rate = (torch.rand(len(x)) ** 2 * RATE_MAX).to(x.device)
         depth = self.vq.config.bits - max(0, int(torch.randint(-8, 5, ()).item()))
         decoded = self._decoded(x, rate, depth)
         experts = (self.base, self.vq, decoded.y_hat, decoded.code, rate)

@@ -21,6 +21,7 @@ from nicodec.zoo.store import read_part
 if TYPE_CHECKING:
     from torch import nn
 
+    from nicodec.networks.adapters import ForeignBase
     from nicodec.networks.base import Base
     from nicodec.networks.fuser import Denoiser
     from nicodec.networks.mode import MoDE
@@ -64,6 +65,32 @@ def load_base(part: Part, device: str) -> Base:
 
     with _described(part):
         return _filled(lambda: Base(BaseConfig(**read_config(part))), part, device, LATER)
+
+
+def is_foreign(part: Part) -> bool:
+    """Whether a base part holds another codec's weights.
+
+    Raises:
+        DamagedPartError: it holds nothing of the kind that a base is.
+    """
+    with _described(part):
+        return "architecture" in read_config(part)
+
+
+@cache
+def load_foreign(part: Part, device: str) -> ForeignBase:
+    """Another codec, in float32 and ready to run.
+
+    Raises:
+        DamagedPartError: the part does not hold one.
+    """
+    import torch
+    from safetensors.torch import load
+
+    from nicodec.networks.adapters import ForeignBase
+
+    with _described(part), torch.inference_mode(False):
+        return ForeignBase(**read_config(part), state=load(read_part(part))).to(device)
 
 
 @cache

@@ -1,0 +1,84 @@
+"""Frozen bases as the fuser's training sees them: pixels to latents, as encoder and decoder have them, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from nicodec.networks.adapters import ForeignBase
+from nicodec.networks.base import Base
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A batch: y, y_hat (B, M, h, w) in natural units, the quantiser's step (B, M, 1, 1) in these, and rate (B,)."""
+
+    y: Tensor
+    y_hat: Tensor
+    step: Tensor
+    rate: Tensor
+
+
+class Latents(Protocol):
+    """What is asked of a base."""
+
+    rates: tuple[int, ...]  # to validate at
+
+    @property
+    def channels(self) -> int:
+        """M of its latent."""
+
+    def code(self, x: Tensor, rate: Tensor) -> Coded:
+        """Code x (B, 3, H, W), 0..1, sides multiples of 64, at rates (B,), by plain rounding. No gradient."""
+
+    def g_s(self, y_hat: Tensor, rate: Tensor) -> Tensor:
+        """Latents to pixels (B, 3, H, W), about 0..1."""
+
+
+class OwnLatents:
+    """Our base."""
+
+    rates = (0, 8192, 16384, 24576, 40960)
+
+    def __init__(self, base: Base) -> None:
+        self.base = base
+        self.g_s = base.g_s
+
+    @property
+    def channels(self) -> int:
+        """As `Latents`."""
+        return self.base.config.latent
+
+    @torch.no_grad()
+    def code(self, x: Tensor, rate: Tensor) -> Coded:
+        """As `Latents`."""
+        with torch.autocast(x.device.type, enabled=False):
+            y, z_hat = self.base.transform(x, rate)
+            _, y_hat = self.base.quantise(y, z_hat, rate)
+            step = self.base.ungain(rate)
+            return Coded(y * step, y_hat * step, step, rate)
+
+
+class ForeignLatents:
+    """Another codec's base: one rate, quantiser steps of 1."""
+
+    rates = (0,)
+
+    def __init__(self, base: ForeignBase) -> None:
+        self.base = base
+        self.g_s = base.g_s
+
+    @property
+    def channels(self) -> int:
+        """As `Latents`."""
+        return self.base.channels
+
+    @torch.no_grad()
+    def code(self, x: Tensor, rate: Tensor) -> Coded:
+        """As `Latents`."""
+        with torch.autocast(x.device.type, enabled=False):
+            y, y_hat = self.base.code(x)
+            return Coded(y, y_hat, y.new_ones(len(y), y.shape[1], 1, 1), torch.zeros_like(rate))

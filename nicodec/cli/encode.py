@@ -138,7 +138,7 @@ class Encoding:
 @click.option("--strip", type=click.Choice(STRIPPABLE), multiple=True,
               help="Leave metadata out; several times for several. exif includes the DPI.")  # fmt: skip
 @click.option("--preserve-time", is_flag=True, help="Give the output the input's time of modification.")
-@click.option("--lossless", is_flag=True, hidden=True)
+@click.option("--lossless", is_flag=True, help="Refused, with advice: nicodec is lossy at any quality.")
 @batch.options
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 @io.common_options

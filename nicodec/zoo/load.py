@@ -165,5 +165,5 @@ def _described(part: Part) -> Iterator[None]:
     """Whatever a damaged file makes go wrong, said as one error."""
     try:
         yield
-    except (KeyError, ValueError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
+    except (KeyError, ValueError, TypeError, RuntimeError, struct.error, safetensors.SafetensorError) as error:
         raise DamagedPartError(f"{part.path} is not a {part.kind} part: {error!r}") from None

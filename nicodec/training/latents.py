@@ -41,11 +41,10 @@ class Latents(Protocol):
 class OwnLatents:
     """Our base."""
 
-    rates = (0, 8192, 16384, 24576, 40960)
+    rates: tuple[int, ...] = (0, 8192, 16384, 24576, 40960)
 
     def __init__(self, base: Base) -> None:
         self.base = base
-        self.g_s = base.g_s
 
     @property
     def channels(self) -> int:
@@ -61,15 +60,19 @@ class OwnLatents:
             step = self.base.ungain(rate)
             return Coded(y * step, y_hat * step, step, rate)
 
+    def g_s(self, y_hat: Tensor, rate: Tensor) -> Tensor:
+        """As `Latents`."""
+        x_hat: Tensor = self.base.g_s(y_hat, rate)
+        return x_hat
+
 
 class ForeignLatents:
     """Another codec's base: one rate, quantiser steps of 1."""
 
-    rates = (0,)
+    rates: tuple[int, ...] = (0,)
 
     def __init__(self, base: ForeignBase) -> None:
         self.base = base
-        self.g_s = base.g_s
 
     @property
     def channels(self) -> int:
@@ -82,3 +85,7 @@ class ForeignLatents:
         with torch.autocast(x.device.type, enabled=False):
             y, y_hat = self.base.code(x)
             return Coded(y, y_hat, y.new_ones(len(y), y.shape[1], 1, 1), torch.zeros_like(rate))
+
+    def g_s(self, y_hat: Tensor, rate: Tensor) -> Tensor:
+        """As `Latents`."""
+        return self.base.g_s(y_hat, rate)

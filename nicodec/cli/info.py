@@ -16,10 +16,21 @@ from nicodec.container.reader import read_file
 @click.argument("source", required=False, type=click.Path(), metavar="[FILE.nic]")
 @click.option("--json", "as_json", is_flag=True, help="All fields as one line of JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="Also where the bytes go, and which model the file names.")
-def command(source: str | None, as_json: bool, verbose: bool) -> None:
+@click.option("--bitmap", type=click.Path(), metavar="OUT.png",
+              help="Draw where the bits went, from the coder's exact costs; runs no network.")  # fmt: skip
+@click.option("-f", "--force", is_flag=True, help="Overwrite the bitmap.")
+def command(source: str | None, as_json: bool, verbose: bool, bitmap: str | None, force: bool) -> None:
     """Say what FILE.nic (- is stdin) is. Checks every CRC; loads no network."""
     source = streams.resolve_input(source)
-    facts = describe(read_file(streams.read_input(source)))
+    file = read_file(streams.read_input(source))
+    facts = describe(file)
+    if bitmap is not None:
+        streams.refuse_existing(bitmap, force, source)
+        from nicodec.bitmap import bit_costs, draw
+
+        costs = bit_costs(file)
+        streams.write_output(bitmap, draw(costs, file.header), force)
+        facts["bits"] = {name: round(float(cost.sum()), 1) for name, cost in costs.items()}
     click.echo(json.dumps({"file": source, **facts}) if as_json else _lines(source, facts, verbose))
 
 
@@ -38,6 +49,10 @@ def _lines(source: str, facts: dict[str, Any], verbose: bool) -> str:
         *(_own(facts) if facts["foreign"] is None else _foreign(facts["foreign"])),
         f"header: {facts['header_bytes']} bytes",
         *(f"section {name}: {size} bytes" for name, size in facts["sections"].items()),
+        *(
+            f"symbols of {name}: {bits / 8:.0f} bytes by their exact costs"
+            for name, bits in facts.get("bits", {}).items()
+        ),
     ]
     return "\n  ".join([first, *rows])
 

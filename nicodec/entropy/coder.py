@@ -61,13 +61,28 @@ def encode_latent(model: ScaleModel, latent: Latent, rate: int) -> bytes:
 
 def estimate_bits(model: ScaleModel, latent: Latent, rate: int) -> float:
     """What the tables say that a tile costs, in bits: the stream without the coder's own overhead."""
-    total = 0.0
-    for indices, values in groups(model, latent, rate):
-        for index in np.unique(indices):
-            chosen = values[indices == index]
-            entries, escaped = entries_of(chosen, int(model.tables.limits[index]))
-            total += model.tables.bits(int(index))[entries].sum() + 16 * escaped.sum()
+    return float(cost_map(model, latent, rate).sum())
+
+
+def cost_map(model: ScaleModel, latent: Latent, rate: int) -> NDArray[np.float64]:
+    """What each position of y costs, in bits: (4h, 4w); z's bits are shared evenly by the positions that it is for."""
+    height, width, _ = latent.z_hat.shape
+    (z_indices, z_values), *passes = groups(model, latent, rate)
+    z_costs = _costs(model, z_indices, z_values).reshape(height, width, -1).sum(2)
+    total = np.kron(z_costs, np.full((4, 4), 1 / 16))
+    for step, (indices, values) in zip(model.passes, passes, strict=True):
+        mask = checkerboard(4 * height, 4 * width, step.parity)
+        total[mask] += _costs(model, indices, values).reshape(-1, step.stop - step.start).sum(1)
     return total
+
+
+def _costs(model: ScaleModel, indices: Indices, values: Symbols) -> NDArray[np.float64]:
+    costs = np.empty(len(values))
+    for index in np.unique(indices):
+        at = indices == index
+        entries, escaped = entries_of(values[at], int(model.tables.limits[index]))
+        costs[at] = model.tables.bits(int(index))[entries] + 16 * escaped
+    return costs
 
 
 def groups(model: ScaleModel, latent: Latent, rate: int) -> Iterator[tuple[Indices, Symbols]]:

@@ -133,12 +133,17 @@ def encode_tokens(prior: TokenPrior, tokens: Tokens, depth: int, latent: Latent 
 
 def estimate_token_bits(prior: TokenPrior, tokens: Tokens, depth: int, latent: Latent | None, rate: int) -> float:
     """What the prior says that a tile's tokens cost, in bits."""
-    ones = np.log2((prior.weights + 1) / (1 << 24))
-    zeros = np.log2((TOTAL - prior.weights + 1) / (1 << 24))
-    levels = prior.levels(latent, tokens.size, rate)
-    return float(
-        -sum(np.where(bits, ones[level], zeros[level]).sum() for level, bits in _walk(levels, tokens.ravel(), depth))
-    )
+    return float(token_costs(prior, tokens, depth, latent, rate).sum())
+
+
+def token_costs(prior: TokenPrior, tokens: Tokens, depth: int, latent: Latent | None, rate: int) -> NDArray[np.float64]:
+    """What each token (h, w) costs, in bits: (h, w)."""
+    ones = -np.log2((prior.weights + 1) / (1 << 24))
+    zeros = -np.log2((TOTAL - prior.weights + 1) / (1 << 24))
+    levels, costs = prior.levels(latent, tokens.size, rate), np.zeros(tokens.size)
+    for level, bits in _walk(levels, tokens.ravel(), depth):
+        costs += np.where(bits, ones[level], zeros[level])
+    return costs.reshape(tokens.shape)
 
 
 def decode_tokens(

@@ -18,7 +18,7 @@ from nicodec.training.sq import psnr
 
 DECAY = 0.98  # of the counts and sums behind the codebook's vectors
 DEAD = 0.02  # of an even share: a vector used less is put where data is
-COMMITMENT = 0.1
+COMMITMENT = 1.0
 TEXTURE = 1.0  # weight of the texture term next to LPIPS
 
 
@@ -30,8 +30,8 @@ class VQStage:
 
     name = "vq"
     module: VQExpert
-    slow: tuple[str, ...] = ()
-    muon: tuple[str, ...] = ("body",)
+    slow: tuple[str, ...] = ("tokenizer",)  # at the full rate codes run away from their vectors within 200 steps
+    muon: tuple[str, ...] = ("painter.body",)
 
     def __init__(self, config: VQConfig, base: Base, critic: Critic) -> None:
         self.module = VQExpert(config)

@@ -1,0 +1,70 @@
+"""Where the bits of a file went: the coder's exact costs on the picture's plane."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from nicodec.container.layout import STRIDE, Header, Prior
+from nicodec.container.reader import NicFile, read_tokens
+from nicodec.entropy.coder import cost_map
+from nicodec.entropy.tokens import token_costs
+from nicodec.errors import UnsupportedPictureError
+from nicodec.streams import decode_symbols
+from nicodec.zoo.load import load_prior, load_scales
+from nicodec.zoo.store import find_part
+
+PATCH = STRIDE // 4  # side of a cell in pixels
+Costs = NDArray[np.float64]
+# From nothing to the dearest: black, violet, orange, white; of about even steps in lightness.
+RAMP = np.array([[0, 0, 0], [87, 20, 126], [229, 92, 48], [255, 255, 255]], np.float64)
+
+
+def bit_costs(file: NicFile) -> dict[str, Costs]:
+    """Bits of each 16x16 square of a file's picture, `sq` and `vq` as far as it has them: (rows, columns) each.
+
+    Their sums are the sections' coded bytes, up to the coder's rounding (a word or two a tile).
+
+    Raises:
+        UnsupportedPictureError: another codec's file, whose costs nobody knows.
+        As `decode_symbols`.
+    """
+    header, streams = file.header, read_tokens(file)
+    symbols = {} if header.base_id == bytes(len(header.base_id)) else decode_symbols(file, streams)
+    if not symbols:
+        raise UnsupportedPictureError("the file holds another codec's strings; there is no map of their bits")
+    shape = tuple(4 * -(-side // STRIDE) for side in (header.height, header.width))
+    scales = load_scales(find_part("base", header.base_id))
+    prior = load_prior(find_part("vq", streams.vq_id)) if streams else None
+    costs: dict[str, Costs] = {}
+    for tile, held in symbols.items():
+        top, left = tile.top // PATCH, tile.left // PATCH
+        if held.latent is not None:
+            part = cost_map(scales, held.latent, header.rate)
+            _add(costs, "sq", shape, top, left, part)
+        if held.tokens is not None and prior is not None and streams is not None:
+            seen = held.latent if streams.prior is Prior.SQ else None
+            part = token_costs(prior, held.tokens, streams.depth, seen, header.rate)
+            _add(costs, "vq", shape, top, left, np.kron(part, np.full((prior.side, prior.side), 1 / prior.side**2)))
+    return costs
+
+
+def _add(costs: dict[str, Costs], name: str, shape: tuple[int, ...], top: int, left: int, part: Costs) -> None:
+    whole = costs.setdefault(name, np.zeros(shape))
+    whole[top : top + part.shape[0], left : left + part.shape[1]] += part
+
+
+def draw(costs: dict[str, Costs], header: Header) -> bytes:
+    """A PNG of the picture's size: all streams' bits a pixel, black for none to white for the dearest square."""
+    total = np.sum(list(costs.values()), 0)
+    place = total / max(total.max(), 1e-9) * (len(RAMP) - 1)
+    low = np.minimum(place.astype(int), len(RAMP) - 2)
+    share = (place - low)[..., None]
+    colours = np.round((1 - share) * RAMP[low] + share * RAMP[low + 1]).astype(np.uint8)
+    pixels = colours.repeat(PATCH, 0).repeat(PATCH, 1)[: header.height, : header.width]
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,61 @@
+"""Where the bits went."""
+
+import io
+
+import numpy as np
+import pictures
+import pytest
+import toy
+from PIL import Image
+
+import nicodec
+from nicodec.bitmap import bit_costs, draw
+from nicodec.container.layout import SectionType
+from nicodec.container.reader import read_file, read_tiles, read_tokens
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    toy.make_model(folder, "toy", tiny, stride=32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NICODEC_MODELS", f"{folder}:{tiny.path.parents[1]}")
+        yield folder
+
+
+@pytest.mark.parametrize("size", [(150, 90), (1100, 70)])
+@pytest.mark.parametrize("options", [{}, {"robust": True}, {"streams": "sq"}])
+def test_costs_sum_to_the_payload(size, options):
+    file = read_file(nicodec.encode(pictures.image(*size), model="toy", device="cpu", **options))
+    costs = bit_costs(file)
+    tiles = {"sq": read_tiles(file.payload(SectionType.SQ), file.header, "it")}
+    if (streams := read_tokens(file)) is not None:
+        tiles["vq"] = streams.tiles
+    assert costs.keys() == tiles.keys()
+    for name, bodies in tiles.items():
+        coded = sum(8 * len(stream) for _, stream in bodies)
+        assert costs[name].sum() == pytest.approx(coded, abs=64 * len(bodies) + 0.002 * coded)
+
+
+def test_bits_are_where_the_picture_is_busy():
+    pixels = np.full((128, 256, 3), 128, np.uint8)
+    pixels[:, 128:] = np.random.default_rng(0).integers(0, 256, (128, 128, 3))
+    file = read_file(nicodec.encode(pixels, model="toy", device="cpu", streams="sq"))
+    costs = bit_costs(file)["sq"]
+    assert costs.shape == (8, 16)
+    assert costs[:, 9:].mean() > 1.3 * costs[:, :7].mean()  # the tiny model is no great one
+    drawn = np.asarray(Image.open(io.BytesIO(draw({"sq": costs}, file.header)))).astype(int)
+    assert drawn.shape == (128, 256, 3)
+    assert drawn[:, 144:].mean() > drawn[:, :112].mean()
+
+
+def test_the_command_draws(nicodec, tmp_path, models):
+    import nicodec as api
+
+    (tmp_path / "a.nic").write_bytes(api.encode(pictures.image(100, 80), model="toy", device="cpu"))
+    environment = {"NICODEC_MODELS": str(models)}
+    code, out, err = nicodec("info", "-v", "a.nic", "--bitmap", "map.png", environment=environment)
+    assert code == 0, err
+    assert b"by their exact costs" in out
+    assert Image.open(tmp_path / "map.png").size == (100, 80)
+    assert nicodec("info", "a.nic", "--bitmap", "map.png", environment=environment)[0] == 12

@@ -59,8 +59,8 @@ class Denoiser(nn.Module):
 
     @property
     def halo(self) -> int:
-        """Positions around one that it depends on."""
-        return self.config.depth
+        """Positions around one that it depends on, or one more: even, to keep to the grid of tokens of two positions."""
+        return self.config.depth + self.config.depth % 2
 
     def forward(self, r_t: Tensor, t: Tensor, y_hat: Tensor, rate: Tensor) -> Tensor:
         """Predict r from r_t (B, M, h, w) at times t (B,), beside y_hat (B, M, h, w) in natural units."""

@@ -1,0 +1,1 @@
+"""Looking at files: a live page for one, a self-contained page for several."""

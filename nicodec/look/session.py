@@ -1,0 +1,112 @@
+"""One file, decoded as a page asks for it: what does not depend on anchor and tau is computed once."""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from nicodec.codec import find_experts, find_fuser, unpack_transparency
+from nicodec.container.info import describe
+from nicodec.container.layout import Anchor, Box, SectionType
+from nicodec.container.reader import read_file
+from nicodec.errors import MissingPartError, MissingStreamError, UnsupportedPictureError, UsageError
+from nicodec.image.picture import Pixels
+from nicodec.networks.tiling import Fusion, Span, fuse, gather, neighbourhood, paint, reach
+from nicodec.options import ANCHORS
+from nicodec.streams import decode_symbols
+
+
+class Session:
+    """A .nic file and the networks that paint it. Safe to call from several threads, one at a time works.
+
+    Args:
+        data: the file.
+        device: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        UnsupportedPictureError: another codec's file.
+        As `decode_bytes`.
+    """
+
+    def __init__(self, data: bytes, device: str = "auto") -> None:
+        import torch
+
+        self.data, self.file = data, read_file(data)
+        if SectionType.FOREIGN in self.file.sections:
+            raise UnsupportedPictureError("the file holds another codec's strings; decode it instead")
+        self.header, self.lock = self.file.header, threading.Lock()
+        self.whole = Box(0, 0, self.header.width, self.header.height)
+        anchor = Anchor.PERCEPTION if SectionType.VQ in self.file.sections else Anchor.FIDELITY
+        self.experts, streams = find_experts(self.file, anchor, device)
+        try:
+            self.experts = replace(self.experts, fuser=find_fuser(self.file, device))
+        except (MissingPartError, MissingStreamError):
+            pass  # the page then has no slider
+        self.symbols = decode_symbols(self.file, streams)
+        self.rates = torch.tensor([float(self.header.rate)], device=self.experts.base.std.device)
+        everything = neighbourhood(self.whole, self.whole.width, self.whole.height)[0]
+        depth = streams.depth if streams else 0
+        self.y_hat, self.code = gather(self.symbols, self.experts, everything, depth, self.rates)
+        self.alpha = unpack_transparency(self.file)
+        self.natural: tuple[tuple[int, Span], Tensor] | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """What the page needs to know: `describe`'s keys, `anchors` that work, and whether `tau` does."""
+        has_both = self.experts.mode is not None and self.code is not None and self.y_hat is not None
+        anchors = list(ANCHORS) if has_both else ["fidelity" if self.y_hat is not None else "perception"]
+        return {**describe(self.file), "anchors": anchors, "tau": self.experts.fuser is not None}
+
+    def render(self, anchor: str, tau: float, steps: int, box: Box) -> Pixels:
+        """The pixels of `box` (h, w, 3 or 1).
+
+        Raises:
+            UsageError: no such anchor, tau or box.
+        """
+        if anchor not in ANCHORS or not 0 <= tau <= 1 or not 1 <= steps <= 8 or box.common(self.whole) != box:
+            raise UsageError("anchor, tau, steps or box out of range")
+        width, height = self.whole.width, self.whole.height
+        region, _ = neighbourhood(box, width, height, reach(self.experts))
+        with self.lock:
+            y_hat = None if self.y_hat is None else self.y_hat[:, :, region[0], region[1]]
+            if y_hat is not None and tau > 0 and self.experts.fuser is not None:
+                y_hat = y_hat.lerp(self._natural(y_hat, region, steps), tau)
+            side = self.experts.token_side
+            rows, columns = (slice(s.start // side, s.stop // side) for s in region)
+            code = None if self.code is None else self.code[:, :, rows, columns]
+            return paint(
+                self.symbols, self.header, self.experts, Anchor[anchor.upper()], box, region, y_hat, code
+            )
+
+    def _natural(self, y_hat: Tensor, region: Span, steps: int) -> Tensor:
+        """The fuser's y' of a region; that of the last one is kept, since a dragged slider asks for it again."""
+        if self.natural is None or self.natural[0] != (steps, region):
+            fusion = Fusion((1.0,), steps, zlib.crc32(self.data))
+            self.natural = (steps, region), fuse(y_hat, self.symbols, self.experts, region, self.rates, fusion)
+        return self.natural[1]
+
+
+def parse_box(text: str, whole: Box) -> Box:
+    """`x,y,w,h` to a box; the whole picture where it is empty.
+
+    Raises:
+        UsageError: not four numbers, or not inside.
+    """
+    if not text:
+        return whole
+    try:
+        box = Box(*(int(number) for number in text.split(",")))
+    except (ValueError, TypeError):
+        raise UsageError(f"{text!r} is no box, expected x,y,w,h") from None
+    if min(box.width, box.height) < 1 or box.common(whole) != box:
+        raise UsageError(f"the box {text} is not inside the picture")
+    return box
+
+
+def as_rgb(pixels: Pixels) -> Pixels:
+    """(h, w, 1 or 3) to (h, w, 3)."""
+    return np.broadcast_to(pixels, (*pixels.shape[:2], 3))

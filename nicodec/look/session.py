@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import zlib
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -43,10 +44,8 @@ class Session:
         self.whole = Box(0, 0, self.header.width, self.header.height)
         anchor = Anchor.PERCEPTION if SectionType.VQ in self.file.sections else Anchor.FIDELITY
         self.experts, streams = find_experts(self.file, anchor, device)
-        try:
+        with suppress(MissingPartError, MissingStreamError):  # the page then has no slider
             self.experts = replace(self.experts, fuser=find_fuser(self.file, device))
-        except (MissingPartError, MissingStreamError):
-            pass  # the page then has no slider
         self.symbols = decode_symbols(self.file, streams)
         self.rates = torch.tensor([float(self.header.rate)], device=self.experts.base.std.device)
         everything = neighbourhood(self.whole, self.whole.width, self.whole.height)[0]
@@ -78,9 +77,7 @@ class Session:
             side = self.experts.token_side
             rows, columns = (slice(s.start // side, s.stop // side) for s in region)
             code = None if self.code is None else self.code[:, :, rows, columns]
-            return paint(
-                self.symbols, self.header, self.experts, Anchor[anchor.upper()], box, region, y_hat, code
-            )
+            return paint(self.symbols, self.header, self.experts, Anchor[anchor.upper()], box, region, y_hat, code)
 
     def _natural(self, y_hat: Tensor, region: Span, steps: int) -> Tensor:
         """The fuser's y' of a region; that of the last one is kept, since a dragged slider asks for it again."""

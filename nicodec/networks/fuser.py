@@ -59,7 +59,7 @@ class Denoiser(nn.Module):
 
     @property
     def halo(self) -> int:
-        """Positions around one that it depends on, or one more: even, to keep to the grid of tokens of two positions."""
+        """Positions around one that it depends on, or one more: even, for tokens that are two positions wide."""
         return self.config.depth + self.config.depth % 2
 
     def forward(self, r_t: Tensor, t: Tensor, y_hat: Tensor, rate: Tensor) -> Tensor:

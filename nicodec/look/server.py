@@ -1,0 +1,108 @@
+"""The live page of one file: on this machine only, with fixed addresses and no files behind them."""
+
+from __future__ import annotations
+
+import io
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.routing import Map, Rule
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+from werkzeug.wrappers import Request, Response
+
+from nicodec.bitmap import bit_costs, draw
+from nicodec.errors import NicodecError
+from nicodec.image.picture import Picture, Pixels
+from nicodec.look.rivals import SAVING, Rival, rival
+from nicodec.look.session import Session, as_rgb, parse_box
+from nicodec.metrics.psnr import psnr
+
+HOST = "127.0.0.1"
+STATIC = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
+
+
+class Page:
+    """The WSGI application.
+
+    Args:
+        name: of the file, as shown.
+        original: to compare with, of the same size; None: there is none.
+    """
+
+    def __init__(self, session: Session, name: str, original: Picture | None) -> None:
+        self.session, self.name = session, name
+        self.original = None if original is None else as_rgb(original.pixels)
+        self.rival = cache(self._rival)
+        self.routes = Map([Rule("/", endpoint="index"), *(Rule(f"/{n}", endpoint=n) for n in
+                           (*STATIC, "facts", "picture", "original", "rival", "bits"))])  # fmt: skip
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """Answer a request; only one that came to this machine by its own name (no page elsewhere can ask)."""
+        request = Request(environ)
+        host = request.host.rpartition(":")[0] or request.host
+        try:
+            if host not in (HOST, "localhost"):
+                raise NotFound
+            endpoint, _ = self.routes.bind_to_environ(environ).match()
+            response = self._answer(str(endpoint), request)
+        except HTTPException as error:
+            return error(environ, start_response)
+        except NicodecError as error:
+            response = Response(str(error), 400)
+        response.headers["Cache-Control"] = "no-store"
+        return response(environ, start_response)
+
+    def _answer(self, endpoint: str, request: Request) -> Response:
+        if endpoint == "index" or endpoint in STATIC:
+            name = "page.html" if endpoint == "index" else endpoint
+            return Response(files("nicodec.look").joinpath(name).read_bytes(), content_type=STATIC[name])
+        if endpoint == "facts":
+            return Response(json.dumps(self._facts()), content_type="application/json")
+        if endpoint == "bits":
+            return Response(draw(bit_costs(self.session.file), self.session.header), content_type="image/png")
+        box = parse_box(request.args.get("box", ""), self.session.whole)
+        if endpoint == "picture":
+            anchor, tau = request.args.get("anchor", "fidelity"), request.args.get("tau", 0.0, float)
+            pixels = self.session.render(anchor, tau, request.args.get("steps", 1, int), box)
+        elif self.original is None:
+            raise NotFound("there is no original to compare with")
+        elif endpoint == "original":
+            pixels = self.original[box.slices]
+        else:
+            kind = request.args.get("kind", "avif")
+            if kind not in SAVING:
+                raise NotFound(f"no codec {kind}")
+            pixels = self.rival(kind).pixels[box.slices]
+        return self._png(pixels, box.slices)
+
+    def _png(self, pixels: Pixels, where: tuple[slice, slice]) -> Response:
+        buffer = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(as_rgb(pixels))).save(buffer, "PNG", compress_level=1)
+        response = Response(buffer.getvalue(), content_type="image/png")
+        if self.original is not None:
+            response.headers["X-PSNR"] = f"{psnr(self.original[where], as_rgb(pixels)):.2f}"
+        return response
+
+    def _facts(self) -> dict[str, Any]:
+        return {"name": self.name, **self.session.facts(), "original": self.original is not None, "rivals": (
+            {kind: {"quality": self.rival(kind).quality, "bytes": self.rival(kind).size} for kind in SAVING}
+            if self.original is not None else {})}  # fmt: skip
+
+    def _rival(self, kind: str) -> Rival:
+        assert self.original is not None
+        return rival(kind, self.original, self.session.file.size)
+
+
+class _Quiet(WSGIRequestHandler):
+    def log(self, *_: object) -> None:
+        """Requests are no news."""
+
+
+def serve(page: Page, port: int = 0) -> BaseWSGIServer:
+    """A server on this machine's own address; port 0 picks a free one. Its `serve_forever` ends on Ctrl-C."""
+    return make_server(HOST, port, page, threaded=True, request_handler=_Quiet)

@@ -1,0 +1,211 @@
+"""The live page and the page without a server, in a real browser."""
+
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pictures
+import pytest
+import toy
+from PIL import Image
+
+import nicodec
+from nicodec import errors
+from nicodec.image.files import from_pillow
+from nicodec.look.compare import compare
+from nicodec.look.rivals import rival
+from nicodec.look.server import Page, serve
+from nicodec.look.session import Session
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    toy.make_model(folder, "toy", tiny, stride=16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NICODEC_MODELS", f"{folder}:{tiny.path.parents[1]}")
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def coded():
+    image = pictures.image(600, 450)
+    return image, nicodec.encode(image, model="toy", device="cpu", quality=30)
+
+
+@pytest.fixture(scope="module")
+def address(coded):
+    image, data = coded
+    server = serve(Page(Session(data, "cpu"), "a.nic", from_pillow(image)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.port}/"
+    server.shutdown()
+
+
+def get(address, **headers):
+    with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=60) as response:
+        return response.read(), response.headers
+
+
+@pytest.mark.parametrize("anchor", ["fidelity", "perception"])
+def test_the_server_gives_what_decode_gives(coded, address, anchor):
+    for tau in (0, 0.5):
+        query = f"anchor={anchor}&tau={tau}&steps=2&box=100,40,300,200"
+        shown = np.asarray(Image.open(io.BytesIO(get(f"{address}picture?{query}")[0]))).astype(int)
+        whole = np.asarray(nicodec.decode(coded[1], anchor=anchor, tau=tau, steps=2, device="cpu")).astype(int)
+        assert np.abs(shown - whole[40:240, 100:400]).max() <= 1
+
+
+def test_facts_and_rivals(coded, address):
+    facts = json.loads(get(f"{address}facts")[0])
+    assert (facts["anchors"], facts["tau"], facts["original"]) == (["fidelity", "perception"], True, True)
+    assert facts["rivals"].keys() == {"avif", "jpeg", "webp"}
+    best = rival("jpeg", np.asarray(coded[0]), 20_000)
+    assert best.size <= 20_000 < rival("jpeg", np.asarray(coded[0]), 10**9).size
+    assert float(get(f"{address}picture?box=0,0,600,450")[1]["X-PSNR"]) > 5
+
+
+@pytest.mark.parametrize(("path", "headers", "code"), [
+    ("../../etc/passwd", {}, 404), ("page.py", {}, 404), ("%2e%2e/cli/view.py", {}, 404),
+    ("facts", {"Host": "evil.example"}, 404), ("picture?box=0,0,9999,1", {}, 400), ("picture?box=x", {}, 400),
+    ("picture?tau=7", {}, 400), ("picture?anchor=none", {}, 400), ("rival?kind=gif", {}, 404),
+])  # fmt: skip
+def test_what_the_server_refuses(address, path, headers, code):
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        get(address + path, **headers)
+    assert caught.value.code == code
+    assert "Traceback" not in caught.value.read().decode()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(params=[(1280, 800), (390, 740)], ids=["desk", "phone"])
+def page(browser, request):
+    opened = browser.new_page(viewport={"width": request.param[0], "height": request.param[1]})
+    opened.set_default_timeout(30_000)
+    problems = []
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    yield opened
+    opened.close()
+    assert not problems
+
+
+PIXELS = "() => { const c = document.getElementById('left'); return c.toDataURL(); }"
+
+
+def drawn(page):
+    page.wait_for_function("document.getElementById('stage').getAttribute('aria-busy') === 'false'")
+    return page.evaluate(PIXELS)
+
+
+def test_the_live_page(page, address, tmp_path):
+    page.goto(address)
+    first = drawn(page)
+    assert page.text_content("#name") == "a.nic"
+    assert "dB" in page.text_content("#detail")
+    page.fill("#tau", "1")
+    second = drawn(page)
+    assert second != first, "the slider changes the picture"
+    page.check("input[value=perception]")
+    third = drawn(page)
+    assert third not in (first, second), "the anchor changes the picture"
+    page.focus("#stage")
+    page.keyboard.press("f")
+    assert drawn(page) == second, "keys do what the mouse does"
+    cut = page.eval_on_selector("#right", "e => e.style.clipPath")
+    box = page.locator("#handle").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] - 60, box["y"] + 20)
+    page.mouse.up()
+    assert page.eval_on_selector("#right", "e => e.style.clipPath") != cut, "the split follows the mouse"
+    page.check("#show-bits")
+    page.wait_for_function("document.getElementById('bits').naturalWidth === 600")
+    with page.expect_download() as download:
+        page.click("#download")
+    assert Image.open(download.value.path()).size == (600, 450)
+    width = page.viewport_size["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out"
+    page.screenshot(path=os.environ.get("NICODEC_SCREENSHOTS", str(tmp_path)) + f"/view-{width}.png")
+
+
+def test_zoom_and_pan_by_keyboard(page, address):
+    page.goto(address)
+    drawn(page)
+    before = page.eval_on_selector("#plane", "e => e.style.transform")
+    page.focus("#stage")
+    for key in ("+", "ArrowLeft"):
+        page.keyboard.press(key)
+        after = page.eval_on_selector("#plane", "e => e.style.transform")
+        assert after != before
+        before = after
+    page.keyboard.press("0")
+    assert page.eval_on_selector("#plane", "e => e.style.transform") != before
+
+
+def test_the_page_without_a_server(page, coded, tmp_path):
+    image, data = coded
+    named = [("a.nic", data), ("<script>.png", pictures.file_bytes(image))]
+    (tmp_path / "page.html").write_text(compare(named, (0.0, 1.0), 1, "cpu"))
+    page.goto(f"file://{tmp_path}/page.html")
+    first = drawn(page)
+    page.fill("#tau", "0.9")
+    second = drawn(page)
+    assert second != first
+    page.check("input[value=perception]")
+    assert drawn(page) not in (first, second)
+    assert page.locator("#beside option").all_text_contents() == ["nothing", "<script>.png"]
+
+
+def test_compare_refuses_other_sizes(nicodec, tmp_path, models):
+    pictures.image(20, 20).save(tmp_path / "a.png")
+    pictures.image(30, 20).save(tmp_path / "b.png")
+    code, _, err = nicodec("compare", "a.png", "b.png", "-o", "page.html")
+    assert code == errors.UsageError.exit_code
+    assert "of one size" in err
+    assert nicodec("compare", "a.png", "a.png", "-o", "page.html")[0] == 0
+    assert "data:image/webp" in (tmp_path / "page.html").read_text()
+
+
+def test_view_runs_until_ctrl_c(coded, tmp_path):
+    (tmp_path / "a.nic").write_bytes(coded[1])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nicodec", "view", "a.nic", "--no-browser"], cwd=tmp_path, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
+    )  # fmt: skip
+    line = process.stderr.readline()
+    address = re.search(r"http://127\.0\.0\.1:\d+/", line)[0]
+    assert json.loads(get(f"{address}facts")[0])["name"] == "a.nic"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    assert "Traceback" not in process.stderr.read()
+
+
+def test_view_of_a_damaged_file(nicodec, coded, tmp_path):
+    (tmp_path / "a.nic").write_bytes(coded[1][:-7])
+    code, _, err = nicodec("view", "a.nic", "--no-browser")
+    assert code == errors.CorruptFileError.exit_code
+    assert err.count("\n") == 1

@@ -23,7 +23,7 @@ from nicodec.container.layout import NO_BASE, Anchor, Box, Colour, Header, Secti
 from nicodec.container.limits import check_size
 from nicodec.container.reader import NicFile, read_file, read_foreign, read_packed, read_tokens
 from nicodec.container.writer import write_file, write_packed
-from nicodec.errors import MissingPartError, MissingStreamError, UsageError
+from nicodec.errors import LimitError, MissingPartError, MissingStreamError, UsageError
 from nicodec.foreign import decode_foreign, encode_foreign, find_foreign
 from nicodec.image.alpha import pack_alpha, unpack_alpha
 from nicodec.image.picture import Picture, Pixels
@@ -82,6 +82,11 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
     damage: list[str] | None = [] if options.best_effort else None
     file = read_file(data, damage)
     header = file.header
+    if header.width * header.height > options.max_pixels:
+        raise LimitError(
+            f"the file declares {header.width}x{header.height} pixels, more than {options.max_pixels}; if that is "
+            "meant, decode with a larger --max-pixels"
+        )
     whole = Box(0, 0, header.width, header.height)
     crop = Box(*options.crop) if options.crop else whole
     if crop.common(whole) != crop:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import struct
 import warnings
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from nicodec.errors import InputError, OutputError, UnsupportedPictureError
+from nicodec.errors import InputError, NicodecError, OutputError, UnsupportedPictureError
 from nicodec.image.colour import to_samples
 from nicodec.image.depth import bits_of, to_8_bits
 from nicodec.image.metadata import read_metadata, save_parameters
@@ -54,7 +53,9 @@ def read_picture(data: bytes, frame: int | None = None, *, allow_8bit: bool = Fa
         raise InputError(f"the input is not a picture that Pillow knows: it starts with {data[:8].hex(' ')}") from None
     except Image.DecompressionBombError as error:
         raise UnsupportedPictureError(str(error)) from None
-    except (OSError, SyntaxError, ValueError, struct.error, EOFError) as error:
+    except (NicodecError, MemoryError):
+        raise
+    except Exception as error:  # Pillow's plugins raise almost anything on damaged files, TypeError for one
         raise InputError(f"the picture cannot be read: {error}") from None
 
 

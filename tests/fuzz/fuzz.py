@@ -1,0 +1,46 @@
+"""Coverage-guided fuzzing by hand, with atheris (`pip install atheris`):
+
+python tests/fuzz/fuzz.py container -runs=1000000 -rss_limit_mb=4000
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris
+
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS / "fuzz"), str(TESTS.parent)]
+os.environ["NICODEC_MODELS"] = str(TESTS / "golden" / "models")
+
+with atheris.instrument_imports(include=["nicodec"]):
+    import targets
+    import toy
+
+    from nicodec.zoo.store import find_package
+
+
+def mutate(data, size, seed):
+    """Now our own structure-aware change, now libFuzzer's."""
+    import numpy as np
+
+    random = np.random.default_rng(seed)
+    return targets.mutated(data, random)[:size] if random.random() < 0.5 else atheris.Mutate(data, size)
+
+
+def main():
+    name, *options = sys.argv[1:]
+    with tempfile.TemporaryDirectory() as folder:
+        toy.make_model(Path(folder), targets.MODEL, find_package("tiny").parts["base"], stride=16)
+        os.environ["NICODEC_MODELS"] += os.pathsep + folder
+        corpus = Path(folder) / "corpus"
+        corpus.mkdir()
+        for index, seed in enumerate(targets.seeds()):
+            (corpus / f"{index}.nic").write_bytes(seed)
+        atheris.Setup([sys.argv[0], str(corpus), *options], targets.TARGETS[name], custom_mutator=mutate)
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""What is fuzzed: bytes in; a NicodecError, or nothing, out. Anything else is a defect."""
+
+import contextlib
+from functools import cache
+
+import numpy as np
+import pictures
+from PIL import Image
+
+import nicodec
+from nicodec.bitmap import bit_costs
+from nicodec.codec import decode_taus, unpack_metadata, unpack_transparency, verify_bytes
+from nicodec.container.info import describe
+from nicodec.container.layout import Header, Section, SectionType
+from nicodec.container.reader import read_file, read_foreign, read_tiles, read_tokens
+from nicodec.container.writer import write_file, write_packed
+from nicodec.entropy.coder import decode_latent
+from nicodec.entropy.tokens import decode_tokens
+from nicodec.errors import NicodecError
+from nicodec.image.files import read_picture
+from nicodec.options import DecodeOptions
+from nicodec.zoo.load import load_prior, load_scales
+from nicodec.zoo.store import find_package
+
+MODEL = "toy"  # tests/toy.py's, which NICODEC_MODELS must name
+MAX_PIXELS = 1 << 13
+
+
+@cache
+def seeds():
+    """Whole files of every kind that we write."""
+    image = pictures.image(70, 50, "RGBA")
+    exif = Image.Exif()
+    exif[0x010F] = "a maker"
+    image.info.update(icc_profile=b"profile" * 30, exif=exif.tobytes(), xmp=b"<x:xmpmeta/>")
+    options = {"model": MODEL, "device": "cpu"}
+    return [
+        nicodec.encode(image, **options), nicodec.encode(image, robust=True, token_bits=3, **options),
+        nicodec.encode(pictures.image(40, 90, "L"), streams="sq", quality=90, **options),
+        nicodec.encode(pictures.image(64, 64), streams="vq", **options),
+    ]  # fmt: skip
+
+
+def container(data):
+    """Everything that reads bytes without a model."""
+    with contextlib.suppress(NicodecError):
+        file = read_file(data)
+        for part in (describe, read_tokens, read_foreign, unpack_transparency, unpack_metadata):
+            with contextlib.suppress(NicodecError):
+                if part is not unpack_transparency or file.header.width * file.header.height < 1 << 22:
+                    part(file)
+        if (payload := file.payload(SectionType.SQ)) is not None and file.header.width * file.header.height < 1 << 24:
+            read_tiles(payload, file.header, "it")
+
+
+def entropy(data):
+    """Streams of symbols and tokens, whatever their words are."""
+    parts = find_package(MODEL).parts
+    rows, columns, rate, stream = 1, 1 + data[:1].count(b"\x01"), int.from_bytes(data[1:3].ljust(2, b"\0")), data[3:]
+    latent = None
+    with contextlib.suppress(NicodecError):
+        latent = decode_latent(load_scales(parts["base"]), stream, rows, columns, rate)
+    with contextlib.suppress(NicodecError):
+        decode_tokens(load_prior(parts["vq"]), stream, (4 * rows, 4 * columns), 6, latent, rate)
+
+
+def whole(data):
+    """Decoding in full, strictly, with best effort, and what else walks a file."""
+    options = {"device": "cpu", "max_pixels": MAX_PIXELS, "steps": 1}
+    for anchor, best_effort in (("fidelity", False), ("perception", True)):
+        with contextlib.suppress(NicodecError):
+            picture = decode_taus(data, DecodeOptions(anchor, (0.0, 1.0), best_effort=best_effort, **options))[1]
+            assert picture.pixels.dtype == np.uint8
+    with contextlib.suppress(NicodecError):
+        if 0 < read_file(data).header.width * read_file(data).header.height <= MAX_PIXELS:
+            verify_bytes(data)
+            bit_costs(read_file(data))
+
+
+def picture(data):
+    """Picture files that `encode` is given."""
+    with contextlib.suppress(NicodecError):
+        read_picture(data)
+
+
+TARGETS = {"container": container, "entropy": entropy, "whole": whole, "picture": picture}
+
+
+def mutated(data, random):
+    """A changed file: half of the time of any bytes, half of it of fields and payloads under CRCs that hold."""
+    with contextlib.suppress(NicodecError):
+        if random.random() < 0.5:
+            return _restructured(read_file(data), random)
+    return _changed(data, random)
+
+
+def _changed(data, random):
+    data = bytearray(data)
+    for _ in range(int(random.integers(1, 8))):
+        at, kind = int(random.integers(0, len(data) + 1)), random.integers(5)
+        if kind == 0 and at < len(data):
+            data[at] ^= 1 << int(random.integers(8))
+        elif kind == 1 and at < len(data):
+            data[at] = random.choice([0, 1, 0x7F, 0x80, 0xFF])
+        elif kind == 2:
+            del data[at : at + int(random.integers(1, 9))]
+        elif kind == 3:
+            data[at:at] = random.bytes(int(random.integers(1, 9)))
+        elif random.random() < 0.2:
+            del data[at:]
+    return bytes(data)
+
+
+def _restructured(file, random):
+    header = file.header
+    fields = {"width": header.width, "height": header.height, "rate": header.rate, "base_id": header.base_id}
+    if random.random() < 0.4:
+        fields["width"] = int(random.choice([1, 64, 65, header.width + 1, 1024, 1025, 1 << 20]))
+    if random.random() < 0.3:
+        fields["height"] = int(random.choice([1, 64, 65, header.height + 1, 1025, 1 << 20]))
+    if random.random() < 0.3:
+        fields["rate"] = int(random.integers(65536))
+    if random.random() < 0.05:
+        fields["base_id"] = bytes(8)
+    sections = []
+    for kind, section in file.sections.items():
+        fate = random.random()
+        if fate < 0.15:
+            continue
+        payload = _changed(section.payload, random) if fate < 0.6 and section.payload else section.payload
+        if fate > 0.95:
+            payload = write_packed(bytes(int(random.integers(1 << 16))))
+        sections.append(Section(kind, payload))
+    return write_file(Header(colour=header.colour, bit_depth=header.bit_depth, **fields), sections)

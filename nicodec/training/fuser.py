@@ -18,7 +18,7 @@ from nicodec.training.sq import psnr
 
 NOISE = 0.5  # quantiser steps: what the auxiliary encoder sees of y is this vague, so that y' cannot smuggle y through
 TEXTURE = 1.0  # weight next to LPIPS
-DISTORTION = 0.25  # weight of the squared error as a multiple of the plain decode's: 1 dB is 0.26
+DISTORTION = 0.1  # weight of the squared error as a multiple of the plain decode's: 1 dB is 0.26
 KEEP = 0.02  # weight of |y' - y_hat|^2 in quantiser steps: far off, g_s does what it was never trained for
 MATCH = 0.1  # weight of |D - r|^2 in units of its spread
 

@@ -28,6 +28,8 @@ def run(tmp_path, *words):
 @pytest.mark.parametrize(("script", "written"), [
     ("one_picture.sh", {"scene.nic", "scene-decoded.png"}), ("fit.sh", {"scene.nic"}),
     ("pillow_plugin.py", {"scene.nic", "scene-half.png"}), ("bits.py", set()),
+    ("taus.sh", {"scene.nic", *(f"scene-{anchor}-{tau}.png" for anchor in ("fidelity", "perception")
+                                for tau in ("0", "0.5", "1"))}),
 ])  # fmt: skip
 def test_scripts_for_one_picture(tmp_path, script, written):
     runner = "sh" if script.endswith(".sh") else sys.executable
@@ -48,5 +50,5 @@ def test_the_script_for_a_folder(tmp_path):
 
 
 def test_every_script_is_tested():
-    tested = {"one_picture.sh", "fit.sh", "pillow_plugin.py", "bits.py", "folder.sh"}
+    tested = {"taus.sh", "one_picture.sh", "fit.sh", "pillow_plugin.py", "bits.py", "folder.sh"}
     assert tested | {"render_scene.py"} == set(SCRIPTS)

@@ -29,6 +29,11 @@ def tree(tmp_path):
     return tmp_path
 
 
+def hear_ctrl_c():
+    """In a child: as from a terminal, even where the tests run in the background, deaf to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def written(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
@@ -148,7 +153,7 @@ def test_an_interrupted_batch_leaves_whole_files_and_can_go_on(nicodec, tmp_path
     call = ("encode", "-r", "photos", "-o", "coded", "-j", jobs, *TINY)
     process = subprocess.Popen(
         [sys.executable, "-m", "nicodec", *call], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True, preexec_fn=hear_ctrl_c,
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while len(list(tmp_path.glob("coded/*.nic"))) < 3 and time.monotonic() < deadline:

@@ -18,6 +18,7 @@ import pictures
 import pytest
 import toy
 from PIL import Image
+from test_batch import hear_ctrl_c
 
 import nicodec
 from nicodec import errors
@@ -194,7 +195,7 @@ def test_view_runs_until_ctrl_c(coded, tmp_path):
     (tmp_path / "a.nic").write_bytes(coded[1])
     process = subprocess.Popen(
         [sys.executable, "-m", "nicodec", "view", "a.nic", "--no-browser"], cwd=tmp_path, stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, preexec_fn=hear_ctrl_c,
     )  # fmt: skip
     line = process.stderr.readline()
     address = re.search(r"http://127\.0\.0\.1:\d+/", line)[0]

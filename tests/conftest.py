@@ -19,6 +19,25 @@ def tiny():
 
 
 @pytest.fixture(scope="session")
+def toy_folder(tiny, tmp_path_factory):
+    """Toy packages `toy16` and `toy32` with all parts, tokens of 16 and of 32 pixels."""
+    import toy
+
+    folder = tmp_path_factory.mktemp("models")
+    for stride in (16, 32):
+        toy.make_model(folder, f"toy{stride}", tiny, stride=stride)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def toys(toy_folder, tiny):
+    """The toy packages and the tiny model are the ones to be found."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NICODEC_MODELS", f"{toy_folder}:{tiny.path.parents[1]}")
+        yield toy_folder
+
+
+@pytest.fixture(scope="session")
 def data(tmp_path_factory):
     """A folder of training pictures, and one file that is none."""
     import pictures

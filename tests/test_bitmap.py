@@ -5,7 +5,6 @@ import io
 import numpy as np
 import pictures
 import pytest
-import toy
 from PIL import Image
 
 import nicodec
@@ -13,20 +12,13 @@ from nicodec.bitmap import bit_costs, draw
 from nicodec.container.layout import SectionType
 from nicodec.container.reader import read_file, read_tiles, read_tokens
 
-
-@pytest.fixture(scope="module", autouse=True)
-def models(tiny, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    toy.make_model(folder, "toy", tiny, stride=32)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NICODEC_MODELS", f"{folder}:{tiny.path.parents[1]}")
-        yield folder
+pytestmark = pytest.mark.usefixtures("toys")
 
 
 @pytest.mark.parametrize("size", [(150, 90), (1100, 70)])
 @pytest.mark.parametrize("options", [{}, {"robust": True}, {"streams": "sq"}])
 def test_costs_sum_to_the_payload(size, options):
-    file = read_file(nicodec.encode(pictures.image(*size), model="toy", device="cpu", **options))
+    file = read_file(nicodec.encode(pictures.image(*size), model="toy32", device="cpu", **options))
     costs = bit_costs(file)
     tiles = {"sq": read_tiles(file.payload(SectionType.SQ), file.header, "it")}
     if (streams := read_tokens(file)) is not None:
@@ -40,7 +32,7 @@ def test_costs_sum_to_the_payload(size, options):
 def test_bits_are_where_the_picture_is_busy():
     pixels = np.full((128, 256, 3), 128, np.uint8)
     pixels[:, 128:] = np.random.default_rng(0).integers(0, 256, (128, 128, 3))
-    file = read_file(nicodec.encode(pixels, model="toy", device="cpu", streams="sq"))
+    file = read_file(nicodec.encode(pixels, model="toy32", device="cpu", streams="sq"))
     costs = bit_costs(file)["sq"]
     assert costs.shape == (8, 16)
     assert costs[:, 9:].mean() > 1.3 * costs[:, :7].mean()  # the tiny model is no great one
@@ -49,11 +41,11 @@ def test_bits_are_where_the_picture_is_busy():
     assert drawn[:, 144:].mean() > drawn[:, :112].mean()
 
 
-def test_the_command_draws(nicodec, tmp_path, models):
+def test_the_command_draws(nicodec, tmp_path, toys):
     import nicodec as api
 
-    (tmp_path / "a.nic").write_bytes(api.encode(pictures.image(100, 80), model="toy", device="cpu"))
-    environment = {"NICODEC_MODELS": str(models)}
+    (tmp_path / "a.nic").write_bytes(api.encode(pictures.image(100, 80), model="toy32", device="cpu"))
+    environment = {"NICODEC_MODELS": str(toys)}
     code, out, err = nicodec("info", "-v", "a.nic", "--bitmap", "map.png", environment=environment)
     assert code == 0, err
     assert b"by their exact costs" in out

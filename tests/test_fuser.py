@@ -15,19 +15,11 @@ from nicodec.codec import decode_taus
 from nicodec.networks.fuser import Denoiser, FuserConfig, normals
 from nicodec.options import DecodeOptions
 
-
-@pytest.fixture(scope="module", autouse=True)
-def models(tiny, tmp_path_factory):
-    """A toy package `toy` with a fuser."""
-    folder = tmp_path_factory.mktemp("models")
-    toy.make_model(folder, "toy", tiny, stride=16)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NICODEC_MODELS", f"{folder}:{tiny.path.parents[1]}")
-        yield folder
+pytestmark = pytest.mark.usefixtures("toys")
 
 
 def encode(image, **options):
-    return nicodec.encode(image, model="toy", device="cpu", quality=20, **options)
+    return nicodec.encode(image, model="toy16", device="cpu", quality=20, **options)
 
 
 def decode(data, **options):
@@ -75,7 +67,7 @@ def test_tau_leads_from_the_plain_picture_to_another(anchor):
     assert 0 < far[1] < far[2] < far[3]
 
 
-def test_tau_zero_needs_no_fuser(models, tiny, monkeypatch):
+def test_tau_zero_needs_no_fuser(toys, tiny, monkeypatch):
     data = encode(pictures.image(64, 64), streams="sq")
     monkeypatch.setenv("NICODEC_MODELS", str(tiny.path.parents[1]))
     decode(data, tau=0)
@@ -118,9 +110,9 @@ def test_what_cannot_be_done_is_said():
             decode(data, **options)
 
 
-def test_taus_on_the_command_line(nicodec, tmp_path, models):
+def test_taus_on_the_command_line(nicodec, tmp_path, toys):
     (tmp_path / "a.nic").write_bytes(encode(pictures.image(64, 64)))
-    environment = {"NICODEC_MODELS": str(models)}
+    environment = {"NICODEC_MODELS": str(toys)}
     code, _, errors_ = nicodec("decode", "a.nic", "-o", "out-{tau}.png", "--tau", "0,0.5,1", environment=environment)
     assert code == 0, errors_
     taken = [np.asarray(Image.open(tmp_path / f"out-{tau}.png")) for tau in ("0", "0.5", "1")]

@@ -6,20 +6,11 @@ from pathlib import Path
 import numpy as np
 import pictures
 import pytest
-import toy
 
 sys.path.insert(0, str(Path(__file__).parent / "fuzz"))
 import targets
 
-
-@pytest.fixture(scope="module", autouse=True)
-def models(tiny, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    toy.make_model(folder, targets.MODEL, tiny, stride=16)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NICODEC_MODELS", f"{folder}:{tiny.path.parents[1]}")
-        targets.seeds.cache_clear()
-        yield
+pytestmark = pytest.mark.usefixtures("toys")
 
 
 @pytest.mark.parametrize(("name", "count"), [("container", 20_000), ("whole", 150)])

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pictures
 import pytest
-import toy
 from PIL import Image
 from test_batch import hear_ctrl_c
 
@@ -32,19 +31,13 @@ ROOT = Path(__file__).parents[1]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def models(tiny, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    toy.make_model(folder, "toy", tiny, stride=16)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NICODEC_MODELS", f"{folder}:{tiny.path.parents[1]}")
-        yield folder
+pytestmark = pytest.mark.usefixtures("toys")
 
 
 @pytest.fixture(scope="module")
 def coded():
     image = pictures.image(600, 450)
-    return image, nicodec.encode(image, model="toy", device="cpu", quality=30)
+    return image, nicodec.encode(image, model="toy16", device="cpu", quality=30)
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +174,7 @@ def test_the_page_without_a_server(page, coded, tmp_path):
     assert page.locator("#beside option").all_text_contents() == ["nothing", "<script>.png"]
 
 
-def test_compare_refuses_other_sizes(nicodec, tmp_path, models):
+def test_compare_refuses_other_sizes(nicodec, tmp_path, toys):
     pictures.image(20, 20).save(tmp_path / "a.png")
     pictures.image(30, 20).save(tmp_path / "b.png")
     code, _, err = nicodec("compare", "a.png", "b.png", "-o", "page.html")

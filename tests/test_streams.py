@@ -5,7 +5,6 @@ import pictures
 import pytest
 import slow_decoder
 import torch
-import toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -22,16 +21,7 @@ from nicodec.streams import decode_symbols
 from nicodec.zoo.load import load_prior
 from nicodec.zoo.store import find_package
 
-
-@pytest.fixture(scope="module", autouse=True)
-def models(tiny, tmp_path_factory):
-    """Toy packages `toy16` and `toy32`, tokens of 16 and of 32 pixels."""
-    folder = tmp_path_factory.mktemp("models")
-    for stride in (16, 32):
-        toy.make_model(folder, f"toy{stride}", tiny, stride=stride)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NICODEC_MODELS", f"{folder}:{tiny.path.parents[1]}")
-        yield folder
+pytestmark = pytest.mark.usefixtures("toys")
 
 
 def encode(image, model="toy16", **options):
@@ -140,7 +130,7 @@ def test_what_cannot_be_done_is_said():
         encode(image, streams="qs")
 
 
-def test_a_reader_without_the_vq_part_still_has_the_fidelity_picture(models, tiny, monkeypatch):
+def test_a_reader_without_the_vq_part_still_has_the_fidelity_picture(toys, tiny, monkeypatch):
     data, alone = encode(pictures.image(60, 50)), encode(pictures.image(60, 50), streams="sq")
     monkeypatch.setenv("NICODEC_MODELS", str(tiny.path.parents[1]))
     assert np.array_equal(decode(data), decode(alone))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from nicodec.networks.layers import RateBias, RateScale, stack, zero_init
 from nicodec.rate.scale import RATE_MAX
 
+FURTHEST = 10.0  # spreads: further off, g_s does what it was never trained for
 PER_COUNTER = 8  # normals that one 256-bit step of Philox's counter yields
 
 
@@ -33,7 +34,9 @@ class Denoiser(nn.Module):
 
     ::
 
-        [r_t, y_hat / y_spread] ─ 1x1 ─ bias(t) ─ scale(rate) ─ blocks ─ 1x1 (zero at start) ─► r (B, M, H/16, W/16)
+        asinh [r_t, y_hat / y_spread] ─ 1x1 ─ bias(t) ─ scale(rate) ─ blocks ─ 1x1 (zero at start) ─► r
+
+    Shapes: (B, M, H/16, W/16). Drawings reach 50 spreads, where products of products explode: hence asinh.
 
     r_t = cos(pi t / 2) r + sin(pi t / 2) noise; t in 0..1, at 1 all noise. It predicts r itself, so that one step is a
     prediction and not a direction. Convolutional and local: `halo` positions are all that it sees.
@@ -64,9 +67,9 @@ class Denoiser(nn.Module):
 
     def forward(self, r_t: Tensor, t: Tensor, y_hat: Tensor, rate: Tensor) -> Tensor:
         """Predict r from r_t (B, M, h, w) at times t (B,), beside y_hat (B, M, h, w) in natural units."""
-        features = self.embed(torch.cat([r_t, y_hat / self.y_spread[:, None, None]], 1))
+        features = self.embed(torch.cat([r_t, y_hat / self.y_spread[:, None, None]], 1).asinh())
         features = self.rate(self.time(features, t * RATE_MAX), rate)
-        return self.head(self.body(features)).float()
+        return self.head(self.body(features)).float().clamp(-FURTHEST, FURTHEST)
 
     def natural(self, y_hat: Tensor, step: Tensor, noise: Tensor, rate: Tensor, steps: int) -> Tensor:
         """Sample y' by DDIM (deterministic but for the noise that it starts from).

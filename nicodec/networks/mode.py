@@ -11,6 +11,9 @@ from torch.nn import functional as F
 from nicodec.networks.base import Base
 from nicodec.networks.layers import RateBias, RateScale, gate, zero_init
 from nicodec.networks.vq import VQExpert
+from nicodec.rate.scale import KNOTS
+
+LEAK = 0.1
 
 
 class ESE(nn.Module):
@@ -37,8 +40,8 @@ class CEM(nn.Module):
         G = sigmoid(W [A, O, A - O])                       where to listen
         A + G · ((1 + s(O)) · psi(A, O) + b(O))             psi, s and b: 1x1 layers, psi with one depthwise 3x3
 
-    psi's and b's last layers are zero at first, so that training starts at the frozen anchor. The rate tells how much
-    each expert knows.
+    psi's and b's last layers are zero at first, so that training starts at the frozen anchor; unless it is told to
+    start at the other expert (`lean`, ours). The rate tells how much each expert knows.
     """
 
     def __init__(self, channels: int) -> None:
@@ -50,11 +53,26 @@ class CEM(nn.Module):
         self.scale_shift = zero_init(nn.Conv2d(channels, 2 * channels, 1))
         self.rate = RateScale(channels)
 
+    @torch.no_grad()
+    def lean(self) -> None:
+        """Start near O instead: psi = O - A, in both signs so that its leaky layer loses nothing, and an open gate.
+
+        For experts whose features mean the same: the painter starts as the base's synthesis.
+        """
+        channels = self.psi.out_channels
+        unit = torch.eye(channels)[:, :, None, None]
+        self.mix.weight.copy_(torch.cat([torch.cat([-unit, unit], 1), torch.cat([unit, -unit], 1)]))
+        self.depthwise.weight.zero_()[:, :, 1, 1] = 1.0
+        self.psi.weight.copy_(torch.cat([unit, -unit], 1) / (1 + LEAK))
+        for layer in (self.mix, self.depthwise):
+            nn.init.zeros_(layer.bias)
+        nn.init.constant_(self.gate.bias, 3.0)
+
     def forward(self, anchor: Tensor, other: Tensor, rate: Tensor) -> Tensor:
         other = self.rate(other, rate)
         gate = torch.sigmoid(self.gate(torch.cat([anchor, other, anchor - other], 1)))
         scale, shift = self.scale_shift(other).chunk(2, 1)
-        mixed = self.psi(F.leaky_relu(self.depthwise(self.mix(torch.cat([anchor, other], 1))), 0.1))
+        mixed = self.psi(F.leaky_relu(self.depthwise(self.mix(torch.cat([anchor, other], 1))), LEAK))
         return anchor + gate * ((1 + scale) * mixed + shift)
 
 
@@ -62,14 +80,16 @@ class Blend(nn.Module):
     """Whose pixels MoDE-P takes: `A + G · (O - A)`, `G = sigmoid(W [A, O] + w(rate))`.
 
     Ours: CEM on pictures, where the other expert's are already of the right kind. It starts three quarters of the way
-    from the perception expert's picture A to the fidelity expert's O. Shapes: (B, 48, H/4, W/4), unshuffled pixels.
+    from the perception expert's picture A to the fidelity expert's O at the lowest rate, nearly there at the highest.
+    Shapes: (B, 48, H/4, W/4), unshuffled pixels.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.gate = zero_init(nn.Conv2d(2 * channels, channels, 1))
         self.rate = RateBias(channels)
-        nn.init.constant_(self.rate.bias, 1.1)
+        with torch.no_grad():
+            self.rate.bias.copy_(torch.linspace(1.1, 4.0, KNOTS)[:, None])
 
     def forward(self, anchor: Tensor, other: Tensor, rate: Tensor) -> Tensor:
         share = torch.sigmoid(self.rate(self.gate(torch.cat([anchor, other], 1)), rate))
@@ -121,6 +141,9 @@ class MoDE(nn.Module):
         self.fidelity = Anchored(shared)
         self.perception = Anchored(shared)
         self.blend = Blend(shared[2])
+        for cross in self.perception.cross[:2]:  # at 1/4 the other's features are pixels
+            assert isinstance(cross, CEM)
+            cross.lean()
 
     def sq_scales(self, base: Base, y_hat: Tensor, rate: Tensor) -> Scales:
         """What the fidelity expert makes of y_hat alone; the last one is its picture."""

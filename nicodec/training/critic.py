@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from pathlib import Path
 
 import torch
@@ -10,7 +11,8 @@ from torch.nn import functional as F
 
 from nicodec.metrics.perceptual import load_lpips
 
-WINDOWS = (9, 9, 5, 5, 3, 3, 3)  # positions of each layer of the trunk: 18 to 48 pixels
+CELLS = (4, 4, 2, 2, 1, 1, 1)  # positions of each layer of the trunk that are averaged before anything else
+WINDOW = 2  # cells, overlapping by half: a window is 16 to 32 pixels wide
 
 
 class Critic(nn.Module):
@@ -25,25 +27,43 @@ class Critic(nn.Module):
     windows (Ballé et al., arXiv 2412.00505, there over VGG): grass may be other grass. Weights of channels are
     LPIPS's, so that both terms share a scale: with windows of one position they would be equal.
 
+    A decoder learns to please one trunk in ways that no other sees. `anew` therefore shows it each pair differently
+    (as E-LPIPS does, Kettunen et al., arXiv 1906.03973).
+
     Training only; figures are reported with AlexNet, which no loss has seen.
     """
 
     def __init__(self, trunk: Path) -> None:
         super().__init__()
-        self.lpips = load_lpips("squeeze", trunk)
+        self.lpips = load_lpips("squeeze", trunk).to(memory_format=torch.channels_last)
 
     def forward(self, x_hat: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Compare pictures (B, 3, H, W), 0..1: LPIPS and texture, (B,) each."""
         with torch.no_grad():
             targets = self._features(x)
         same = texture = torch.zeros(len(x), device=x.device)
-        for f_hat, f, line, window in zip(self._features(x_hat), targets, self.lpips.lins, WINDOWS, strict=True):
+        for f_hat, f, line, cell in zip(self._features(x_hat), targets, self.lpips.lins, CELLS, strict=True):
             weight = line.model[-1].weight
             same = same + _weighed((f_hat - f).square(), weight)
-            texture = texture + _weighed(_wasserstein(f_hat, f, window), weight)
+            texture = texture + _weighed(_wasserstein(f_hat, f, cell), weight)
         return same, texture
 
+    def anew(self, x_hat: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, of both pictures turned, shifted, their colours swapped and, every other time, halved in size.
+
+        Random: from torch's global CPU generator.
+        """
+        across, down, turn, swap, halve = (torch.randint(n, ()).item() for n in (8, 8, 8, 6, 2))
+        views = []
+        for picture in (x_hat, x):
+            view = picture[:, list(permutations(range(3)))[swap], down:, across:]
+            view = view.flip([axis + 2 for axis in range(2) if turn >> axis & 1])
+            view = view.transpose(2, 3) if turn & 4 else view
+            views.append(F.avg_pool2d(view, 2) if halve else view)
+        return self(*views)
+
     def _features(self, x: Tensor) -> list[Tensor]:
+        x = x.contiguous(memory_format=torch.channels_last)  # twice as fast on a CPU
         outputs = self.lpips.net(self.lpips.scaling_layer(2 * x - 1))
         return [F.normalize(output.float(), dim=1, eps=1e-8) for output in outputs]
 
@@ -52,12 +72,14 @@ def _weighed(differences: Tensor, weight: Tensor) -> Tensor:
     return F.conv2d(differences, weight).mean((1, 2, 3))
 
 
-def _wasserstein(f_hat: Tensor, f: Tensor, window: int) -> Tensor:
-    window = min(window, *f.shape[2:])
+def _wasserstein(f_hat: Tensor, f: Tensor, cell: int) -> Tensor:
     means, spreads = [], []
     for features in (f_hat, f):
-        mean = F.avg_pool2d(features, window, stride=max(1, window // 2))
-        square = F.avg_pool2d(features.square(), window, stride=max(1, window // 2))
+        mean, square = (_windows(F.avg_pool2d(part, cell)) for part in (features, features * features))
         means.append(mean)
-        spreads.append((square - mean.square()).clamp_min(1e-6).sqrt())
+        spreads.append((square - mean * mean).clamp_min(1e-6).sqrt())
     return (means[0] - means[1]).square() + (spreads[0] - spreads[1]).square()
+
+
+def _windows(cells: Tensor) -> Tensor:
+    return F.avg_pool2d(cells, min(WINDOW, *cells.shape[2:]), stride=1)

@@ -18,7 +18,7 @@ from nicodec.training.sq import psnr
 
 NOISE = 0.5  # quantiser steps: what the auxiliary encoder sees of y is this vague, so that y' cannot smuggle y through
 TEXTURE = 1.0  # weight next to LPIPS
-DISTORTION = 0.1  # weight of the squared error as a multiple of the plain decode's: 1 dB is 0.26
+DISTORTION = 0.03  # weight of the squared error as a multiple of the plain decode's: 1 dB is 0.26
 KEEP = 0.02  # weight of |y' - y_hat|^2 in quantiser steps: far off, g_s does what it was never trained for
 MATCH = 0.1  # weight of |D - r|^2 in units of its spread
 
@@ -140,7 +140,7 @@ def natural_loss(
     with torch.no_grad():
         plain = (base.g_s(coded.y_hat, coded.rate) - x).square().mean((1, 2, 3))
     x_hat = base.g_s(natural, coded.rate)
-    same, texture = critic(x_hat, x)
+    same, texture = critic.anew(x_hat, x)
     ratio = (x_hat - x).square().mean((1, 2, 3)) / plain.clamp_min(1e-6)
     loss = same.mean() + TEXTURE * texture.mean() + DISTORTION * ratio.mean()
     return loss, {

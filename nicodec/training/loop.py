@@ -45,6 +45,9 @@ class Schedule:
     seed: int = 0
 
 
+SPIKE = 10.0  # times the usual norm of a gradient: Muon would take such a step at full size
+
+
 class Stage(Protocol):
     """What a stage brings to the loop."""
 
@@ -83,6 +86,7 @@ class Run:
         self.stage, self.schedule, self.folder, self.device = stage, schedule, folder, device
         self.pictures, self.validation, self.quiet = pictures, validation, quiet
         self.step, self.elapsed, self.stopping = 0, 0.0, False
+        self.usual_norm = 0.0  # of gradients; 0: not known yet
         module = stage.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizers = make_optimizers(module, stage, schedule.learning_rate)
         state = folder / "state.pt"
@@ -151,7 +155,7 @@ class Run:
         module.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        if torch.isfinite(norm):  # one bad batch must not end a run of days
+        if self._is_usual(norm.item()):  # one bad batch must not end a run of days
             for optimizer in self.optimizers:
                 optimizer.step()
         self.step += 1
@@ -161,6 +165,14 @@ class Run:
             for average, buffer in zip(self.ema.buffers(), module.buffers(), strict=True):
                 average.copy_(buffer)
         return {"pixels": x.numel() / 3, "loss": loss.item(), "gradient": norm.item(), "learning_rate": rate, **figures}
+
+    def _is_usual(self, norm: float) -> bool:
+        """Whether a gradient's norm is finite and no spike. Follows the usual norm, a doubling in ten steps at most."""
+        if not math.isfinite(norm):
+            return False
+        usual = self.usual_norm or norm
+        self.usual_norm = usual * min(2.0, max(0.5, norm / max(usual, 1e-9))) ** 0.1
+        return norm <= SPIKE * usual
 
     def _report(self, figures: dict[str, Any], bar: tqdm[Any]) -> None:
         entry = {"step": self.step, "minutes": round(self.elapsed / 60, 3)}

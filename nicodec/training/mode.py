@@ -63,12 +63,12 @@ class MoDEStage:
         experts = (self.base, self.vq, decoded.y_hat, decoded.code, rate)
         if torch.rand(()) < FIDELITY_SHARE:
             x_f = self.module.decode_fidelity(*experts)
-            same, _ = self.critic(x_f, x)
+            same, _ = self.critic.anew(x_f, x)
             error = (x_f - x).square().mean((1, 2, 3)).clamp_min(1e-7)
             loss = error.log10().mean() + LPIPS_FIDELITY * same.mean()
             return loss, {"psnr_f": psnr(x_f, x), "lpips_f": same.mean().item()}
         x_p = self.module.decode_perception(*experts)
-        same, texture = self.critic(x_p, x)
+        same, texture = self.critic.anew(x_p, x)
         loss = L1 * (x_p - x).abs().mean() + same.mean() + TEXTURE * texture.mean()
         return loss, {"psnr_p": psnr(x_p, x), "lpips_p": same.mean().item(), "texture_p": texture.mean().item()}
 

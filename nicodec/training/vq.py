@@ -71,7 +71,7 @@ class VQStage:
         code_hat = module.codebook.lookup(tokens, module.config.bits)
         commitment = (codes - code_hat).square().mean()
         x_v = module.painter(codes + (code_hat - codes).detach())
-        same, texture = self.critic(x_v, x)
+        same, texture = self.critic.anew(x_v, x)
         l1 = (x_v - x).abs().mean()
         self._follow(codes.detach(), tokens)
         loss = l1 + same.mean() + TEXTURE * texture.mean() + COMMITMENT * commitment

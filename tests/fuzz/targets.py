@@ -22,7 +22,7 @@ from nicodec.options import DecodeOptions
 from nicodec.zoo.load import load_prior, load_scales
 from nicodec.zoo.store import find_package
 
-MODEL = "toy"  # tests/toy.py's, which NICODEC_MODELS must name
+MODEL = "toy16"  # tests/toy.py's, which NICODEC_MODELS must name
 MAX_PIXELS = 1 << 13
 
 

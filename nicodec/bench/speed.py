@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,18 +21,22 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nicodec.bench.summary import machine
 from nicodec.bench.worker import peak_mb
-from nicodec.codec import find_experts
+from nicodec.codec import decode_bytes, find_experts
 from nicodec.container.layout import Anchor, Box, Colour, Header
 from nicodec.container.reader import read_file
 from nicodec.container.writer import write_file
 from nicodec.image.files import read_picture, write_picture
 from nicodec.networks.tiling import synthesise
-from nicodec.options import DEFAULT_QUALITY, EncodeOptions
+from nicodec.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions
 from nicodec.rate.scale import rate_from_quality
 from nicodec.streams import StreamEncoder, decode_symbols
 
 REPEATS = 9
 MEGAPIXELS = (0.1, 0.4, 1, 4, 12, 50)
+WAYS = (
+    ("sq", "fidelity", 0.0, 4), ("sq", "fidelity", 1.0, 1), ("sq", "fidelity", 1.0, 4), ("sq", "fidelity", 1.0, 8),
+    ("sq+vq", "fidelity", 0.0, 4), ("sq+vq", "perception", 0.0, 4), ("sq+vq", "perception", 0.7, 4),
+)  # fmt: skip
 T = TypeVar("T")
 
 
@@ -40,7 +45,8 @@ def measure_speed(path: Path) -> tuple[str, dict[str, Any]]:
 
     Returns:
         A Markdown page, and the figures: `machine`, `matmul_gflops`, `stages` (median seconds), `network_gflop` and
-        `matmul_share` a direction, `cold` (seconds of a process), `sizes` (megapixels, seconds, peak MB).
+        `matmul_share` a direction, `ways` (seconds of whole decodes by anchor, tau and steps), `cold` (seconds of
+        a process), `sizes` (megapixels, seconds, peak MB).
     """
     rate_of_machine = matmul_gflops()
     stages, flops = time_stages(path)
@@ -52,6 +58,7 @@ def measure_speed(path: Path) -> tuple[str, dict[str, Any]]:
         "stages": stages,
         "network_gflop": flops,
         "matmul_share": shares,
+        "ways": time_ways(path),
         "cold": time_processes(path),
         "sizes": time_sizes(path),
     }
@@ -92,6 +99,20 @@ def time_stages(path: Path) -> tuple[dict[str, float], dict[str, float]]:
             stages[stage]()
         flops[side] = counter.get_total_flops() / 1e9
     return {name: statistics.median(_seconds(call) for _ in range(REPEATS)) for name, call in stages.items()}, flops
+
+
+def time_ways(path: Path) -> dict[str, float]:
+    """Median seconds of whole decodes in process, from bytes to pixels, for each anchor, tau and number of steps."""
+    from nicodec import encode
+
+    files = {streams: encode(path, streams=streams, device="cpu") for streams in ("sq", "sq+vq")}
+    seconds = {}
+    for streams, anchor, tau, steps in WAYS:
+        options = DecodeOptions(anchor=anchor, taus=(tau,), steps=steps, device="cpu")
+        call = partial(decode_bytes, files[streams], options)
+        name = f"{streams}, {anchor}, tau {tau:g}" + (f", {steps} steps" if tau else "")
+        seconds[name] = statistics.median(_seconds(call) for _ in range(REPEATS))
+    return seconds
 
 
 def time_processes(path: Path) -> dict[str, float]:
@@ -172,6 +193,7 @@ def _markdown(figures: dict[str, Any]) -> str:
             f"| {side}: all, in process (networks: {figures['network_gflop'][side]:.1f} GFLOP at "
             f"{100 * figures['matmul_share'][side]:.0f} % of the matrix rate) | {total:.3f} |"
         )
+    lines += [f"| decode {name} | {seconds:.3f} |" for name, seconds in figures["ways"].items()]
     lines += [f"| {name}: a process, cold | {seconds:.2f} |" for name, seconds in figures["cold"].items()]
     lines += [
         "",

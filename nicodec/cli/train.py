@@ -92,11 +92,11 @@ def train_vq(model: str, trunk: Path, widths: tuple[str, ...], **options: Any) -
 @TRUNK
 @run_options
 def train_mode(model: str, trunk: Path, **options: Any) -> None:
-    """Train ESE and CEM between two frozen experts, for both anchors at once."""
+    """Train ESE and CEM between two frozen experts, for both anchors at once; beside a fuser, if the model has one."""
     from nicodec.errors import MissingPartError
     from nicodec.training.critic import Critic
     from nicodec.training.mode import MoDEStage
-    from nicodec.zoo.load import load_base, load_vq
+    from nicodec.zoo.load import load_base, load_fuser, load_vq
     from nicodec.zoo.store import find_package
 
     parts = find_package(model).parts
@@ -104,7 +104,10 @@ def train_mode(model: str, trunk: Path, **options: Any) -> None:
         raise MissingPartError(f"model {model} has no vq part; train and export that first")
     _run(
         lambda device: MoDEStage(
-            load_base(parts["base"], device), load_vq(parts["vq"], device), Critic(trunk).to(device)
+            load_base(parts["base"], device),
+            load_vq(parts["vq"], device),
+            Critic(trunk).to(device),
+            load_fuser(parts["fuser"], device) if "fuser" in parts else None,
         ),
         **options,
     )

@@ -64,9 +64,9 @@ class CEM(nn.Module):
         self.mix.weight.copy_(torch.cat([torch.cat([-unit, unit], 1), torch.cat([unit, -unit], 1)]))
         self.depthwise.weight.zero_()[:, :, 1, 1] = 1.0
         self.psi.weight.copy_(torch.cat([unit, -unit], 1) / (1 + LEAK))
-        for layer in (self.mix, self.depthwise):
-            nn.init.zeros_(layer.bias)
-        nn.init.constant_(self.gate.bias, 3.0)
+        for layer, bias in ((self.mix, 0.0), (self.depthwise, 0.0), (self.gate, 3.0)):
+            assert layer.bias is not None
+            layer.bias.fill_(bias)
 
     def forward(self, anchor: Tensor, other: Tensor, rate: Tensor) -> Tensor:
         other = self.rate(other, rate)

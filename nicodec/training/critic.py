@@ -53,7 +53,7 @@ class Critic(nn.Module):
 
         Random: from torch's global CPU generator.
         """
-        across, down, turn, swap, halve = (torch.randint(n, ()).item() for n in (8, 8, 8, 6, 2))
+        across, down, turn, swap, halve = (int(torch.randint(n, ())) for n in (8, 8, 8, 6, 2))
         views = []
         for picture in (x_hat, x):
             view = picture[:, list(permutations(range(3)))[swap], down:, across:]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nicodec.networks.base import Base
+from nicodec.networks.fuser import Denoiser
 from nicodec.networks.mode import MoDE
 from nicodec.networks.vq import VQExpert
 from nicodec.rate.scale import RATE_MAX
@@ -21,6 +22,7 @@ LPIPS_FIDELITY = 0.3  # weight next to log10 MSE: 0.01 LPIPS for 0.03 dB
 TEXTURE = 1.0
 L1 = 2.0
 FIDELITY_SHARE = 0.35  # of the steps; all others train MoDE-P
+TAU_SHARE = 0.5  # of MoDE-P's
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class MoDEStage:
     """Stage `mode` for the training loop.
 
     MoDE-F: 10 log10 MSE and a little LPIPS; MoDE-P: L1 + LPIPS + texture. They share no weights, so a step trains one
-    of them. Rates are drawn more often low, where there is something to mend.
+    of them. Rates are drawn more often low, where there is something to mend. With a fuser, half of MoDE-P's batches
+    see y_tau at random tau, by one step of D: the anchor and the slider are to be used together.
     """
 
     name = "mode"
@@ -44,9 +47,9 @@ class MoDEStage:
     slow: tuple[str, ...] = ()
     muon: tuple[str, ...] = ()
 
-    def __init__(self, base: Base, vq: VQExpert, critic: Critic) -> None:
+    def __init__(self, base: Base, vq: VQExpert, critic: Critic, fuser: Denoiser | None = None) -> None:
         self.module = MoDE((vq.config.wide_16, vq.config.wide_8, vq.config.wide_4))
-        self.base, self.vq, self.critic = base, vq, critic
+        self.base, self.vq, self.critic, self.fuser = base, vq, critic, fuser
 
     def config(self) -> dict[str, Any]:
         """Channels of the shared scales."""
@@ -67,6 +70,8 @@ class MoDEStage:
             error = (x_f - x).square().mean((1, 2, 3)).clamp_min(1e-7)
             loss = error.log10().mean() + LPIPS_FIDELITY * same.mean()
             return loss, {"psnr_f": psnr(x_f, x), "lpips_f": same.mean().item()}
+        if self.fuser is not None and torch.rand(()) < TAU_SHARE:
+            experts = (self.base, self.vq, self._fused(self.fuser, decoded.y_hat, rate), decoded.code, rate)
         x_p = self.module.decode_perception(*experts)
         same, texture = self.critic.anew(x_p, x)
         loss = L1 * (x_p - x).abs().mean() + same.mean() + TEXTURE * texture.mean()
@@ -79,6 +84,11 @@ class MoDEStage:
             _, y_hat = base.quantise(y, z_hat, rate)
             tokens = vq.codebook.nearest(vq.tokenizer(base.natural(y, rate)), depth)
             return Decoded(y_hat * base.ungain(rate), vq.codebook.lookup(tokens, depth), rate)
+
+    @torch.no_grad()
+    def _fused(self, fuser: Denoiser, y_hat: Tensor, rate: Tensor) -> Tensor:
+        natural = fuser.natural(y_hat, self.base.ungain(rate), torch.randn_like(y_hat), rate, 1)
+        return y_hat + torch.rand(len(y_hat), 1, 1, 1).to(y_hat.device) * (natural - y_hat)
 
     @torch.no_grad()
     def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:

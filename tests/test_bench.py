@@ -9,10 +9,12 @@ import numpy as np
 import pictures
 import pytest
 import torch
+from PIL import Image
 from scipy.integrate import trapezoid
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter1d
 
+import nicodec as api
 from nicodec import errors
 from nicodec.bench.codecs import make
 from nicodec.bench.curves import Curve, bd_psnr, bd_rate, overlap
@@ -233,3 +235,22 @@ def test_names_say_how_nicodec_decodes():
     for wrong in ("nicodec:tau", "nicodec:tau=much", "nicodec:nonsense"):
         with pytest.raises(errors.UsageError, match="none of"):
             make(wrong)
+
+
+def test_the_plane_of_tau(toys, trunk, tmp_path, monkeypatch):
+    from nicodec.bench import taus
+
+    path = tmp_path / "a.png"
+    pictures.image(140, 130).save(path)
+    monkeypatch.setattr(taus, "QUALITIES", (20,))
+    monkeypatch.setattr(taus, "TAUS", (0.0, 1.0))
+    monkeypatch.setattr(taus, "WAYS", (("fidelity", 1), ("fidelity", 2), ("perception", 1)))
+    lines = taus.measure("toy16", trunk, [path])
+    plain = api.decode(api.encode(path, model="toy16", quality=20, streams="sq"))
+    assert lines[0].psnr[0] == lines[1].psnr[0] == pytest.approx(psnr(np.asarray(Image.open(path)), np.asarray(plain)))
+    assert lines[0].psnr[1] != lines[1].psnr[1]
+    assert lines[0].psnr[1] < lines[0].psnr[0]  # a fuser of random weights
+    assert lines[0].bpp == lines[1].bpp < lines[2].bpp
+    assert len(taus.table(lines).splitlines()) == 5
+    taus.draw(lines, tmp_path / "plane.png")
+    assert Image.open(tmp_path / "plane.png").size > (300, 200)

@@ -49,10 +49,10 @@ def test_noise_is_standard_normal_and_its_own_at_each_place():
 @pytest.mark.parametrize("steps", [1, 2, 8])
 def test_an_ideal_denoiser_is_sampled_exactly(steps):
     class Ideal(Denoiser):
-        def forward(self, r_t, t, y_hat, rate):
+        def forward(self, r_t, t, y_hat, step, rate):
             return torch.full_like(r_t, 0.25)
 
-    ideal = Ideal(FuserConfig(4, width=8, depth=1))
+    ideal = Ideal(FuserConfig(4, 8, 8, 4, 1, 1, 1))
     y_hat, noise = torch.randn(2, 1, 4, 3, 5)
     found = ideal.natural(y_hat, torch.full((1, 4, 1, 1), 2.0), noise, torch.tensor([5.0]), steps)
     assert torch.allclose(found, y_hat + 0.5, atol=1e-5)

@@ -61,7 +61,7 @@ def test_all_stages_train_export_and_decode(data, trunk, tiny, tmp_path, monkeyp
     widths = {"bits": 4, "code": 4}
     call("train", "vq", *shared, "--out", tmp_path / "vq", *(f"--width={k}={v}" for k, v in widths.items()))
     call("models", "export", tmp_path / "vq", "-o", tmp_path / "tiny", "--data", data)
-    call("train", "aux", *shared, "--out", tmp_path / "aux", "--width=width=16", "--width=depth=2")
+    call("train", "aux", *shared, "--out", tmp_path / "aux", "--width=wide_4=4", "--width=depth_4=1")
     call("train", "fuser", *shared, "--out", tmp_path / "fuser", "--aux", tmp_path / "aux")
     call("models", "export", tmp_path / "fuser", "-o", tmp_path / "tiny")
     call("train", "mode", *shared, "--out", tmp_path / "mode")

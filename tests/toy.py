@@ -33,7 +33,9 @@ def make_model(folder, name, tiny, *, stride):
     prior = integer_prior(net.requires_grad_(False), torch.linspace(-2, 2, 63), 6, load_scales(tiny).magnitude)
     export_vq(vq, prior, target)
     export_mode(mode, mode.shared, target)
-    fuser = Denoiser(FuserConfig(base.config.latent, width=16, depth=3))
-    torch.nn.init.normal_(fuser.head.weight, std=0.2)
+    fuser = Denoiser(FuserConfig(config.latent, config.wide_16, config.wide_8, 4, 1, 1, 1))
+    fuser.start_from(base)
+    for layer in (fuser.hear, fuser.out):
+        torch.nn.init.normal_(layer.weight, std=0.1)
     export_fuser(fuser, target)
     return package

@@ -127,11 +127,10 @@ def train_aux(model: str, trunk: Path, widths: tuple[str, ...], **options: Any) 
     from nicodec.training.critic import Critic
     from nicodec.training.fuser import AuxStage
 
-    chosen = _parse(widths, FuserConfig, fixed={"latent"})
-
     def stage(device: str) -> Stage:
         base = _latents(model, device)
-        return AuxStage(FuserConfig(base.channels, **chosen), base, Critic(trunk).to(device))
+        chosen = _parse(widths, FuserConfig, fixed=base.widths.keys())
+        return AuxStage(FuserConfig(**base.widths, **chosen), base, Critic(trunk).to(device))
 
     _run(stage, **options)
 

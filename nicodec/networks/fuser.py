@@ -12,8 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from nicodec.networks.layers import RateBias, RateScale, stack, zero_init
+from nicodec.networks.base import Base
+from nicodec.networks.lapping import Lapping
+from nicodec.networks.layers import PATCH, RateBias, RateScale, stack, zero_init
 from nicodec.rate.scale import RATE_MAX
 
 FURTHEST = 10.0  # spreads: further off, g_s does what it was never trained for
@@ -22,27 +25,36 @@ PER_COUNTER = 8  # normals that one 256-bit step of Philox's counter yields
 
 @dataclass(frozen=True)
 class FuserConfig:
-    """Widths and depth of a denoiser."""
+    """Widths and depths of a denoiser. Counts of channels; depths are blocks."""
 
     latent: int = 320  # M, channels of the base's y
-    width: int = 256
-    depth: int = 5  # blocks; each sees one position further
+    wide_16: int = 192  # features at 1/16
+    wide_8: int = 96
+    wide_4: int = 48
+    depth_16: int = 3
+    depth_8: int = 3
+    depth_4: int = 2
 
 
 class Denoiser(nn.Module):
-    """D: what the residual r = (y' - y_hat) / spread of a natural latent y' is, given a noisy one.
+    """D: what the residual r = (y' - y_hat) / unit of a natural latent y' is, given a noisy one.
 
     ::
 
-        asinh [r_t, y_hat / y_spread] ─ 1x1 ─ bias(t) ─ scale(rate) ─ blocks ─ 1x1 (zero at start) ─► r
+        y_hat ─┬─ /y_spread ─ 1x1 ─(+)─ time, rate ─ blocks 1/16 ─ 1x1, shuffle 2 ─(+)─ time, rate ─ blocks 1/8 ┐
+               │     asinh r_t ─ 1x1                                                │                           │
+               └─ linear, shuffle 16 ─ lapping ─ unshuffle 8 ─ 1x1 ─────────────────┘                           │
+                              r ◄─ /unit ◄─ linear ◄─ lapping ◄─ 3x3 (zero at start) ◄─ blocks 1/4 ◄─ 1x1, shuffle 2
 
-    Shapes: (B, M, H/16, W/16). Drawings reach 50 spreads, where products of products explode: hence asinh.
+    It paints at 1/4 what is to be added to the picture, and puts that through a linear analysis: texture is the same
+    work at every place of a 16x16 patch, which layers at 1/16 would have to learn for each place anew. On our base it
+    starts with what g_s and g_a know (`start_from`).
 
     r_t = cos(pi t / 2) r + sin(pi t / 2) noise; t in 0..1, at 1 all noise. It predicts r itself, so that one step is a
     prediction and not a direction. Convolutional and local: `halo` positions are all that it sees.
 
     Attributes:
-        spread: (M,) of r in quantiser steps, over the training pictures.
+        spread: (M,) of r in quantiser steps, over the training pictures; unit = spread · step.
         y_spread: (M,) of y in natural units.
     """
 
@@ -52,24 +64,71 @@ class Denoiser(nn.Module):
     def __init__(self, config: FuserConfig) -> None:
         super().__init__()
         self.config = config
+        c16, c8, c4 = config.wide_16, config.wide_8, config.wide_4
         self.register_buffer("spread", torch.ones(config.latent))
         self.register_buffer("y_spread", torch.ones(config.latent))
-        self.embed = nn.Conv2d(2 * config.latent, config.width, 1)
-        self.time = RateBias(config.width)
-        self.rate = RateScale(config.width)
-        self.body = stack(config.width, config.depth)
-        self.head = zero_init(nn.Conv2d(config.width, config.latent, 1))
+        self.embed = nn.Conv2d(config.latent, c16, 1)
+        self.hear = zero_init(nn.Conv2d(config.latent, c16, 1, bias=False))
+        self.time_16, self.time_8 = RateBias(c16), RateBias(c8)
+        self.rate_16, self.rate_8 = RateScale(c16), RateScale(c8)
+        self.body_16 = stack(c16, config.depth_16)
+        self.grow_8 = nn.Conv2d(c16, 4 * c8, 1)
+        self.linear = nn.Conv2d(config.latent, 3 * PATCH**2, 1, bias=False)
+        self.unlapping = Lapping()
+        self.look = nn.Conv2d(3 * 64, c8, 1)
+        self.body_8 = stack(c8, config.depth_8)
+        self.grow_4 = nn.Conv2d(c8, 4 * c4, 1)
+        self.body_4 = stack(c4, config.depth_4)
+        self.out = zero_init(nn.Conv2d(c4, 3 * 16, 3, padding=1))
+        self.lapping = Lapping()
+        self.klt = nn.Conv2d(3 * PATCH**2, config.latent, 1, bias=False)
+
+    @torch.no_grad()
+    def start_from(self, base: Base) -> None:
+        """Hear y_hat as g_s does, and bring pictures into the latent as g_a does."""
+        g_a, g_s = base.g_a, base.g_s
+        pairs = {
+            self.embed: g_s.embed, self.rate_16: g_s.coarse_rate, self.grow_8: g_s.grow, self.linear: g_s.klt_t,
+            self.unlapping: g_s.lapping, self.look: g_s.look, self.rate_8: g_s.fine_rate,
+            self.lapping: g_a.lapping, self.klt: g_a.klt,
+        }  # fmt: skip
+        for own, other in pairs.items():
+            own.load_state_dict(other.state_dict())
+        for body, its in ((self.body_16, g_s.coarse), (self.body_8, g_s.fine)):
+            for block, its_block in zip(body, its, strict=False):
+                block.load_state_dict(its_block.state_dict())
+        self.y_spread.copy_(g_s.spread)
 
     @property
     def halo(self) -> int:
-        """Positions around one that it depends on, or one more: even, for tokens that are two positions wide."""
-        return self.config.depth + self.config.depth % 2
+        """Positions around one that it depends on, or more: even, for tokens that are two positions wide."""
+        config = self.config
+        blocks = config.depth_16 + config.depth_8 / 2 + (config.depth_4 + 1) / 4
+        return 2 * math.ceil((blocks + 2) / 2)  # both lappings reach half a position
 
-    def forward(self, r_t: Tensor, t: Tensor, y_hat: Tensor, rate: Tensor) -> Tensor:
-        """Predict r from r_t (B, M, h, w) at times t (B,), beside y_hat (B, M, h, w) in natural units."""
-        features = self.embed(torch.cat([r_t, y_hat / self.y_spread[:, None, None]], 1).asinh())
-        features = self.rate(self.time(features, t * RATE_MAX), rate)
-        return self.head(self.body(features)).float().clamp(-FURTHEST, FURTHEST)
+    def forward(self, r_t: Tensor, t: Tensor, y_hat: Tensor, step: Tensor, rate: Tensor) -> Tensor:
+        """Predict r.
+
+        Args:
+            r_t: (B, M, h, w), in units of `spread` and step.
+            t: (B,) times.
+            y_hat: (B, M, h, w) in natural units.
+            step: the quantiser's in natural units, (B, M, 1, 1).
+            rate: (B,), 0..65535.
+
+        Returns:
+            (B, M, h, w), float32, FURTHEST at most.
+        """
+        time = t * RATE_MAX
+        features = self.embed(y_hat / self.y_spread[:, None, None]) + self.hear(r_t.asinh())
+        features = self.body_16(self.rate_16(self.time_16(features, time), rate))
+        seen = self.unlapping(F.pixel_shuffle(self.linear(y_hat), PATCH))
+        features = F.pixel_shuffle(self.grow_8(features), 2) + self.look(F.pixel_unshuffle(seen, 8))
+        features = self.body_8(self.rate_8(self.time_8(features, time), rate))
+        features = self.body_4(F.pixel_shuffle(self.grow_4(features), 2))
+        painted = self.lapping(F.pixel_shuffle(self.out(features), 4).float())
+        r = self.klt(F.pixel_unshuffle(painted, PATCH)) / (self.spread[:, None, None] * step)
+        return r.float().clamp(-FURTHEST, FURTHEST)
 
     def natural(self, y_hat: Tensor, step: Tensor, noise: Tensor, rate: Tensor, steps: int) -> Tensor:
         """Sample y' by DDIM (deterministic but for the noise that it starts from).
@@ -87,7 +146,7 @@ class Denoiser(nn.Module):
         r_t = noise
         for index in range(steps, 0, -1):
             now, then = math.pi / 2 * index / steps, math.pi / 2 * (index - 1) / steps
-            r = self(r_t, torch.full_like(rate, index / steps), y_hat, rate)
+            r = self(r_t, torch.full_like(rate, index / steps), y_hat, step, rate)
             r_t = math.cos(then) * r + math.sin(then) / math.sin(now) * (r_t - math.cos(now) * r)
         return y_hat + r_t * self.spread[:, None, None] * step
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nicodec.networks.fuser import Denoiser, FuserConfig
+from nicodec.networks.layers import zero_init
 from nicodec.rate.scale import RATE_MAX
 from nicodec.training.critic import Critic
 from nicodec.training.data import Pictures
@@ -44,9 +45,10 @@ class AuxStage:
 
     @torch.no_grad()
     def start(self, pictures: Pictures) -> None:
-        """Inputs at about unit spread; the output starts as nothing."""
+        """Inputs at about unit spread, or as the base says; the output starts as nothing."""
         batches = [self.base.code(x, random_low_rates(len(x)).to(x.device)) for x in _samples(pictures)]
         self.module.y_spread.copy_(spread(coded.y for coded in batches))
+        self.base.prepare(self.module)
 
     def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Of a batch (B, 3, H, W), 0..1."""
@@ -83,9 +85,10 @@ class FuserStage:
 
     @torch.no_grad()
     def start(self, pictures: Pictures) -> None:
-        """Measure the spread of the residual."""
+        """Start as the auxiliary encoder, but deaf to the residual; and measure the spread of that."""
         batches = [self.base.code(x, random_low_rates(len(x)).to(x.device)) for x in _samples(pictures)]
-        self.module.y_spread.copy_(self.aux.y_spread)
+        self.module.load_state_dict(self.aux.state_dict())
+        zero_init(self.module.hear)
         self.module.spread.copy_(spread((imagine(self.aux, coded) - coded.y_hat) / coded.step for coded in batches))
 
     def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -97,7 +100,7 @@ class FuserStage:
         t = torch.where(torch.rand(len(x)) < 0.5, 1.0, torch.rand(len(x))).to(x.device)
         angle = (t * torch.pi / 2)[:, None, None, None]
         r_t = angle.cos() * r + angle.sin() * torch.randn_like(r)
-        found = self.module(r_t, t, coded.y_hat, coded.rate)
+        found = self.module(r_t, t, coded.y_hat, coded.step, coded.rate)
         loss, figures = natural_loss(self.base, self.critic, coded, coded.y_hat + found * unit, x)
         match = (found - r).square().mean()
         return loss + MATCH * match, {**figures, "match": match.item()}
@@ -130,7 +133,7 @@ def random_low_rates(count: int) -> Tensor:
 def imagine(aux: Denoiser, coded: Coded) -> Tensor:
     """What the auxiliary encoder makes of a batch: y' (B, M, H/16, W/16), natural units."""
     seen = (coded.y - coded.y_hat) / coded.step + NOISE * torch.randn_like(coded.y)
-    return coded.y_hat + aux(seen, torch.zeros_like(coded.rate), coded.y_hat, coded.rate) * coded.step
+    return coded.y_hat + aux(seen, torch.zeros_like(coded.rate), coded.y_hat, coded.step, coded.rate) * coded.step
 
 
 def natural_loss(

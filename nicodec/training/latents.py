@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nicodec.networks.adapters import ForeignBase
 from nicodec.networks.base import Base
+from nicodec.networks.fuser import Denoiser
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,17 @@ class Latents(Protocol):
     rates: tuple[int, ...]  # to validate at
 
     @property
-    def channels(self) -> int:
-        """M of its latent."""
+    def widths(self) -> dict[str, int]:
+        """What a `FuserConfig` has from it."""
 
     def code(self, x: Tensor, rate: Tensor) -> Coded:
         """Code x (B, 3, H, W), 0..1, sides multiples of 64, at rates (B,), by plain rounding. No gradient."""
 
     def g_s(self, y_hat: Tensor, rate: Tensor) -> Tensor:
         """Latents to pixels (B, 3, H, W), about 0..1."""
+
+    def prepare(self, denoiser: Denoiser) -> None:
+        """Give a new denoiser what the base has of use to it."""
 
 
 class OwnLatents:
@@ -47,9 +51,10 @@ class OwnLatents:
         self.base = base
 
     @property
-    def channels(self) -> int:
+    def widths(self) -> dict[str, int]:
         """As `Latents`."""
-        return self.base.config.latent
+        config = self.base.config
+        return {"latent": config.latent, "wide_16": config.wide_16, "wide_8": config.wide_8}
 
     @torch.no_grad()
     def code(self, x: Tensor, rate: Tensor) -> Coded:
@@ -65,6 +70,10 @@ class OwnLatents:
         x_hat: Tensor = self.base.g_s(y_hat, rate)
         return x_hat
 
+    def prepare(self, denoiser: Denoiser) -> None:
+        """As `Latents`."""
+        denoiser.start_from(self.base)
+
 
 class ForeignLatents:
     """Another codec's base: one rate, quantiser steps of 1."""
@@ -75,9 +84,9 @@ class ForeignLatents:
         self.base = base
 
     @property
-    def channels(self) -> int:
+    def widths(self) -> dict[str, int]:
         """As `Latents`."""
-        return self.base.channels
+        return {"latent": self.base.channels}
 
     @torch.no_grad()
     def code(self, x: Tensor, rate: Tensor) -> Coded:
@@ -89,3 +98,6 @@ class ForeignLatents:
     def g_s(self, y_hat: Tensor, rate: Tensor) -> Tensor:
         """As `Latents`."""
         return self.base.g_s(y_hat, rate)
+
+    def prepare(self, denoiser: Denoiser) -> None:
+        """Nothing: its transforms are of another kind."""

@@ -18,7 +18,7 @@ from nicodec.training.data import Pictures
 from nicodec.training.sq import psnr
 
 RATES = (0, 8192, 16384, 24576, 40960)  # of validation
-LPIPS_FIDELITY = 0.3  # weight next to log10 MSE: 0.01 LPIPS for 0.03 dB
+LPIPS_FIDELITY = 0.1  # weight next to log10 MSE: 0.01 LPIPS for 0.01 dB
 TEXTURE = 1.0
 L1 = 2.0
 FIDELITY_SHARE = 0.35  # of the steps; all others train MoDE-P

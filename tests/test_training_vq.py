@@ -16,7 +16,7 @@ from nicodec.entropy.coder import Latent
 from nicodec.entropy.tokens import estimate_token_bits
 from nicodec.networks.effort import to_array
 from nicodec.networks.vq import Codebook, VQConfig, VQExpert
-from nicodec.training.critic import Critic
+from nicodec.training.critic import Critic, grid
 from nicodec.training.data import Pictures
 from nicodec.training.tokens import bits_of, integer_prior, sample_of, train_prior
 from nicodec.zoo.load import load_base, load_scales
@@ -100,3 +100,12 @@ def test_the_integer_prior_is_the_trained_prior(tiny):
     flat = tokens[0].numpy().astype(np.uint16)
     assert estimate_token_bits(prior, flat, 5, latent, 30000) == pytest.approx(expected, rel=0.01)
     assert expected < 0.95 * estimate_token_bits(prior, flat, 5, None, 30000)
+
+
+def test_a_grid_is_found_and_grain_is_not():
+    tile = torch.rand(1, 3, 8, 8)
+    grain = torch.rand(1, 3, 128, 128)
+    pattern = (tile - tile.mean((2, 3), keepdim=True)).repeat(1, 1, 16, 16)
+    assert grid(pattern).item() == pytest.approx(pattern.square().mean().item(), rel=1e-4)
+    assert grid(grain).item() < 0.03 * grain.var().item()
+    assert grid(torch.ones(1, 3, 128, 128)).item() < 1e-12

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from nicodec.metrics.perceptual import load_lpips
 
 CELLS = (4, 4, 2, 2, 1, 1, 1)  # positions of each layer of the trunk that are averaged before anything else
+PERIOD = 8  # pixels: of the finest blocks that any of our decoders paints alike
 WINDOW = 2  # cells, overlapping by half: a window is 16 to 32 pixels wide
 
 
@@ -66,6 +67,16 @@ class Critic(nn.Module):
         x = x.contiguous(memory_format=torch.channels_last)  # twice as fast on a CPU
         outputs = self.lpips.net(self.lpips.scaling_layer(2 * x - 1))
         return [F.normalize(output.float(), dim=1, eps=1e-8) for output in outputs]
+
+
+def grid(error: Tensor) -> Tensor:
+    """What of an error (B, 3, H, W) repeats every PERIOD pixels, its mean square (B,); H and W at least 64.
+
+    Texture that a decoder makes up costs it the least as one pattern for all blocks. No trunk sees that, people do.
+    """
+    phases = F.pixel_unshuffle(error, PERIOD)
+    local = F.avg_pool2d(phases, PERIOD, stride=PERIOD // 2).unflatten(1, (error.shape[1], -1))
+    return (local - local.mean(2, keepdim=True)).square().mean((1, 2, 3, 4))
 
 
 def _weighed(differences: Tensor, weight: Tensor) -> Tensor:

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from nicodec.networks.fuser import Denoiser, FuserConfig
 from nicodec.networks.layers import zero_init
 from nicodec.rate.scale import RATE_MAX
-from nicodec.training.critic import Critic
+from nicodec.training.critic import Critic, grid
 from nicodec.training.data import Pictures
 from nicodec.training.latents import Coded, Latents
 from nicodec.training.sq import psnr
 
 NOISE = 0.5  # quantiser steps: what the auxiliary encoder sees of y is this vague, so that y' cannot smuggle y through
 TEXTURE = 1.0  # weight next to LPIPS
+GRID = 500.0  # as in stage `mode`
 DISTORTION = 0.03  # weight of the squared error as a multiple of the plain decode's: 1 dB is 0.26
 KEEP = 0.02  # weight of |y' - y_hat|^2 in quantiser steps: far off, g_s does what it was never trained for
 MATCH = 0.1  # weight of |D - r|^2 in units of its spread
@@ -145,10 +146,11 @@ def natural_loss(
     x_hat = base.g_s(natural, coded.rate)
     same, texture = critic.anew(x_hat, x)
     ratio = (x_hat - x).square().mean((1, 2, 3)) / plain.clamp_min(1e-6)
-    loss = same.mean() + TEXTURE * texture.mean() + DISTORTION * ratio.mean()
+    repeated = grid(x_hat - x).mean()
+    loss = same.mean() + TEXTURE * texture.mean() + DISTORTION * ratio.mean() + GRID * repeated
     return loss, {
         "psnr": psnr(x_hat, x), "lpips": same.mean().item(), "texture": texture.mean().item(),
-        "ratio": ratio.mean().item(),
+        "ratio": ratio.mean().item(), "grid": repeated.item(),
     }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,11 @@ class Decoding:
     preserve_time: bool
     force: bool
     verbose: bool
+    skip_existing: bool
+
+    def outputs(self, job: batch.Job) -> list[str]:
+        """A picture for each tau."""
+        return [job.output.replace(TAU, f"{tau:g}") for tau in self.options.taus]
 
     def __call__(self, job: batch.Job) -> batch.Outcome:
         """Read, decode, write a picture for each tau.
@@ -34,7 +39,10 @@ class Decoding:
         Raises:
             PartialPictureError: all was written, but the file is damaged.
         """
-        outputs = [job.output.replace(TAU, f"{tau:g}") for tau in self.options.taus]
+        wanted = dict(zip(self.outputs(job), self.options.taus, strict=True))
+        if self.skip_existing:  # and not all of them do
+            wanted = {output: tau for output, tau in wanted.items() if not Path(output).is_file()}
+        outputs = list(wanted)
         for output in outputs:
             streams.refuse_existing(output, self.force, job.source)
         data = streams.read_input(job.source)
@@ -45,7 +53,7 @@ class Decoding:
 
         suffix = self.suffix or (".png" if streams.is_stream(job.output) else Path(job.output).suffix)
         check_suffix(suffix)
-        pictures = decode_taus(data, self.options)
+        pictures = decode_taus(data, replace(self.options, taus=tuple(wanted.values())))
         decoded = time.perf_counter() - started
         notes: tuple[str, ...] = ()
         for output, picture in zip(outputs, pictures, strict=True):
@@ -73,7 +81,7 @@ class Taus(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
         """Parse, or fail with what was expected."""
         try:
-            return tuple(float(number) for number in value.split(","))
+            return tuple(dict.fromkeys(float(number) for number in value.split(",")))
         except ValueError:
             self.fail(f"{value!r} is no tau, expected a number 0..1, or several such as 0,0.5,1", param, ctx)
 
@@ -134,19 +142,15 @@ def command(
 ) -> None:  # fmt: skip
     """Decode FILE.nic (- is stdin) to a picture file."""
     options = DecodeOptions(anchor, taus, steps, seed, best_effort, crop, max_pixels, base_weights, device)
-    decoding = Decoding(options, f".{kind}" if kind else None, strip, preserve_time, force, verbose)
     given = batch.Inputs(sources, output, suffixes=frozenset({".nic"}), **inputs)
+    suffix = f".{kind}" if kind else None
+    decoding = Decoding(options, suffix, strip, preserve_time, force, verbose, given.skip_existing)
     if given.many:
         planned = given.plan(f"-{TAU}.{kind or 'png'}" if len(taus) > 1 else f".{kind or 'png'}")
         batch.run(planned, decoding, given, threads, as_json=as_json, quiet=quiet)
         return
     source = streams.resolve_input(sources[0] if sources else None)
     output = streams.resolve_output(output, "picture.png")
-    if len(set(taus)) > 1 and TAU not in output:
+    if len(taus) > 1 and TAU not in output:
         raise UsageError(f"{len(taus)} taus, one output: put {TAU} into its name, such as -o picture-{TAU}.png")
-    if given.skip_existing and Path(output).is_file():
-        return
-    streams.set_threads(threads)
-    outcome = decoding(batch.Job(source, output))
-    streams.warn(outcome.notes, quiet)
-    streams.report(outcome.line, outcome.fields, as_json=as_json, quiet=quiet)
+    batch.run_one(batch.Job(source, output), decoding, given, threads, as_json=as_json, quiet=quiet)

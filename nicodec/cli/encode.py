@@ -60,6 +60,10 @@ class Encoding:
     force: bool
     verbose: bool
 
+    def outputs(self, job: batch.Job) -> list[str]:
+        """One file."""
+        return [job.output]
+
     def __call__(self, job: batch.Job) -> batch.Outcome:
         """Read, encode, write."""
         io.refuse_existing(job.output, self.force, job.source)
@@ -73,7 +77,7 @@ class Encoding:
         from nicodec.target import Target, encode_to_target
 
         picture = read_picture(data, self.frame, allow_8bit=self.allow_8bit).stripped(self.strip)
-        quality, reached = self.options.quality, ""
+        quality, reached, report = self.options.quality, "", {}
         if self.target is None:
             encoded = encode_picture(picture, self.options)
         else:
@@ -83,6 +87,7 @@ class Encoding:
             target = Target(kind, value, self.trunk)
             encoded, quality, best = encode_to_target(picture, self.options, target)
             reached = f" ({replace(target, value=best).name}, asked for {target.name})"
+            report = {"target": target.kind, "asked": target.value, "reached": best}
         io.write_output(job.output, encoded, self.force, like=job.source if self.preserve_time else None)
         seconds = time.perf_counter() - started
         facts = describe(read_file(encoded))
@@ -94,6 +99,7 @@ class Encoding:
             line += "".join(f"\n  {name}: {size} bytes" for name, size in facts["sections"].items())
         fields = {
             "input": job.source, "output": job.output, "input_bytes": len(data), "seconds": round(seconds, 3), **facts,
+            **report,
         }  # fmt: skip
         return batch.Outcome(line, fields, picture.notes)
 
@@ -173,9 +179,4 @@ def command(
         return
     source = io.resolve_input(sources[0] if sources else None)
     output = io.resolve_output(output, "picture.nic")
-    if given.skip_existing and Path(output).is_file():
-        return
-    io.set_threads(threads)
-    outcome = encoding(batch.Job(source, output))
-    io.warn(outcome.notes, quiet)
-    io.report(outcome.line, outcome.fields, as_json=as_json, quiet=quiet)
+    batch.run_one(batch.Job(source, output), encoding, given, threads, as_json=as_json, quiet=quiet)

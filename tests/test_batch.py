@@ -15,6 +15,7 @@ import pytest
 
 import nicodec
 from nicodec import errors
+from nicodec.bench.batches import measure
 from nicodec.container.reader import read_file
 from nicodec.zoo import load, store
 from nicodec.zoo.manifest import Part
@@ -43,24 +44,22 @@ def written(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-@pytest.fixture(params=[1, 2], ids=["one job", "two jobs"])
-def batch(request):
-    """A call with -j; two jobs are processes of a process."""
-    call = request.getfixturevalue("inside" if request.param == 1 else "nicodec")
-    return lambda *words, **given: call(*words, "-j", request.param, **given)
-
-
-def test_a_folder_is_mirrored_and_a_bad_file_does_not_stop_the_rest(batch, tree):
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_folder_is_mirrored_and_a_bad_file_does_not_stop_the_rest(request, inside, tree, jobs):
     (tree / "photos" / "bad.png").write_bytes(b"no picture")
-    code, out, err = batch("encode", "-r", "photos", "-o", "coded", *TINY)
+    code, out, err = inside("encode", "-r", "photos", "-o", "coded", *TINY)
     assert (code, out) == (errors.BatchError.exit_code, b"")
     assert written(tree / "coded") == ["a.nic", "sub/b.nic", "sub/deep/c.nic"]
     assert err.count(" bpp, ") == 3
     assert "nicodec: error: photos/bad.png: the input is not a picture" in err
     assert "3 of 4 files in " in err
     assert err.splitlines()[-1] == "nicodec: error: 1 of 4 files failed; all others are done"
-    code, _, err = batch("decode", "-r", "coded", "-o", "back", "--format", "ppm")
-    assert code == 0, err
+    (tree / "coded/sub/bad.nic").write_bytes((tree / "coded/a.nic").read_bytes()[:-3])
+    call = inside if jobs == 1 else request.getfixturevalue("nicodec")  # two jobs are processes of a process
+    code, _, err = call("decode", "-r", "coded", "-o", "back", "--format", "ppm", "-j", jobs)
+    assert code == errors.BatchError.exit_code
+    assert "nicodec: error: coded/sub/bad.nic: " in err
+    assert "3 of 4 files in " in err
     assert written(tree / "back") == ["a.ppm", "sub/b.ppm", "sub/deep/c.ppm"]
     assert pictures.Image.open(tree / "back/sub/deep/c.ppm").size == (42, 30)
 
@@ -262,3 +261,18 @@ def test_an_interrupted_batch_leaves_whole_files_and_can_go_on(inside, tmp_path,
     coded = list(tmp_path.glob("coded/*.nic"))
     assert len(coded) == 30
     assert {read_file(path.read_bytes()).header.width for path in coded} == {200}
+
+
+def test_batches_are_measured(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for index in range(2):
+        pictures.image(40 + index, 30).save(tmp_path / f"{index}.png")
+    rates, (early, late) = measure(tmp_path, list(TINY))
+    assert {"nicodec, one batch", "nicodec, one batch, -j 2", "nicodec, single calls"} < rates.keys()
+    assert any("avif" in name.lower() for name in rates)
+    assert min(rates.values()) > 0
+    assert 50 < early <= late, "MB of a process with torch"
+    with pytest.raises(subprocess.CalledProcessError):
+        measure(tmp_path, ["--no-such-option"])
+    with pytest.raises(errors.InputError):
+        measure(tmp_path / "nowhere", [])

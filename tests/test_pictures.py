@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pictures
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 import nicodec
 from nicodec import errors
@@ -45,13 +45,54 @@ def test_written_files_hold_what_they_can_and_say_what_they_cannot(suffix):
         assert np.array_equal(again.pixels, np.asarray(image))
 
 
-def test_orientation_is_applied_once():
+def turned(kind, where):
+    """A picture of 60x20 that says in EXIF, XMP or both that it is to be turned."""
     exif = Image.Exif()
-    exif[0x0112] = 6
-    source = pictures.file_bytes(pictures.image(60, 20), "JPEG", exif=exif.tobytes(), quality=95)
-    back = nicodec.decode(encode(source, quality=100), device="cpu")
+    if "exif" in where:
+        exif[0x0112] = 6
+    blocks = {}
+    if "xmp" in where:
+        xmp = b'<x:xmpmeta xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6" b="kept"/>'
+        if kind == "PNG":
+            blocks["pnginfo"] = PngImagePlugin.PngInfo()
+            blocks["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())
+        elif kind == "TIFF":
+            exif[700] = xmp
+        else:
+            blocks["xmp"] = xmp
+    return pictures.file_bytes(pictures.image(60, 20), kind, exif=exif.tobytes(), **blocks)
+
+
+@pytest.mark.parametrize("where", ["exif", "xmp", "exif and xmp"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
+def test_orientation_is_applied_once(kind, where):
+    """Whatever reads the written file must not turn it again: neither EXIF nor XMP says so any more."""
+    picture = read_picture(turned(kind, where))
+    assert (picture.width, picture.height) == (20, 60)
+    assert ("xmp" in where) == (picture.xmp is not None and b'b="kept"' in picture.xmp)
+    for suffix in (".png", ".jpg", ".webp", ".tif", ".avif"):
+        written = Image.open(io.BytesIO(write_picture(picture, suffix)[0]))
+        assert ImageOps.exif_transpose(written).size == (20, 60)
+
+
+def test_orientation_survives_the_codec_once():
+    back = nicodec.decode(encode(turned("JPEG", "exif and xmp"), quality=100), device="cpu")
     assert back.size == (20, 60)
     assert back.getexif().get(0x0112, 1) == 1
+    assert ImageOps.exif_transpose(back).size == (20, 60)
+
+
+def test_a_palette_of_greys_is_grey():
+    picture = read_picture(pictures.file_bytes(pictures.image(20, 20, "L"), "GIF"))
+    assert picture.grey
+    assert np.array_equal(picture.pixels[:, :, 0], np.asarray(pictures.image(20, 20, "L")))
+    assert not read_picture(pictures.file_bytes(pictures.image(20, 20).convert("P"), "GIF")).grey
+
+
+def test_a_deep_transparent_colour_is_refused_not_lost():
+    image = Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30))
+    with pytest.raises(errors.UnsupportedPictureError, match="transparent colour of 16 bits"):
+        read_picture(pictures.file_bytes(image, transparency=300), allow_8bit=True)
 
 
 @pytest.mark.parametrize("mode", ["1", "P", "PA"])

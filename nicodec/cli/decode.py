@@ -109,27 +109,29 @@ class Crop(click.ParamType[Any]):
               ".pam; - is stdout. Default: stdout, if piped. Several inputs need a folder, in which their tree is "
               "mirrored.")  # fmt: skip
 @click.option("--format", "kind", type=click.Choice(FORMATS),
-              help="Format to write, whatever the output's suffix. Default: by that; png without one.")  # fmt: skip
+              help="Format to write, whatever the name. Default: by the suffix; png without one.")  # fmt: skip
 @click.option("--anchor", type=click.Choice(ANCHORS), default="fidelity", show_default=True,
               help="The expert that the picture starts from: closest to the original, or most natural.")  # fmt: skip
 @click.option("--tau", "taus", type=Taus(), default="0", show_default=True, metavar="0..1",
               help="0: as close to the original as can be; 1: as natural as can be; between: between. Several, such as "
               "0,0.5,1, need {tau} in the output's name.")  # fmt: skip
 @click.option("--steps", type=int, default=DEFAULT_STEPS, show_default=True, metavar="1..8",
-              help="Steps of the diffusion behind tau: 1 is quickest.")  # fmt: skip
-@click.option("--seed", type=int, help="Of the diffusion's noise. Default: from the file, so that a file decodes to "
-              "one picture.")  # fmt: skip
+              help="Steps of the diffusion behind tau: 1 (quickest) .. 8 (slowest, as it was trained).")  # fmt: skip
+@click.option("--seed", type=int, help="Of the diffusion's noise, 0 .. 2^64-1. Default: from the file, so that it "
+              "decodes to one picture.")  # fmt: skip
 @click.option("--best-effort", is_flag=True, help="Decode what is whole of a damaged file: tiles fail alone, tokens "
               "stand in where they can. Exit code 18 if anything is missing.")  # fmt: skip
-@click.option("--crop", type=Crop(), metavar="X,Y,W,H", help="Decode only W x H pixels from (X, Y).")
+@click.option(
+    "--crop", type=Crop(), metavar="X,Y,W,H", help="Decode only W x H pixels from (X, Y). Default: all of it."
+)
 @click.option("--max-pixels", type=click.IntRange(1), default=DEFAULT_MAX_PIXELS, show_default=True,
-              help="Refuse files that declare more pixels: a small file can ask for much memory.")  # fmt: skip
+              help="Refuse files that declare more pixels, 1 ..: a small file can ask for much memory.")  # fmt: skip
 @click.option("--base-weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
               help="Weights of the other codec that wrote the file. Default: an installed model's.")  # fmt: skip
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="Where the float networks run. The entropy path always runs on the CPU.")  # fmt: skip
-@click.option("--strip", type=click.Choice(STRIPPABLE), multiple=True,
-              help="Leave metadata out; several times for several. exif includes the DPI.")  # fmt: skip
+@click.option("--strip", type=click.Choice(STRIPPABLE), multiple=True, help="Leave metadata out; several times for "
+              "several. exif includes the DPI. Default: nothing.")  # fmt: skip
 @click.option("--preserve-time", is_flag=True, help="Give the output the input's time of modification.")
 @batch.options
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")

@@ -125,9 +125,9 @@ class Encoding:
               help=f"{EFFORT_RANGE[0]} (quick) .. {EFFORT_RANGE[1]} (slow, smallest file). "
               "Decoding takes the same time.")  # fmt: skip
 @click.option("--streams", type=click.Choice(STREAMS), help="sq: fidelity alone; vq: tokens alone, for perception; "
-              "sq+vq: both. Default: sq+vq, or sq where the model has no VQ part.")  # fmt: skip
+              "sq+vq: both. Default: all that the model has.")  # fmt: skip
 @click.option("--token-bits", type=click.IntRange(1), metavar="N",
-              help="Bits a token, from 1 (coarse) to the depth of the model's codebook, the default.")  # fmt: skip
+              help="Bits a token: 1 (coarse) .. depth of the codebook (closest). Default: all.")  # fmt: skip
 @click.option("--robust", is_flag=True, help="Code tokens without regard to the SQ stream: larger, but they survive "
               "damage to it (decode --best-effort).")  # fmt: skip
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model package, see `nicodec models list`.")
@@ -139,10 +139,10 @@ class Encoding:
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="Where the float networks run. The entropy path always runs on the CPU.")  # fmt: skip
 @click.option("--frame", type=click.IntRange(0), metavar="N",
-              help="Picture of a file with several, from 0. Default: the first, with a warning.")  # fmt: skip
+              help="Picture of a file with several: 0 .. the last. Default: the first, with a warning.")  # fmt: skip
 @click.option("--allow-8bit", is_flag=True, help="Reduce deeper samples to 8 bits instead of refusing them.")
-@click.option("--strip", type=click.Choice(STRIPPABLE), multiple=True,
-              help="Leave metadata out; several times for several. exif includes the DPI.")  # fmt: skip
+@click.option("--strip", type=click.Choice(STRIPPABLE), multiple=True, help="Leave metadata out; several times for "
+              "several. exif includes the DPI. Default: nothing.")  # fmt: skip
 @click.option("--preserve-time", is_flag=True, help="Give the output the input's time of modification.")
 @click.option("--lossless", is_flag=True, help="Refused, with advice: nicodec is lossy at any quality.")
 @batch.options

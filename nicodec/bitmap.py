@@ -57,9 +57,15 @@ def _add(costs: dict[str, Costs], name: str, shape: tuple[int, ...], top: int, l
     whole[top : top + part.shape[0], left : left + part.shape[1]] += part
 
 
+def bits_a_pixel(costs: dict[str, Costs], header: Header) -> Costs:
+    """Of all streams together, for each square that the picture reaches into: (rows, columns)."""
+    total: Costs = np.sum(list(costs.values()), 0) / PATCH**2
+    return total[: -(-header.height // PATCH), : -(-header.width // PATCH)]
+
+
 def draw(costs: dict[str, Costs], header: Header) -> bytes:
-    """A PNG of the picture's size: all streams' bits a pixel, black for none to white for the dearest square."""
-    total = np.sum(list(costs.values()), 0)
+    """A PNG of the picture's size: `bits_a_pixel`, black for none to white for the dearest square."""
+    total = bits_a_pixel(costs, header)
     place = total / max(total.max(), 1e-9) * (len(RAMP) - 1)
     low = np.minimum(place.astype(int), len(RAMP) - 2)
     share = (place - low)[..., None]

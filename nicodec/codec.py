@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import time
 import zlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +37,7 @@ from nicodec.zoo.store import find_part, find_trained
 if TYPE_CHECKING:
     from nicodec.networks.experts import Experts
     from nicodec.networks.fuser import Denoiser
+    from nicodec.networks.tiling import Analysed
 
 METADATA = {"icc": SectionType.ICC, "exif": SectionType.EXIF, "xmp": SectionType.XMP}
 
@@ -49,19 +52,44 @@ def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
         InexactError: the symbols do not come back from the stream (with `options.verify`).
     """
     check_size(picture.width, picture.height)
-    colour = Colour.GREY if picture.grey else Colour.RGB
     if (foreign := find_foreign(options)) is not None:
-        header = Header(picture.width, picture.height, colour, 8, 0, NO_BASE)
-        sections = [encode_foreign(picture, foreign, options.device)]
-    else:
-        encoder, rate = StreamEncoder(options), rate_from_quality(options.quality)
-        header = Header(picture.width, picture.height, colour, 8, rate, encoder.parts["base"].id)
-        sections = encoder.sections(encoder.symbols(picture, rate), rate)
-    if picture.alpha is not None:
-        sections.append(Section(SectionType.ALPHA, pack_alpha(picture.alpha)))
+        header = _header(picture, 0, NO_BASE)
+        return write_file(header, [encode_foreign(picture, foreign, options.device), *_kept(picture)])
+    encoder = StreamEncoder(options)
+    return _encode(picture, encoder, encoder.analyse(picture), _kept(picture), options.quality)
+
+
+def encode_at(picture: Picture, options: EncodeOptions) -> Callable[[float], bytes]:
+    """Analyse a picture once, to encode it at several qualities: what gives its file at one.
+
+    Raises:
+        UsageError: another codec's base, which knows no quality.
+        As `encode_picture`.
+    """
+    check_size(picture.width, picture.height)
+    if find_foreign(options) is not None:
+        raise UsageError("another codec's weights have one quality; encode without a target")
+    encoder = StreamEncoder(options)
+    return partial(_encode, picture, encoder, list(encoder.analyse(picture)), _kept(picture))
+
+
+def _encode(
+    picture: Picture, encoder: StreamEncoder, analysed: Iterable[Analysed], kept: list[Section], quality: float
+) -> bytes:
+    rate = rate_from_quality(quality)
+    coded = encoder.sections(encoder.symbols(analysed, rate), rate)
+    return write_file(_header(picture, rate, encoder.parts["base"].id), [*coded, *kept])
+
+
+def _header(picture: Picture, rate: int, base_id: bytes) -> Header:
+    return Header(picture.width, picture.height, Colour.GREY if picture.grey else Colour.RGB, 8, rate, base_id)
+
+
+def _kept(picture: Picture) -> list[Section]:
+    """What is kept without loss: alpha and metadata."""
+    alpha = [] if picture.alpha is None else [Section(SectionType.ALPHA, pack_alpha(picture.alpha))]
     blocks = {kind: getattr(picture, name) for name, kind in METADATA.items()}
-    sections += [Section(kind, write_packed(block)) for kind, block in blocks.items() if block]
-    return write_file(header, sections)
+    return alpha + [Section(kind, write_packed(block)) for kind, block in blocks.items() if block]
 
 
 def decode_bytes(data: bytes, options: DecodeOptions) -> Picture:

@@ -44,12 +44,14 @@ class NicImageFile(ImageFile.ImageFile):
 
 
 def save(image: Image.Image, file: IO[bytes], name: str | bytes) -> None:
-    """Encode for `Image.save`; options are those of `nicodec.encode`, and icc_profile, exif and xmp."""
+    """Encode for `Image.save`; options are those of `nicodec.encode`, and icc_profile, exif, xmp and dpi."""
     given: dict[str, Any] = image.encoderinfo
     known = {field.name for field in fields(EncodeOptions)}
     options = EncodeOptions(**{key: value for key, value in given.items() if key in known})
     copy = image.copy()
-    copy.info.update({key: given[key] for key in ("icc_profile", "exif", "xmp") if key in given})
+    copy.info.update({key: given[key] for key in ("icc_profile", "exif", "xmp", "dpi") if key in given})
+    if isinstance(copy.info.get("exif"), Image.Exif):  # Pillow takes both
+        copy.info["exif"] = copy.info["exif"].tobytes()
     file.write(encode_picture(from_pillow(copy), options))
 
 

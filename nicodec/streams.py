@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from nicodec.container.layout import Box, Prior, Section, SectionType, TileBody, TokenStreams, tiles
 from nicodec.container.reader import NicFile, note_damage, read_tiles
@@ -18,6 +18,9 @@ from nicodec.image.picture import Picture
 from nicodec.options import EncodeOptions
 from nicodec.zoo.load import load_prior, load_scales
 from nicodec.zoo.store import find_package, find_part
+
+if TYPE_CHECKING:
+    from nicodec.networks.tiling import Analysed
 
 T = TypeVar("T")
 
@@ -50,11 +53,17 @@ class StreamEncoder:
         if self.prior and self.depth > deepest:
             raise UsageError(f"token bits are {self.depth}, expected 1..{deepest} with model {options.model}")
 
-    def symbols(self, picture: Picture, rate: int) -> Iterator[TileSymbols]:
-        """The symbols of each tile in order: all that floats decide."""
+    def analyse(self, picture: Picture) -> Iterator[Analysed]:
+        """Each tile in order, as far as the rate does not matter."""
         from nicodec.networks.tiling import analyse
 
-        return analyse(picture, self.base, self.scales, self.vq, self.depth, rate, self.options.effort)
+        return analyse(picture, self.base, self.vq, self.depth)
+
+    def symbols(self, analysed: Iterable[Analysed], rate: int) -> Iterator[TileSymbols]:
+        """The symbols of each tile in order: all that floats decide."""
+        from nicodec.networks.tiling import choose_symbols
+
+        return (choose_symbols(held, self.base, self.scales, rate, self.options.effort) for held in analysed)
 
     def sections(self, symbols: Iterable[TileSymbols], rate: int) -> list[Section]:
         """The SQ section, the VQ section or both.

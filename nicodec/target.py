@@ -1,4 +1,4 @@
-"""Encode to a size or to a closeness, instead of to a quality: a search by real files."""
+"""Encode to a size or to a closeness, instead of to a quality: one analysis, and a search by real files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nicodec.codec import decode_bytes, encode_picture
+from nicodec.codec import decode_bytes, encode_at
 from nicodec.errors import TargetError, UsageError
 from nicodec.image.picture import Picture
 from nicodec.options import QUALITY_RANGE, DecodeOptions, EncodeOptions
@@ -53,16 +53,16 @@ def encode_to_target(picture: Picture, options: EncodeOptions, target: Target) -
 
     Raises:
         TargetError: no quality reaches it; says what the end of the scale does.
-        UsageError: LPIPS without weights.
+        UsageError: LPIPS without weights; another codec's base.
         As `encode_picture`.
     """
-    judge = _judge(picture, target)
+    judge, encode = _judge(picture, target, options.device), encode_at(picture, options)
     low, high = QUALITY_RANGE
     wants_low = target.kind == "bytes"  # the target is met at low qualities, and the highest such one is wanted
     tried: dict[float, tuple[bytes, float]] = {}
     quality = options.quality
     for _ in range(TRIES):
-        data = encode_picture(picture, replace(options, quality=quality))
+        data = encode(quality)
         tried[quality] = data, judge(data)
         value = tried[quality][1]
         if target.met(value) and abs(target.axis(value) - target.axis(target.value)) <= CLOSE[target.kind]:
@@ -99,12 +99,13 @@ def _next(target: Target, tried: dict[float, tuple[bytes, float]], low: float, h
     return quality if low < quality < high else (low + high) / 2
 
 
-def _judge(picture: Picture, target: Target) -> Callable[[bytes], float]:
+def _judge(picture: Picture, target: Target, device: str) -> Callable[[bytes], float]:
     if target.kind == "bytes":
         return len
+    everything = DecodeOptions(max_pixels=picture.width * picture.height, device=device)
 
     def decoded(data: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-        return decode_bytes(data, DecodeOptions()).pixels
+        return decode_bytes(data, everything).pixels
 
     if target.kind == "psnr":
         from nicodec.metrics.psnr import psnr

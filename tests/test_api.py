@@ -68,6 +68,14 @@ def test_pillow_saves_and_opens(plugin, tmp_path, mode):
         assert opened.resize((5, 5)).size == (5, 5)
 
 
+def test_pillow_takes_metadata_as_its_own_formats_do(plugin):
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[0x010F] = "a maker"
+    pictures.image(20, 20).save(buffer, "NIC", exif=exif, dpi=(300, 150), **OPTIONS)
+    kept = Image.open(buffer).getexif()
+    assert (kept[0x010F], kept[0x011A], kept[0x011B]) == ("a maker", 300, 150)
+
+
 def test_pillow_says_what_is_wrong_with_a_file(plugin):
     data = nicodec.encode(pictures.image(40, 30), **OPTIONS)
     with pytest.raises(errors.CorruptFileError):

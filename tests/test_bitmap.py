@@ -1,6 +1,7 @@
 """Where the bits went."""
 
 import io
+import json
 
 import numpy as np
 import pictures
@@ -41,13 +42,20 @@ def test_bits_are_where_the_picture_is_busy():
     assert drawn[:, 144:].mean() > drawn[:, :112].mean()
 
 
-def test_the_command_draws(nicodec, tmp_path, toys):
-    import nicodec as api
-
-    (tmp_path / "a.nic").write_bytes(api.encode(pictures.image(100, 80), model="toy32", device="cpu"))
-    environment = {"NICODEC_MODELS": str(toys)}
-    code, out, err = nicodec("info", "-v", "a.nic", "--bitmap", "map.png", environment=environment)
+def test_the_command_draws(inside, tmp_path):
+    (tmp_path / "a.nic").write_bytes(nicodec.encode(pictures.image(100, 80), model="toy32", device="cpu"))
+    code, out, err = inside("info", "-v", "a.nic", "--bitmap", "map.png")
     assert code == 0, err
     assert b"by their exact costs" in out
+    assert b"white in map.png: " in out
     assert Image.open(tmp_path / "map.png").size == (100, 80)
-    assert nicodec("info", "a.nic", "--bitmap", "map.png", environment=environment)[0] == 12
+    assert inside("info", "a.nic", "--bitmap", "map.png")[0] == 12
+    code, out, err = inside("info", "--json", "a.nic", "--bitmap", "map-{stream}.png")
+    assert code == 0, err
+    facts, costs = json.loads(out), bit_costs(read_file((tmp_path / "a.nic").read_bytes()))
+    for name in ("sq", "vq"):
+        inside_it = costs[name][:5, :7]  # 100x80; the grid goes on to the next 64
+        assert facts["white_bpp"][f"map-{name}.png"] == pytest.approx(inside_it.max() / 256, abs=1e-3)
+        assert facts["bits"][name] == pytest.approx(costs[name].sum(), abs=0.1)
+        drawn = np.asarray(Image.open(tmp_path / f"map-{name}.png"))
+        assert drawn.min(2).max() == 255, "its own dearest square is white, whatever the other stream costs"

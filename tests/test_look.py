@@ -1,5 +1,6 @@
 """The live page and the page without a server, in a real browser."""
 
+import base64
 import io
 import json
 import os
@@ -18,9 +19,12 @@ import pictures
 import pytest
 from PIL import Image
 from test_batch import hear_ctrl_c
+from werkzeug.test import Client
 
 import nicodec
 from nicodec import errors
+from nicodec.bench.drag import measure
+from nicodec.container.layout import Box
 from nicodec.image.files import from_pillow
 from nicodec.look.compare import compare
 from nicodec.look.rivals import rival
@@ -54,11 +58,15 @@ def get(address, **headers):
         return response.read(), response.headers
 
 
+def open_image(data):
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
 @pytest.mark.parametrize("anchor", ["fidelity", "perception"])
 def test_the_server_gives_what_decode_gives(coded, address, anchor):
     for tau in (0, 0.5):
         query = f"anchor={anchor}&tau={tau}&steps=2&box=100,40,300,200"
-        shown = np.asarray(Image.open(io.BytesIO(get(f"{address}picture?{query}")[0]))).astype(int)
+        shown = open_image(get(f"{address}picture?{query}")[0]).astype(int)
         whole = np.asarray(nicodec.decode(coded[1], anchor=anchor, tau=tau, steps=2, device="cpu")).astype(int)
         assert np.abs(shown - whole[40:240, 100:400]).max() <= 1
 
@@ -66,10 +74,40 @@ def test_the_server_gives_what_decode_gives(coded, address, anchor):
 def test_facts_and_rivals(coded, address):
     facts = json.loads(get(f"{address}facts")[0])
     assert (facts["anchors"], facts["tau"], facts["original"]) == (["fidelity", "perception"], True, True)
-    assert facts["rivals"].keys() == {"avif", "jpeg", "webp"}
+    assert facts["rivals"] == ["avif", "jpeg", "webp"]
     best = rival("jpeg", np.asarray(coded[0]), 20_000)
     assert best.size <= 20_000 < rival("jpeg", np.asarray(coded[0]), 10**9).size
-    assert float(get(f"{address}picture?box=0,0,600,450")[1]["X-PSNR"]) > 5
+    shown, headers = get(f"{address}rival?kind=jpeg&box=10,20,50,40")
+    size, more = re.fullmatch(r"quality \d+, (\d+) bytes( at least)?", headers["X-Note"]).groups()
+    assert (int(size) > len(coded[1])) == bool(more)
+    original = np.asarray(coded[0])[20:60, 10:60].astype(float)
+    assert float(headers["X-MSE"]) == pytest.approx(np.square(original - open_image(shown)).mean(), rel=1e-3)
+
+
+def test_alpha_is_shown(toys):
+    image = pictures.image(90, 60, "RGBA")
+    data = nicodec.encode(image, model="toy16", device="cpu")
+    client = Client(Page(Session(data, "cpu"), "a.nic", from_pillow(image)))
+    for name in ("picture", "original"):
+        shown = open_image(client.get(f"/{name}?box=10,20,50,40", base_url="http://127.0.0.1/").data)
+        assert np.array_equal(shown[:, :, 3], np.asarray(image)[20:60, 10:60, 3])
+    page = compare([("a.nic", data)], (0.0,), 1, "cpu")
+    for held in re.findall(r"data:image/webp;base64,([^\"]+)", page):
+        assert np.array_equal(open_image(base64.b64decode(held))[:, :, 3], np.asarray(image)[:, :, 3])
+
+
+def test_a_drag_asks_the_fuser_once_for_each_piece(coded, monkeypatch):
+    session = Session(coded[1], "cpu")
+    asked, plain = [], session.experts.fuser.natural
+    monkeypatch.setattr(session.experts.fuser, "natural", lambda *given: asked.append(1) or plain(*given))
+    for tau in (0.1, 0.5, 0.9):
+        for box in (Box(0, 0, 300, 450), Box(300, 0, 300, 450), Box(100, 40, 64, 64)):
+            session.render("fidelity", tau, 1, box)
+    assert len(asked) == 3
+    monkeypatch.setattr("nicodec.look.session.KEPT", 1)
+    session.render("fidelity", 1, 1, Box(500, 0, 64, 450))
+    held = sum(natural.numel() for natural in session.natural.values())
+    assert 0 < held <= session.y_hat.numel(), "what is kept stays in bounds"
 
 
 @pytest.mark.parametrize(("path", "headers", "code"), [
@@ -119,7 +157,7 @@ def test_the_live_page(page, address, tmp_path):
     page.goto(address)
     first = drawn(page)
     assert page.text_content("#name") == "a.nic"
-    assert "dB" in page.text_content("#detail")
+    assert re.fullmatch(r"\d+ bytes \(sq \d+ \+ vq \d+\), [\d.]+ bpp, [\d.]+ dB", page.text_content("#detail"))
     page.fill("#tau", "1")
     second = drawn(page)
     assert second != first, "the slider changes the picture"
@@ -136,6 +174,9 @@ def test_the_live_page(page, address, tmp_path):
     page.mouse.move(box["x"] - 60, box["y"] + 20)
     page.mouse.up()
     assert page.eval_on_selector("#right", "e => e.style.clipPath") != cut, "the split follows the mouse"
+    page.select_option("#beside", label="AVIF")
+    drawn(page)
+    assert re.fullmatch(r"AVIF: quality \d+, \d+ bytes.*, [\d.]+ dB", page.text_content("#rival"))
     page.check("#show-bits")
     page.wait_for_function("document.getElementById('bits').naturalWidth === 600")
     with page.expect_download() as download:
@@ -160,6 +201,32 @@ def test_zoom_and_pan_by_keyboard(page, address):
     assert page.eval_on_selector("#plane", "e => e.style.transform") != before
 
 
+def test_a_picture_in_pieces(page, toys):
+    """Wider than a piece: the parts come one by one, and make what decode makes."""
+    data = nicodec.encode(pictures.image(1100, 60), model="toy16", device="cpu", quality=30)
+    server = serve(Page(Session(data, "cpu"), "a.nic", None))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    page.goto(f"http://127.0.0.1:{server.port}/")
+    drawn(page)
+    page.fill("#tau", "0.5")
+    shown = open_image(base64.b64decode(drawn(page).partition(",")[2]))[:, :, :3].astype(int)
+    assert np.abs(shown - np.asarray(nicodec.decode(data, tau=0.5, device="cpu")).astype(int)).max() <= 1
+    assert int(page.evaluate("document.body.dataset.first")) <= int(page.evaluate("document.body.dataset.all"))
+    server.shutdown()
+    server.server_close()
+    page.fill("#tau", "0.7")
+    page.wait_for_selector("#message.error")
+    assert page.text_content("#message") == "nicodec view has ended; start it again"
+
+
+def test_a_drag_is_measured(browser, coded):
+    found = measure(browser.new_page(), coded[1])
+    assert found.keys() == {"open", "first", "whole", "drag", "drag_whole"}
+    assert min(found.values()) > 0
+    assert found["whole"] >= found["first"]
+    assert found["drag_whole"] >= found["drag"]
+
+
 def test_the_page_without_a_server(page, coded, tmp_path):
     image, data = coded
     named = [("a.nic", data), ("<script>.png", pictures.file_bytes(image))]
@@ -171,16 +238,16 @@ def test_the_page_without_a_server(page, coded, tmp_path):
     assert second != first
     page.check("input[value=perception]")
     assert drawn(page) not in (first, second)
-    assert page.locator("#beside option").all_text_contents() == ["nothing", "<script>.png"]
+    assert page.locator("#beside option").all_text_contents() == ["nothing", "a.nic", "<script>.png"]
 
 
-def test_compare_refuses_other_sizes(nicodec, tmp_path, toys):
+def test_compare_refuses_other_sizes(inside, tmp_path, toys):
     pictures.image(20, 20).save(tmp_path / "a.png")
     pictures.image(30, 20).save(tmp_path / "b.png")
-    code, _, err = nicodec("compare", "a.png", "b.png", "-o", "page.html")
+    code, _, err = inside("compare", "a.png", "b.png", "-o", "page.html")
     assert code == errors.UsageError.exit_code
     assert "of one size" in err
-    assert nicodec("compare", "a.png", "a.png", "-o", "page.html")[0] == 0
+    assert inside("compare", "a.png", "a.png", "-o", "page.html")[0] == 0
     assert "data:image/webp" in (tmp_path / "page.html").read_text()
 
 
@@ -198,8 +265,8 @@ def test_view_runs_until_ctrl_c(coded, tmp_path):
     assert "Traceback" not in process.stderr.read()
 
 
-def test_view_of_a_damaged_file(nicodec, coded, tmp_path):
+def test_view_of_a_damaged_file(inside, coded, tmp_path):
     (tmp_path / "a.nic").write_bytes(coded[1][:-7])
-    code, _, err = nicodec("view", "a.nic", "--no-browser")
+    code, _, err = inside("view", "a.nic", "--no-browser")
     assert code == errors.CorruptFileError.exit_code
     assert err.count("\n") == 1

@@ -1,25 +1,38 @@
 """Targets: sizes and distances that a file is to reach, found by real files."""
 
+from dataclasses import replace
+
 import numpy as np
 import pictures
 import pytest
 
 import nicodec
-from nicodec import errors, target
+from nicodec import codec, errors, target
 from nicodec.image.files import from_pillow
 from nicodec.metrics.psnr import psnr
 from nicodec.options import EncodeOptions
+from nicodec.zoo.load import load_base
 
 TINY = EncodeOptions(model="tiny", device="cpu")
 
 
 @pytest.fixture
 def files(monkeypatch):
-    """Counts the files that a search encodes."""
+    """Counts the files that a search makes."""
     made = []
-    encode = target.encode_picture
-    monkeypatch.setattr(target, "encode_picture", lambda *given: made.append(encode(*given)) or made[-1])
+    write = codec.write_file
+    monkeypatch.setattr(codec, "write_file", lambda *given: made.append(write(*given)) or made[-1])
     return made
+
+
+def test_a_search_analyses_once_and_ends_in_the_file_of_its_quality(files, tiny):
+    """A picture of two tiles: g_a sees each once, however many files are made."""
+    analysed, picture = [], from_pillow(pictures.image(1100, 70))
+    with load_base(tiny, "cpu").g_a.register_forward_hook(lambda *_: analysed.append(1)):
+        data, quality, _ = target.encode_to_target(picture, TINY, target.Target("bytes", 7000))
+    assert len(analysed) == 2
+    assert 1 < len(files) <= target.TRIES
+    assert data == codec.encode_picture(picture, replace(TINY, quality=quality))
 
 
 @pytest.mark.parametrize("value", [1200, 1500, 2500, 4000])

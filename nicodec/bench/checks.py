@@ -18,7 +18,7 @@ from nicodec.entropy.coder import encode_latent, estimate_bits
 from nicodec.image.files import read_picture, to_pillow
 from nicodec.image.picture import Picture
 from nicodec.metrics.psnr import psnr
-from nicodec.networks.tiling import analyse
+from nicodec.networks.tiling import analyse, choose_symbols
 from nicodec.options import DEFAULT_EFFORT, DEFAULT_MODEL
 from nicodec.rate.scale import rate_from_quality
 from nicodec.zoo.load import load_base, load_scales
@@ -63,7 +63,8 @@ def payload(paths: list[str]) -> None:
         picture = read_picture(Path(path).read_bytes())
         for quality in QUALITIES:
             rate = rate_from_quality(quality)
-            held = analyse(picture, base, scales, None, 0, rate, DEFAULT_EFFORT)
+            analysed = analyse(picture, base, None, 0)
+            held = (choose_symbols(tile, base, scales, rate, DEFAULT_EFFORT) for tile in analysed)
             latents = [tile.latent for tile in held if tile.latent is not None]
             coded += sum(8 * len(encode_latent(scales, latent, rate)) for latent in latents)
             estimated += sum(estimate_bits(scales, latent, rate) for latent in latents)

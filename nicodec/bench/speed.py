@@ -76,7 +76,7 @@ def time_stages(path: Path) -> tuple[dict[str, float], dict[str, float]]:
     data, rate = path.read_bytes(), rate_from_quality(DEFAULT_QUALITY)
     picture = read_picture(data)
     encoder = StreamEncoder(EncodeOptions(device="cpu", verify=False))
-    held = list(encoder.symbols(picture, rate))
+    held = list(encoder.symbols(encoder.analyse(picture), rate))
     header = Header(picture.width, picture.height, Colour.RGB, 8, rate, encoder.parts["base"].id)
     sections = encoder.sections(held, rate)
     file = read_file(write_file(header, sections))
@@ -84,7 +84,7 @@ def time_stages(path: Path) -> tuple[dict[str, float], dict[str, float]]:
     symbols, depth, whole = decode_symbols(file, streams), encoder.depth, Box(0, 0, picture.width, picture.height)
     stages: dict[str, Callable[[], Any]] = {
         "encode: read": lambda: read_picture(data),
-        "encode: networks": lambda: list(encoder.symbols(picture, rate)),
+        "encode: networks": lambda: list(encoder.symbols(encoder.analyse(picture), rate)),
         "encode: entropy": lambda: encoder.sections(held, rate),
         "encode: verify": lambda: decode_symbols(file, streams),
         "encode: container": lambda: write_file(header, sections),

@@ -5,15 +5,14 @@ from __future__ import annotations
 import glob
 import os
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
-from pathlib import Path
-from typing import Any, TypeVar
+from pathlib import Path, PurePath
+from typing import Any, Protocol, TypeVar
 
 import click
 
@@ -38,6 +37,16 @@ class Outcome:
     line: str
     fields: dict[str, Any]
     notes: tuple[str, ...] = ()
+
+
+class Work(Protocol):
+    """What is done to each file."""
+
+    def outputs(self, job: Job) -> list[str]:
+        """The files that a job writes."""
+
+    def __call__(self, job: Job) -> Outcome:
+        """Read, do, write."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,9 @@ class Inputs:
                 inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in self.suffixes and p.is_file())
                 yield from ((str(p), p.relative_to(path)) for p in inside)
             elif _is_pattern(name):
-                yield from ((match, Path(Path(match).name)) for match in sorted(glob.glob(name, recursive=True)))  # noqa: PTH207
+                fixed = _fixed_part(name)
+                found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207
+                yield from ((match, Path(match).relative_to(fixed)) for match in found if Path(match).is_file())
             else:
                 yield name, Path(path.name)
         for name in self._listed():
@@ -101,7 +112,8 @@ class Inputs:
         if self.files_from is None:
             return []
         content = streams.read_input(self.files_from).decode(errors="surrogateescape")
-        return [line for line in content.replace("\0", "\n").splitlines() if line.strip()]
+        ends = "\0" if "\0" in content else "\n"  # find -print0, for names that hold line ends
+        return [line for line in content.split(ends) if line.strip()]
 
 
 def options(function: F) -> F:
@@ -118,9 +130,19 @@ def options(function: F) -> F:
     return function
 
 
+def run_one(
+    job: Job, work: Work, inputs: Inputs, threads: int | None, *, as_json: bool, quiet: bool
+) -> None:  # fmt: skip
+    """Do one job in this process; its error is the call's."""
+    if inputs.skip_existing and _is_done(job, work):
+        return
+    streams.set_threads(threads)
+    outcome = work(job)
+    _tell(outcome, outcome.notes, as_json=as_json, quiet=quiet)
+
+
 def run(
-    planned: Iterable[Job], work: Callable[[Job], Outcome], inputs: Inputs, threads: int | None, *, as_json: bool,
-    quiet: bool,
+    planned: list[Job], work: Work, inputs: Inputs, threads: int | None, *, as_json: bool, quiet: bool
 ) -> None:  # fmt: skip
     """Do all jobs, and report each as it ends.
 
@@ -128,28 +150,28 @@ def run(
         BatchError: some of several failed; each was reported.
         OutputError: a folder cannot be made.
     """
-    planned = list(planned)
-    todo = [job for job in planned if not (inputs.skip_existing and Path(job.output).exists())]
+    from tqdm import tqdm
+
+    todo = [job for job in planned if not (inputs.skip_existing and _is_done(job, work))]
     for folder in {Path(job.output).parent for job in todo}:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot make the folder {folder}: {error.strerror or error}") from None
     started, failed = time.perf_counter(), 0
-    bar = _Bar(len(todo))
-    for job, result in _results(todo, work, inputs.jobs, threads):
-        bar.clear()
-        if isinstance(result, NicodecError):
-            if len(planned) == 1:
+    hidden = True if quiet else None  # None: where stderr is no terminal
+    with tqdm(total=len(todo), unit="file", leave=False, disable=hidden) as bar:
+        for job, result in _results(todo, work, inputs.jobs, threads):
+            bar.clear()
+            if isinstance(result, Outcome):
+                _tell(result, tuple(f"{job.source}: {note}" for note in result.notes), as_json=as_json, quiet=quiet)
+            elif len(planned) == 1:
                 raise result
-            failed += 1
-            fields = {"input": job.source, "error": str(result), "exit_code": result.exit_code}
-            streams.report(f"nicodec: error: {job.source}: {result}", fields, as_json=as_json, quiet=False)
-        else:
-            streams.warn(tuple(f"{job.source}: {note}" for note in result.notes), quiet)
-            streams.report(result.line, result.fields, as_json=as_json, quiet=quiet)
-        bar.step()
-    bar.clear()
+            else:
+                failed += 1
+                fields = {"input": job.source, "error": str(result), "exit_code": result.exit_code}
+                streams.report(f"nicodec: error: {job.source}: {result}", fields, as_json=as_json, quiet=False)
+            bar.update()
     line = f"{len(todo) - failed} of {len(planned)} files in {time.perf_counter() - started:.1f} s"
     if skipped := len(planned) - len(todo):
         line += f", {skipped} skipped, for their outputs exist"
@@ -159,8 +181,18 @@ def run(
         raise BatchError(f"{failed} of {len(planned)} files failed; all others are done")
 
 
+def _is_done(job: Job, work: Work) -> bool:
+    return all(Path(output).is_file() for output in work.outputs(job))
+
+
+def _tell(outcome: Outcome, notes: tuple[str, ...], *, as_json: bool, quiet: bool) -> None:
+    streams.warn(notes, quiet or as_json)
+    fields = outcome.fields | ({"warnings": outcome.notes} if outcome.notes else {})
+    streams.report(outcome.line, fields, as_json=as_json, quiet=quiet)
+
+
 def _results(
-    todo: list[Job], work: Callable[[Job], Outcome], processes: int, threads: int | None
+    todo: list[Job], work: Work, processes: int, threads: int | None
 ) -> Iterator[tuple[Job, Outcome | NicodecError]]:
     if processes == 1 or len(todo) < 2:
         streams.set_threads(threads)
@@ -171,21 +203,25 @@ def _results(
     share = max(1, (threads or os.cpu_count() or 1) // processes)
     pool = ProcessPoolExecutor(processes, get_context("spawn"), _start_worker, (share,))
     try:
-        futures = {pool.submit(_attempt, work, job): job for job in todo}
+        heard = signal.signal(signal.SIGINT, signal.SIG_IGN)  # workers inherit it: of Ctrl-C, they hear from us
+        futures = {pool.submit(_attempt_in_worker, work, job): job for job in todo}
+        signal.signal(signal.SIGINT, heard)
         for future in as_completed(futures):
             try:
                 yield futures[future], future.result()
             except BrokenProcessPool:
                 yield futures[future], NicodecError("a worker process died; is there enough memory for this many?")
-    except BaseException:  # Ctrl-C: workers end at once, removing what they had half written
-        for process in pool._processes.values():
-            process.terminate()
+    except BaseException:  # Ctrl-C: nothing new is begun, and what is half done ends at once
+        workers = list(pool._processes.values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.terminate()
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _attempt(work: Callable[[Job], Outcome], job: Job) -> Outcome | NicodecError:
+def _attempt(work: Work, job: Job) -> Outcome | NicodecError:
     try:
         return work(job)
     except NicodecError as error:
@@ -197,31 +233,42 @@ def _attempt(work: Callable[[Job], Outcome], job: Job) -> Outcome | NicodecError
 
 
 def _start_worker(threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends us
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, _stop_worker)
     streams.set_threads(threads)
 
 
-class _Bar:
-    """Progress with the time left: on a terminal only."""
+class _Worker:
+    """What SIGTERM finds in a worker. Between jobs it must not interrupt: half a message would block the parent."""
 
-    def __init__(self, total: int) -> None:
-        self.total, self.done, self.started = total, 0, time.perf_counter()
-        self.shown = sys.stderr.isatty()
+    working = stopped = False
 
-    def step(self) -> None:
-        """One more is done."""
-        self.done += 1
-        if self.shown and self.done < self.total:
-            left = (time.perf_counter() - self.started) / self.done * (self.total - self.done)
-            click.echo(f"{self.done} of {self.total}, about {left:.0f} s left", err=True, nl=False)
 
-    def clear(self) -> None:
-        """Take the line away, before another is written."""
-        if self.shown:
-            click.echo("\r\033[K", err=True, nl=False)
+def _stop_worker(*_: object) -> None:
+    _Worker.stopped = True
+    if _Worker.working:
+        raise SystemExit
+
+
+def _attempt_in_worker(work: Work, job: Job) -> Outcome | NicodecError:
+    stopped = NicodecError("stopped")
+    if _Worker.stopped:
+        return stopped
+    try:
+        _Worker.working = True
+        return _attempt(work, job)
+    except SystemExit:
+        return stopped
+    finally:
+        _Worker.working = False
 
 
 def _is_pattern(name: str) -> bool:
     """Whether a name that is no file means several, for shells that leave patterns as they are."""
     return any(sign in name for sign in "*?[") and not Path(name).exists()
+
+
+def _fixed_part(pattern: str) -> PurePath:
+    """The folders of a pattern before the first sign that stands for several: its matches' tree starts there."""
+    parts = PurePath(pattern).parts[:-1]
+    fixed = next((index for index, part in enumerate(parts) if any(sign in part for sign in "*?[")), len(parts))
+    return PurePath(*parts[:fixed])

@@ -13,9 +13,10 @@ from nicodec.options import DEFAULT_STEPS, DecodeOptions
 @click.argument("sources", nargs=-1, required=True, type=click.Path(), metavar="FILE...")
 @click.option("-o", "--output", required=True, type=click.Path(), metavar="PAGE.html", help="The page to write.")
 @click.option("--tau", "taus", type=Taus(), default="0,0.25,0.5,0.75,1", show_default=True, metavar="0..1,..",
-              help="Taus that .nic files are decoded at, where a fuser is installed.")  # fmt: skip
+              help="Taus that .nic files are decoded at, where a fuser is installed: 0 is closest to the "
+              "original, 1 most natural.")  # fmt: skip
 @click.option("--steps", type=int, default=DEFAULT_STEPS, show_default=True, metavar="1..8",
-              help="Steps of the diffusion behind tau.")  # fmt: skip
+              help="Steps of the diffusion behind tau: 1 (quickest) .. 8 (slowest, as it was trained).")  # fmt: skip
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="Where the float networks run.")  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Overwrite the page.")

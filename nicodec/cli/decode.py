@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,11 @@ class Decoding:
     preserve_time: bool
     force: bool
     verbose: bool
+    skip_existing: bool
+
+    def outputs(self, job: batch.Job) -> list[str]:
+        """A picture for each tau."""
+        return [job.output.replace(TAU, f"{tau:g}") for tau in self.options.taus]
 
     def __call__(self, job: batch.Job) -> batch.Outcome:
         """Read, decode, write a picture for each tau.
@@ -34,7 +39,10 @@ class Decoding:
         Raises:
             PartialPictureError: all was written, but the file is damaged.
         """
-        outputs = [job.output.replace(TAU, f"{tau:g}") for tau in self.options.taus]
+        wanted = dict(zip(self.outputs(job), self.options.taus, strict=True))
+        if self.skip_existing:  # and not all of them do
+            wanted = {output: tau for output, tau in wanted.items() if not Path(output).is_file()}
+        outputs = list(wanted)
         for output in outputs:
             streams.refuse_existing(output, self.force, job.source)
         data = streams.read_input(job.source)
@@ -45,7 +53,7 @@ class Decoding:
 
         suffix = self.suffix or (".png" if streams.is_stream(job.output) else Path(job.output).suffix)
         check_suffix(suffix)
-        pictures = decode_taus(data, self.options)
+        pictures = decode_taus(data, replace(self.options, taus=tuple(wanted.values())))
         decoded = time.perf_counter() - started
         notes: tuple[str, ...] = ()
         for output, picture in zip(outputs, pictures, strict=True):
@@ -73,7 +81,7 @@ class Taus(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
         """Parse, or fail with what was expected."""
         try:
-            return tuple(float(number) for number in value.split(","))
+            return tuple(dict.fromkeys(float(number) for number in value.split(",")))
         except ValueError:
             self.fail(f"{value!r} is no tau, expected a number 0..1, or several such as 0,0.5,1", param, ctx)
 
@@ -101,27 +109,29 @@ class Crop(click.ParamType[Any]):
               ".pam; - is stdout. Default: stdout, if piped. Several inputs need a folder, in which their tree is "
               "mirrored.")  # fmt: skip
 @click.option("--format", "kind", type=click.Choice(FORMATS),
-              help="Format to write, whatever the output's suffix. Default: by that; png without one.")  # fmt: skip
+              help="Format to write, whatever the name. Default: by the suffix; png without one.")  # fmt: skip
 @click.option("--anchor", type=click.Choice(ANCHORS), default="fidelity", show_default=True,
               help="The expert that the picture starts from: closest to the original, or most natural.")  # fmt: skip
 @click.option("--tau", "taus", type=Taus(), default="0", show_default=True, metavar="0..1",
               help="0: as close to the original as can be; 1: as natural as can be; between: between. Several, such as "
               "0,0.5,1, need {tau} in the output's name.")  # fmt: skip
 @click.option("--steps", type=int, default=DEFAULT_STEPS, show_default=True, metavar="1..8",
-              help="Steps of the diffusion behind tau: 1 is quickest.")  # fmt: skip
-@click.option("--seed", type=int, help="Of the diffusion's noise. Default: from the file, so that a file decodes to "
-              "one picture.")  # fmt: skip
+              help="Steps of the diffusion behind tau: 1 (quickest) .. 8 (slowest, as it was trained).")  # fmt: skip
+@click.option("--seed", type=int, help="Of the diffusion's noise, 0 .. 2^64-1. Default: from the file, so that it "
+              "decodes to one picture.")  # fmt: skip
 @click.option("--best-effort", is_flag=True, help="Decode what is whole of a damaged file: tiles fail alone, tokens "
               "stand in where they can. Exit code 18 if anything is missing.")  # fmt: skip
-@click.option("--crop", type=Crop(), metavar="X,Y,W,H", help="Decode only W x H pixels from (X, Y).")
+@click.option(
+    "--crop", type=Crop(), metavar="X,Y,W,H", help="Decode only W x H pixels from (X, Y). Default: all of it."
+)
 @click.option("--max-pixels", type=click.IntRange(1), default=DEFAULT_MAX_PIXELS, show_default=True,
-              help="Refuse files that declare more pixels: a small file can ask for much memory.")  # fmt: skip
+              help="Refuse files that declare more pixels, 1 ..: a small file can ask for much memory.")  # fmt: skip
 @click.option("--base-weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
               help="Weights of the other codec that wrote the file. Default: an installed model's.")  # fmt: skip
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="Where the float networks run. The entropy path always runs on the CPU.")  # fmt: skip
-@click.option("--strip", type=click.Choice(STRIPPABLE), multiple=True,
-              help="Leave metadata out; several times for several. exif includes the DPI.")  # fmt: skip
+@click.option("--strip", type=click.Choice(STRIPPABLE), multiple=True, help="Leave metadata out; several times for "
+              "several. exif includes the DPI. Default: nothing.")  # fmt: skip
 @click.option("--preserve-time", is_flag=True, help="Give the output the input's time of modification.")
 @batch.options
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
@@ -134,19 +144,15 @@ def command(
 ) -> None:  # fmt: skip
     """Decode FILE.nic (- is stdin) to a picture file."""
     options = DecodeOptions(anchor, taus, steps, seed, best_effort, crop, max_pixels, base_weights, device)
-    decoding = Decoding(options, f".{kind}" if kind else None, strip, preserve_time, force, verbose)
     given = batch.Inputs(sources, output, suffixes=frozenset({".nic"}), **inputs)
+    suffix = f".{kind}" if kind else None
+    decoding = Decoding(options, suffix, strip, preserve_time, force, verbose, given.skip_existing)
     if given.many:
         planned = given.plan(f"-{TAU}.{kind or 'png'}" if len(taus) > 1 else f".{kind or 'png'}")
         batch.run(planned, decoding, given, threads, as_json=as_json, quiet=quiet)
         return
     source = streams.resolve_input(sources[0] if sources else None)
     output = streams.resolve_output(output, "picture.png")
-    if len(set(taus)) > 1 and TAU not in output:
+    if len(taus) > 1 and TAU not in output:
         raise UsageError(f"{len(taus)} taus, one output: put {TAU} into its name, such as -o picture-{TAU}.png")
-    if given.skip_existing and Path(output).is_file():
-        return
-    streams.set_threads(threads)
-    outcome = decoding(batch.Job(source, output))
-    streams.warn(outcome.notes, quiet)
-    streams.report(outcome.line, outcome.fields, as_json=as_json, quiet=quiet)
+    batch.run_one(batch.Job(source, output), decoding, given, threads, as_json=as_json, quiet=quiet)

@@ -60,6 +60,10 @@ class Encoding:
     force: bool
     verbose: bool
 
+    def outputs(self, job: batch.Job) -> list[str]:
+        """One file."""
+        return [job.output]
+
     def __call__(self, job: batch.Job) -> batch.Outcome:
         """Read, encode, write."""
         io.refuse_existing(job.output, self.force, job.source)
@@ -73,7 +77,7 @@ class Encoding:
         from nicodec.target import Target, encode_to_target
 
         picture = read_picture(data, self.frame, allow_8bit=self.allow_8bit).stripped(self.strip)
-        quality, reached = self.options.quality, ""
+        quality, reached, report = self.options.quality, "", {}
         if self.target is None:
             encoded = encode_picture(picture, self.options)
         else:
@@ -83,6 +87,7 @@ class Encoding:
             target = Target(kind, value, self.trunk)
             encoded, quality, best = encode_to_target(picture, self.options, target)
             reached = f" ({replace(target, value=best).name}, asked for {target.name})"
+            report = {"target": target.kind, "asked": target.value, "reached": best}
         io.write_output(job.output, encoded, self.force, like=job.source if self.preserve_time else None)
         seconds = time.perf_counter() - started
         facts = describe(read_file(encoded))
@@ -94,6 +99,7 @@ class Encoding:
             line += "".join(f"\n  {name}: {size} bytes" for name, size in facts["sections"].items())
         fields = {
             "input": job.source, "output": job.output, "input_bytes": len(data), "seconds": round(seconds, 3), **facts,
+            **report,
         }  # fmt: skip
         return batch.Outcome(line, fields, picture.notes)
 
@@ -119,9 +125,9 @@ class Encoding:
               help=f"{EFFORT_RANGE[0]} (quick) .. {EFFORT_RANGE[1]} (slow, smallest file). "
               "Decoding takes the same time.")  # fmt: skip
 @click.option("--streams", type=click.Choice(STREAMS), help="sq: fidelity alone; vq: tokens alone, for perception; "
-              "sq+vq: both. Default: sq+vq, or sq where the model has no VQ part.")  # fmt: skip
+              "sq+vq: both. Default: all that the model has.")  # fmt: skip
 @click.option("--token-bits", type=click.IntRange(1), metavar="N",
-              help="Bits a token, from 1 (coarse) to the depth of the model's codebook, the default.")  # fmt: skip
+              help="Bits a token: 1 (coarse) .. depth of the codebook (closest). Default: all.")  # fmt: skip
 @click.option("--robust", is_flag=True, help="Code tokens without regard to the SQ stream: larger, but they survive "
               "damage to it (decode --best-effort).")  # fmt: skip
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model package, see `nicodec models list`.")
@@ -133,10 +139,10 @@ class Encoding:
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="Where the float networks run. The entropy path always runs on the CPU.")  # fmt: skip
 @click.option("--frame", type=click.IntRange(0), metavar="N",
-              help="Picture of a file with several, from 0. Default: the first, with a warning.")  # fmt: skip
+              help="Picture of a file with several: 0 .. the last. Default: the first, with a warning.")  # fmt: skip
 @click.option("--allow-8bit", is_flag=True, help="Reduce deeper samples to 8 bits instead of refusing them.")
-@click.option("--strip", type=click.Choice(STRIPPABLE), multiple=True,
-              help="Leave metadata out; several times for several. exif includes the DPI.")  # fmt: skip
+@click.option("--strip", type=click.Choice(STRIPPABLE), multiple=True, help="Leave metadata out; several times for "
+              "several. exif includes the DPI. Default: nothing.")  # fmt: skip
 @click.option("--preserve-time", is_flag=True, help="Give the output the input's time of modification.")
 @click.option("--lossless", is_flag=True, help="Refused, with advice: nicodec is lossy at any quality.")
 @batch.options
@@ -173,9 +179,4 @@ def command(
         return
     source = io.resolve_input(sources[0] if sources else None)
     output = io.resolve_output(output, "picture.nic")
-    if given.skip_existing and Path(output).is_file():
-        return
-    io.set_threads(threads)
-    outcome = encoding(batch.Job(source, output))
-    io.warn(outcome.notes, quiet)
-    io.report(outcome.line, outcome.fields, as_json=as_json, quiet=quiet)
+    batch.run_one(batch.Job(source, output), encoding, given, threads, as_json=as_json, quiet=quiet)

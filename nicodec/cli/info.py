@@ -9,7 +9,9 @@ import click
 
 from nicodec.cli import streams
 from nicodec.container.info import describe
-from nicodec.container.reader import read_file
+from nicodec.container.reader import NicFile, read_file
+
+STREAM = "{stream}"
 
 
 @click.command("info")
@@ -17,7 +19,8 @@ from nicodec.container.reader import read_file
 @click.option("--json", "as_json", is_flag=True, help="All fields as one line of JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="Also where the bytes go, and which model the file names.")
 @click.option("--bitmap", type=click.Path(), metavar="OUT.png",
-              help="Draw where the bits went, from the coder's exact costs; runs no network.")  # fmt: skip
+              help="Draw where the bits went, from the coder's exact costs; with {stream} in the name, a map "
+              "for each stream. Runs no network.")  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Overwrite the bitmap.")
 def command(source: str | None, as_json: bool, verbose: bool, bitmap: str | None, force: bool) -> None:
     """Say what FILE.nic (- is stdin) is. Checks every CRC; loads no network."""
@@ -25,13 +28,26 @@ def command(source: str | None, as_json: bool, verbose: bool, bitmap: str | None
     file = read_file(streams.read_input(source))
     facts = describe(file)
     if bitmap is not None:
-        streams.refuse_existing(bitmap, force, source)
-        from nicodec.bitmap import bit_costs, draw
-
-        costs = bit_costs(file)
-        streams.write_output(bitmap, draw(costs, file.header), force)
-        facts["bits"] = {name: round(float(cost.sum()), 1) for name, cost in costs.items()}
+        facts |= _draw(file, bitmap, force)
     click.echo(json.dumps({"file": source, **facts}) if as_json else _lines(source, facts, verbose))
+
+
+def _draw(file: NicFile, output: str, force: bool) -> dict[str, Any]:
+    """Write the map, or one for each stream; what there is to say of it."""
+    streams.refuse_existing(output, force)
+    from nicodec.bitmap import bit_costs, bits_a_pixel, draw
+
+    costs = bit_costs(file)
+    maps = {output.replace(STREAM, name): {name: cost} for name, cost in costs.items()}
+    maps = maps if STREAM in output else {output: costs}
+    for name in maps:
+        streams.refuse_existing(name, force)
+    for name, drawn in maps.items():
+        streams.write_output(name, draw(drawn, file.header), force)
+    return {
+        "bits": {name: round(float(cost.sum()), 1) for name, cost in costs.items()},
+        "white_bpp": {name: round(float(bits_a_pixel(drawn, file.header).max()), 3) for name, drawn in maps.items()},
+    }
 
 
 def _lines(source: str, facts: dict[str, Any], verbose: bool) -> str:
@@ -49,6 +65,7 @@ def _lines(source: str, facts: dict[str, Any], verbose: bool) -> str:
         *(_own(facts) if facts["foreign"] is None else _foreign(facts["foreign"])),
         f"header: {facts['header_bytes']} bytes",
         *(f"section {name}: {size} bytes" for name, size in facts["sections"].items()),
+        *(f"white in {name}: {bpp:g} bits a pixel" for name, bpp in facts.get("white_bpp", {}).items()),
         *(
             f"symbols of {name}: {bits / 8:.0f} bytes by their exact costs"
             for name, bits in facts.get("bits", {}).items()

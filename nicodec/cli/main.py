@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import signal
 import sys
@@ -36,7 +37,8 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """`nicodec a.png` is `nicodec encode a.png -o .`, and `nicodec a.nic` decodes: the output lies beside."""
         if args[0] not in COMMANDS and Path(args[0]).is_file():
-            beside = [] if {"-o", "--output"} & set(args) else ["-o", str(Path(args[0]).parent)]
+            named = any(arg.startswith(("-o", "--output")) for arg in args)
+            beside = [] if named else ["-o", str(Path(args[0]).parent)]
             args = ["decode" if args[0].lower().endswith(".nic") else "encode", *args, *beside]
         return super().resolve_command(ctx, args)
 
@@ -76,5 +78,6 @@ def run() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo(f"nicodec: error: {message}", err=True)
+    as_json = json.dumps({"error": message, "exit_code": code})
+    click.echo(as_json if "--json" in sys.argv else f"nicodec: error: {message}", err=True)
     sys.exit(code)

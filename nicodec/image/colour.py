@@ -36,7 +36,8 @@ def to_samples(image: Image.Image) -> tuple[Pixels, Pixels | None, list[str]]:
     samples = np.asarray(image.convert(mode))
     samples = samples.reshape(*samples.shape[:2], -1)
     alpha = samples[:, :, -1].copy() if mode in ("LA", "RGBA") else None
-    return np.ascontiguousarray(samples[:, :, : 1 if mode in ("L", "LA") else 3]), alpha, notes
+    grey = mode in ("L", "LA") or (image.mode in ("P", "PA") and bool((samples[:, :, :2] == samples[:, :, 1:3]).all()))
+    return np.ascontiguousarray(samples[:, :, : 1 if grey else 3]), alpha, notes
 
 
 def _from_cmyk(image: Image.Image, notes: list[str]) -> Image.Image:

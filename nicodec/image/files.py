@@ -84,6 +84,8 @@ def from_pillow(
     if bits > 8 and (bits > 16 or not allow_8bit):
         advice = "convert it first" if bits > 16 else "--allow-8bit reduces them to 8"
         raise UnsupportedPictureError(f"the picture has {bits} bits a sample ({image.format}, {image.mode}); {advice}")
+    if bits > 8 and "transparency" in image.info:
+        raise UnsupportedPictureError(f"the picture has a transparent colour of {bits} bits; convert it to RGBA first")
     icc, exif, xmp = read_metadata(image)
     upright = ImageOps.exif_transpose(image)
     if bits > 8:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from PIL import Image, PngImagePlugin
@@ -14,6 +15,7 @@ TABLES = {34665, 34853}  # Exif and GPS
 # What describes a TIFF picture, as against how its pixels are stored.
 DESCRIPTIVE = {270, 271, 272, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, 305, 306, 315, 33432, *TABLES}
 TIFF_XMP = 700
+XMP_ORIENTATION = re.compile(rb'tiff:Orientation="[2-8]"|<tiff:Orientation>[2-8]</tiff:Orientation>')
 HOLDS = {
     "PNG": {"icc", "exif", "xmp"}, "JPEG": {"icc", "exif", "xmp"}, "WEBP": {"icc", "exif", "xmp"},
     "TIFF": {"icc", "exif", "xmp"}, "AVIF": {"icc", "exif", "xmp"},
@@ -21,12 +23,13 @@ HOLDS = {
 
 
 def read_metadata(image: Image.Image) -> tuple[bytes | None, bytes | None, bytes | None]:
-    """ICC, EXIF and XMP of an opened image: without its orientation, with its DPI put into EXIF where that has none."""
+    """ICC, EXIF and XMP of an opened image: both without its orientation, EXIF with its DPI where that lacks it."""
     icc = image.info.get("icc_profile")
     xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
     if image.format == "TIFF":
         xmp = xmp or image.getexif().get(TIFF_XMP)
-    return icc or None, _read_exif(image), (xmp.encode() if isinstance(xmp, str) else xmp) or None
+    xmp = xmp.encode() if isinstance(xmp, str) else xmp
+    return icc or None, _read_exif(image), XMP_ORIENTATION.sub(b"", xmp) if xmp else None
 
 
 def _read_exif(image: Image.Image) -> bytes | None:

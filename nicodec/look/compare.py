@@ -9,14 +9,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from nicodec.container.layout import MAGIC
 from nicodec.errors import UsageError
 from nicodec.image.files import read_picture
 from nicodec.image.picture import Pixels
-from nicodec.look.session import Session, as_rgb
+from nicodec.look.session import Session, as_image
 
 
 def compare(named: list[tuple[str, bytes]], taus: tuple[float, ...], steps: int, device: str) -> str:
@@ -34,10 +31,12 @@ def compare(named: list[tuple[str, bytes]], taus: tuple[float, ...], steps: int,
     content = json.dumps({"width": width, "height": height, "items": items}).replace("</", "<\\/")
     folder = files("nicodec.look")
     page = folder.joinpath("page.html").read_text()
-    style = f"<style>{folder.joinpath('page.css').read_text()}</style>"
-    script = f"<script>window.NIC_STATIC = {content};\n{folder.joinpath('page.js').read_text()}</script>"
+    style = f"<style>{folder.joinpath('page.css').read_text()}</style>\n<script>window.NIC_STATIC = {content};</script>"
     page = page.replace('<link rel="stylesheet" href="page.css">', style)
-    return page.replace('<script src="page.js"></script>', script)
+    for name in ("sources.js", "page.js"):
+        script = f"<script>{folder.joinpath(name).read_text()}</script>"
+        page = page.replace(f'<script src="{name}"></script>', script)
+    return page
 
 
 def _item(name: str, data: bytes, taus: tuple[float, ...], steps: int, device: str) -> dict[str, Any]:
@@ -46,13 +45,13 @@ def _item(name: str, data: bytes, taus: tuple[float, ...], steps: int, device: s
         picture = read_picture(data)
         size = picture.width, picture.height
         bits = f"{len(data)} bytes, {8 * len(data) / (size[0] * size[1]):.3f} bpp"
-        pictures = {"": {"0": _uri(picture.pixels)}}
+        pictures = {"": {"0": _uri(picture.pixels, picture.alpha)}}
         return {"label": label, "detail": bits, "anchors": [], "tau": False, "pictures": pictures, "size": size}
     session = Session(data, device)
     facts = session.facts()
     chosen = taus if facts["tau"] else (0.0,)
     pictures = {
-        anchor: {f"{tau:g}": _uri(session.render(anchor, tau, steps, session.whole)) for tau in chosen}
+        anchor: {f"{tau:g}": _uri(session.render(anchor, tau, steps, session.whole), session.alpha) for tau in chosen}
         for anchor in facts["anchors"]
     }
     return {
@@ -61,8 +60,8 @@ def _item(name: str, data: bytes, taus: tuple[float, ...], steps: int, device: s
     }  # fmt: skip
 
 
-def _uri(pixels: Pixels) -> str:
+def _uri(pixels: Pixels, alpha: Pixels | None) -> str:
     """A picture without loss as an address."""
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(as_rgb(pixels))).save(buffer, "WEBP", lossless=True, exact=True)
+    as_image(pixels, alpha).save(buffer, "WEBP", lossless=True, exact=True)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

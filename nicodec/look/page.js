@@ -1,58 +1,15 @@
 "use strict";
-// Two canvases lie on one plane: what is looked at, and what lies beside it, cut off at the split. A source gives the
-// pixels of a box; the live page asks the server for them, the page of `nicodec compare` has them in NIC_STATIC.
+// Two canvases lie on one plane: what is looked at, and what lies beside it, cut off at the split. Each shows a source.
 
 const $ = (id) => document.getElementById(id);
-const PROXY = 384; // pixels of the piece that is drawn first while a slider moves
+const PROXY = 384; // side of the piece that is drawn first when a control moves
+const PIECE = 1024; // side of the pieces after it: a moving slider waits for one at most
 const state = { anchor: "fidelity", tau: 0, steps: 4, split: 0.5, zoom: 1, x: 0, y: 0, width: 1, height: 1 };
 let sources = [], shown = null, beside = null;
 
-function query(parameters) {
-  return new URLSearchParams(parameters).toString();
-}
-
-async function answer(url, signal) {
-  const response = await fetch(url, { signal });
-  if (!response.ok) throw new Error(await response.text());
-  return { bitmap: await createImageBitmap(await response.blob()), psnr: response.headers.get("X-PSNR") };
-}
-
-function liveSources(facts) {
-  const box = (b) => `${b.x},${b.y},${b.w},${b.h}`;
-  const ours = {
-    label: facts.name, detail: `${facts.bytes} bytes, ${facts.bpp} bpp`, anchors: facts.anchors, tau: facts.tau,
-    get: (b, signal) => answer("picture?" + query({ anchor: state.anchor, tau: state.tau, steps: state.steps, box: box(b) }), signal),
-  };
-  const others = Object.entries(facts.rivals).map(([kind, r]) => ({
-    label: `${kind.toUpperCase()} q${r.quality}`, detail: `${r.bytes} bytes`, anchors: [], tau: false,
-    get: (b, signal) => answer("rival?" + query({ kind, box: box(b) }), signal),
-  }));
-  const original = { label: "original", detail: "", anchors: [], tau: false, get: (b, s) => answer("original?" + query({ box: box(b) }), s) };
-  return [ours, ...(facts.original ? [original] : []), ...others];
-}
-
-function staticSources(items) {
-  return items.map((item) => {
-    const loaded = new Map();
-    const pick = () => {
-      const taus = item.pictures[state.anchor] ?? Object.values(item.pictures)[0];
-      const tau = Object.keys(taus).sort((a, b) => Math.abs(a - state.tau) - Math.abs(b - state.tau))[0];
-      return taus[tau];
-    };
-    return {
-      label: item.label, detail: item.detail, anchors: item.anchors, tau: item.tau,
-      get: async (b) => {
-        const uri = pick();
-        if (!loaded.has(uri)) loaded.set(uri, createImageBitmap(await (await fetch(uri)).blob()));
-        return { bitmap: await createImageBitmap(await loaded.get(uri), b.x, b.y, b.w, b.h), psnr: null };
-      },
-    };
-  });
-}
-
 // --- drawing
 
-const pending = new Map(); // canvas -> AbortController of what is on its way to it
+const orders = new Map(); // canvas -> the newest order: what to draw there, piece by piece
 
 function visible() {
   const stage = $("stage").getBoundingClientRect();
@@ -67,42 +24,74 @@ function centre(b) {
   return { x: b.x + Math.floor((b.w - w) / 2), y: b.y + Math.floor((b.h - h) / 2), w, h };
 }
 
-async function draw(canvas, source, boxes) {
-  pending.get(canvas)?.abort();
-  const control = new AbortController();
-  pending.set(canvas, control);
+function pieces(b) {
+  const found = [];
+  const next = (at) => (Math.floor(at / PIECE) + 1) * PIECE; // on one grid wherever the view is
+  for (let y = b.y; y < b.y + b.h; y = next(y)) {
+    for (let x = b.x; x < b.x + b.w; x = next(x)) {
+      found.push({ x, y, w: Math.min(next(x), b.x + b.w) - x, h: Math.min(next(y), b.y + b.h) - y });
+    }
+  }
+  const far = (p) => Math.hypot(p.x + p.w / 2 - b.x - b.w / 2, p.y + p.h / 2 - b.y - b.h / 2);
+  return found.sort((p, q) => far(p) - far(q));
+}
+
+// One piece is under way at a time; a newer order takes over after it, so that a drag never waits behind old requests.
+async function draw(canvas, source, first, rest) {
+  const busy = orders.has(canvas);
+  orders.set(canvas, { source, first, rest, started: performance.now() });
+  if (busy) return;
   $("stage").setAttribute("aria-busy", "true");
   try {
-    for (const b of boxes) {
-      const started = performance.now();
-      const { bitmap, psnr } = await source.get(b, control.signal);
-      if (control.signal.aborted) return;
-      canvas.getContext("2d").drawImage(bitmap, b.x, b.y);
-      if (source === shown) {
-        document.body.dataset.milliseconds = String(Math.round(performance.now() - started));
-        describe(psnr, b);
-      }
+    for (let order = null; order !== orders.get(canvas); ) {
+      order = orders.get(canvas);
+      await fill(canvas, order);
     }
     say("");
   } catch (error) {
-    if (error.name !== "AbortError") say(error.message, true);
+    say(error.message, true);
   } finally {
-    if (pending.get(canvas) === control) pending.delete(canvas);
-    $("stage").setAttribute("aria-busy", String(pending.size > 0));
+    orders.delete(canvas);
+    $("stage").setAttribute("aria-busy", String(orders.size > 0));
   }
 }
 
-function update(quick) {
-  const whole = visible();
-  const first = centre(whole);
-  const boxes = first.w * first.h < 0.8 * whole.w * whole.h ? [first, whole] : [whole];
-  draw($("left"), shown, quick ? boxes : [whole]);
-  if (beside) draw($("right"), beside, [whole]);
+async function fill(canvas, order) {
+  const time = (name) => {
+    if (order.source === shown) document.body.dataset[name] = (performance.now() - order.started).toFixed();
+  };
+  let error = 0, area = 0;
+  for (const b of [...order.first, ...order.rest]) {
+    const { bitmap, ...about } = await order.source.get(b);
+    const context = canvas.getContext("2d");
+    context.clearRect(b.x, b.y, b.w, b.h);
+    context.drawImage(bitmap, b.x, b.y);
+    if (b === order.first[0]) time("first");
+    else {
+      error += b.w * b.h * Number(about.error);
+      area += b.w * b.h;
+    }
+    if (orders.get(canvas) !== order) return;
+    order.source.note = about.note;
+    order.source.psnr = about.error && error > 0 ? 10 * Math.log10((255 * 255 * area) / error) : 0;
+  }
+  order.source.part = area < state.width * state.height;
+  time("all");
+  describe();
 }
 
-function describe(psnr, b) {
-  const part = b.w === state.width && b.h === state.height ? "" : " here";
-  $("detail").textContent = `${shown.detail}${psnr && psnr !== "inf" ? `, ${psnr} dB${part}` : ""}`;
+function update(quick) {
+  const whole = visible(), first = centre(whole);
+  const small = first.w * first.h > 0.8 * whole.w * whole.h;
+  draw($("left"), shown, quick && !small ? [first] : [], pieces(whole));
+  if (beside) draw($("right"), beside, [], pieces(whole));
+}
+
+function describe() {
+  const decibels = (s) => (s.psnr ? `${s.psnr.toFixed(2)} dB${s.part ? " here" : ""}` : "");
+  const told = (s) => [s.detail, s.note, decibels(s)].filter(Boolean).join(", ");
+  $("detail").textContent = told(shown);
+  $("rival").textContent = beside && told(beside) ? `${beside.label}: ${told(beside)}` : "";
 }
 
 function say(text, error) {
@@ -165,7 +154,10 @@ function fillControls() {
   $("tau-box").hidden = $("steps-box").hidden = !sources.some((s) => s.tau);
   $("steps-box").hidden ||= Boolean(window.NIC_STATIC);
   $("bits-box").hidden = Boolean(window.NIC_STATIC);
-  $("beside").append(new Option("nothing", ""), ...sources.map((s, i) => new Option(s.label, String(i))).slice(1));
+  const options = sources.map((s, i) => new Option(s.label, String(i)));
+  $("shown").append(...options.map((option) => option.cloneNode(true)));
+  $("shown-box").hidden = !window.NIC_STATIC || sources.length < 3;
+  $("beside").append(new Option("nothing", ""), ...(window.NIC_STATIC ? options : options.slice(1)));
   $("beside").value = sources.length > 1 ? "1" : "";
   beside = sources[1] ?? null;
 }
@@ -180,6 +172,7 @@ function setTau(value) {
 function listen() {
   $("tau").addEventListener("input", () => setTau(Number($("tau").value)));
   $("steps").addEventListener("change", () => { state.steps = Number($("steps").value); update(true); });
+  $("shown").addEventListener("change", () => { shown = sources[Number($("shown").value)]; title(); update(false); });
   $("beside").addEventListener("change", () => {
     beside = $("beside").value === "" ? null : sources[Number($("beside").value)];
     place();
@@ -207,6 +200,11 @@ function listen() {
   });
   document.addEventListener("keydown", keys);
   addEventListener("resize", () => { place(); settle(); });
+}
+
+function title() {
+  document.title = $("name").textContent = shown.label;
+  describe();
 }
 
 function split(value) {
@@ -258,11 +256,13 @@ function keys(event) {
 
 async function download() {
   const canvas = Object.assign(document.createElement("canvas"), { width: state.width, height: state.height });
-  await draw(canvas, shown, [{ x: 0, y: 0, w: state.width, h: state.height }]);
+  await draw(canvas, shown, [], pieces({ x: 0, y: 0, w: state.width, h: state.height }));
   const link = document.createElement("a");
-  link.download = `${shown.label.replace(/\.[^.]*$/, "")}-${state.anchor}-${state.tau}.png`;
-  link.href = canvas.toDataURL("image/png");
+  const how = shown.anchors.length ? `-${state.anchor}-${state.tau}` : "";
+  link.download = `${shown.label.replace(/\.[^.]*$/, "")}${how}.png`;
+  link.href = URL.createObjectURL(await new Promise((done) => canvas.toBlob(done, "image/png")));
   link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
 async function start() {
@@ -271,7 +271,7 @@ async function start() {
     sources = window.NIC_STATIC ? staticSources(facts.items) : liveSources(facts);
     shown = sources[0];
     Object.assign(state, { width: facts.width, height: facts.height });
-    document.title = $("name").textContent = shown.label;
+    title();
     for (const id of ["left", "right"]) Object.assign($(id), { width: facts.width, height: facts.height });
     Object.assign($("bits"), { width: facts.width, height: facts.height });
     fillControls();

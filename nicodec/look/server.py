@@ -9,7 +9,6 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing import Map, Rule
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
@@ -17,13 +16,17 @@ from werkzeug.wrappers import Request, Response
 
 from nicodec.bitmap import bit_costs, draw
 from nicodec.errors import NicodecError
-from nicodec.image.picture import Picture, Pixels
+from nicodec.image.picture import Picture
 from nicodec.look.rivals import SAVING, Rival, rival
-from nicodec.look.session import Session, as_rgb, parse_box
-from nicodec.metrics.psnr import psnr
+from nicodec.look.session import Session, as_image, as_rgb, parse_box
 
 HOST = "127.0.0.1"
-STATIC = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
+STATIC = {
+    "page.html": "text/html",
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+    "sources.js": "text/javascript",
+}
 
 
 class Page:
@@ -35,8 +38,7 @@ class Page:
     """
 
     def __init__(self, session: Session, name: str, original: Picture | None) -> None:
-        self.session, self.name = session, name
-        self.original = None if original is None else as_rgb(original.pixels)
+        self.session, self.name, self.original = session, name, original
         self.rival = cache(self._rival)
         self.routes = Map([Rule("/", endpoint="index"), *(Rule(f"/{n}", endpoint=n) for n in
                            (*STATIC, "facts", "picture", "original", "rival", "bits"))])  # fmt: skip
@@ -66,36 +68,38 @@ class Page:
         if endpoint == "bits":
             return Response(draw(bit_costs(self.session.file), self.session.header), content_type="image/png")
         box = parse_box(request.args.get("box", ""), self.session.whole)
+        note, alpha = "", None
         if endpoint == "picture":
             anchor, tau = request.args.get("anchor", "fidelity"), request.args.get("tau", 0.0, float)
             pixels = self.session.render(anchor, tau, request.args.get("steps", 1, int), box)
+            alpha = self.session.alpha
         elif self.original is None:
             raise NotFound("there is no original to compare with")
         elif endpoint == "original":
-            pixels = self.original[box.slices]
+            pixels, alpha = as_rgb(self.original.pixels)[box.slices], self.original.alpha
         else:
             kind = request.args.get("kind", "avif")
             if kind not in SAVING:
                 raise NotFound(f"no codec {kind}")
-            pixels = self.rival(kind).pixels[box.slices]
-        return self._png(pixels, box.slices)
-
-    def _png(self, pixels: Pixels, where: tuple[slice, slice]) -> Response:
+            best = self.rival(kind)
+            pixels, note = best.pixels[box.slices], f"quality {best.quality}, {best.size} bytes"
+            note += " at least" if best.size > self.session.file.size else ""
         buffer = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(as_rgb(pixels))).save(buffer, "PNG", compress_level=1)
+        as_image(pixels, None if alpha is None else alpha[box.slices]).save(buffer, "PNG", compress_level=1)
         response = Response(buffer.getvalue(), content_type="image/png")
-        if self.original is not None:
-            response.headers["X-PSNR"] = f"{psnr(self.original[where], as_rgb(pixels)):.2f}"
+        response.headers["X-Note"] = note
+        if self.original is not None and endpoint != "original":
+            error = as_rgb(self.original.pixels)[box.slices].astype(np.float32) - as_rgb(pixels)
+            response.headers["X-MSE"] = f"{np.square(error).mean():.4f}"
         return response
 
     def _facts(self) -> dict[str, Any]:
-        return {"name": self.name, **self.session.facts(), "original": self.original is not None, "rivals": (
-            {kind: {"quality": self.rival(kind).quality, "bytes": self.rival(kind).size} for kind in SAVING}
-            if self.original is not None else {})}  # fmt: skip
+        rivals = [] if self.original is None else list(SAVING)
+        return {"name": self.name, **self.session.facts(), "original": self.original is not None, "rivals": rivals}
 
     def _rival(self, kind: str) -> Rival:
         assert self.original is not None
-        return rival(kind, self.original, self.session.file.size)
+        return rival(kind, np.ascontiguousarray(as_rgb(self.original.pixels)), self.session.file.size)
 
 
 class _Quiet(WSGIRequestHandler):

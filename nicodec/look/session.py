@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from nicodec.codec import find_experts, find_fuser, unpack_transparency
@@ -20,6 +21,8 @@ from nicodec.image.picture import Pixels
 from nicodec.networks.tiling import Fusion, Span, fuse, gather, neighbourhood, paint, reach
 from nicodec.options import ANCHORS
 from nicodec.streams import decode_symbols
+
+KEPT = 6  # times the latent's size: pieces overlap, and another number of steps is another y'
 
 
 class Session:
@@ -49,10 +52,11 @@ class Session:
         self.symbols = decode_symbols(self.file, streams)
         self.rates = torch.tensor([float(self.header.rate)], device=self.experts.base.std.device)
         everything = neighbourhood(self.whole, self.whole.width, self.whole.height)[0]
+        self.positions = (everything[0].stop - everything[0].start) * (everything[1].stop - everything[1].start)
         depth = streams.depth if streams else 0
         self.y_hat, self.code = gather(self.symbols, self.experts, everything, depth, self.rates)
-        self.alpha = unpack_transparency(self.file)
-        self.natural: tuple[tuple[int, Span], Tensor] | None = None
+        self.alpha = unpack_transparency(self.file)  # (H, W) or None
+        self.natural: dict[tuple[int, tuple[int, ...]], Tensor] = {}
 
     def facts(self) -> dict[str, Any]:
         """What the page needs to know: `describe`'s keys, `anchors` that work, and whether `tau` does."""
@@ -80,11 +84,15 @@ class Session:
             return paint(self.symbols, self.header, self.experts, Anchor[anchor.upper()], box, region, y_hat, code)
 
     def _natural(self, y_hat: Tensor, region: Span, steps: int) -> Tensor:
-        """The fuser's y' of a region; that of the last one is kept, since a dragged slider asks for it again."""
-        if self.natural is None or self.natural[0] != (steps, region):
+        """The fuser's y' of a region. Those of the last ones are kept, since a dragged slider asks for them again."""
+        key = steps, tuple(limit for s in region for limit in (s.start, s.stop))
+        if (known := self.natural.pop(key, None)) is None:
             fusion = Fusion((1.0,), steps, zlib.crc32(self.data))
-            self.natural = (steps, region), fuse(y_hat, self.symbols, self.experts, region, self.rates, fusion)
-        return self.natural[1]
+            known = fuse(y_hat, self.symbols, self.experts, region, self.rates, fusion)
+        self.natural[key] = known  # the youngest comes last
+        while sum(held.numel() for held in self.natural.values()) > KEPT * y_hat.shape[1] * self.positions:
+            del self.natural[next(iter(self.natural))]
+        return known
 
 
 def parse_box(text: str, whole: Box) -> Box:
@@ -107,3 +115,9 @@ def parse_box(text: str, whole: Box) -> Box:
 def as_rgb(pixels: Pixels) -> Pixels:
     """(h, w, 1 or 3) to (h, w, 3)."""
     return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+
+
+def as_image(pixels: Pixels, alpha: Pixels | None) -> Image.Image:
+    """(h, w, 1 or 3), and alpha (h, w) or None, to an RGB or RGBA image."""
+    planes = [as_rgb(pixels)] if alpha is None else [as_rgb(pixels), alpha[:, :, None]]
+    return Image.fromarray(np.concatenate(planes, 2))

@@ -211,7 +211,10 @@ class Base(nn.Module):
             y of tiles and their halo (B, M, H/16, W/16) in quantiser steps, not rounded, and z_hat of the cores
             (B, N, h/4, w/4), whole numbers.
         """
-        y = self.g_a(x)
+        return self.scaled(self.g_a(x), rates, core)
+
+    def scaled(self, y: Tensor, rates: Tensor, core: tuple[slice, slice] = WHOLE) -> tuple[Tensor, Tensor]:
+        """`transform` of what g_a made of the pixels already."""
         z = self.h_a(y[:, :, core[0], core[1]] / self.std[None, :, None, None], rates)
         return y * self.gain(rates), z.round().clamp(-SYMBOL_MAX, SYMBOL_MAX)
 

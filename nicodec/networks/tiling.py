@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nicodec.container.layout import STRIDE, Anchor, Box, Colour, Header, tiles
@@ -31,37 +32,61 @@ integer.offer(float64_product)
 Span = tuple[slice, slice]  # rows and columns of a latent
 
 
-def analyse(picture: Picture, base: Base, scales: ScaleModel | None, vq: VQExpert | None, depth: int, rate: int,
-            effort: int) -> Iterator[TileSymbols]:  # fmt: skip
-    """The float half of encoding: the symbols of each tile in order.
+@dataclass(frozen=True)
+class Analysed:
+    """What the analysis makes of a tile, whatever the rate.
+
+    Attributes:
+        pixels: of the tile and its halo (h, w, 1 or 3).
+        core: rows and columns of the latent that are the tile's own.
+        y: of the tile and its halo (1, M, h/16, w/16), in natural units.
+        tokens: (rows, columns), uint16; None: not asked for.
+    """
+
+    pixels: Pixels
+    core: Span
+    y: Tensor
+    tokens: NDArray[np.uint16] | None
+
+
+def analyse(picture: Picture, base: Base, vq: VQExpert | None, depth: int) -> Iterator[Analysed]:
+    """The float half of encoding, as far as it does not depend on the rate: tile by tile, in order.
 
     Args:
-        scales: None: no latent.
         vq: None: no tokens.
         depth: bits a token.
     """
     for tile in tiles(picture.width, picture.height):
         around, core = neighbourhood(tile, picture.width, picture.height)
         pixels = cut(picture.pixels, *(slice(PATCH * s.start, PATCH * s.stop) for s in around))
-        yield _analyse_tile(pixels, core, base, scales, vq, depth, rate, effort)
+        yield _analyse_tile(pixels, core, base, vq, depth)
+
+
+@torch.inference_mode(False)  # whatever mode the host program is in: see `choose_symbols`
+def _analyse_tile(pixels: Pixels, core: Span, base: Base, vq: VQExpert | None, depth: int) -> Analysed:
+    with torch.no_grad():
+        y, tokens = base.g_a(_to_input(pixels, base)), None
+        if vq is not None:
+            spread = y[:, :, core[0], core[1]] / base.std[None, :, None, None]
+            tokens = vq.tokens(spread, depth)[0].cpu().numpy().astype(np.uint16)
+    return Analysed(pixels, core, y, tokens)
 
 
 @torch.inference_mode(False)  # whatever mode the host program is in: effort takes gradients
-def _analyse_tile(pixels: Pixels, core: Span, base: Base, scales: ScaleModel | None, vq: VQExpert | None, depth: int,
-                  rate: int, effort: int) -> TileSymbols:  # fmt: skip
-    device = base.std.device
-    rates = torch.tensor([float(rate)], device=device)
-    x = torch.from_numpy(np.broadcast_to(pixels, (*pixels.shape[:2], 3)).copy()).to(device)
-    x = x.permute(2, 0, 1)[None].float() / 255
+def choose_symbols(held: Analysed, base: Base, scales: ScaleModel | None, rate: int, effort: int) -> TileSymbols:
+    """The float half of encoding, the rest: the symbols of a tile at a rate. `scales`: None: no latent."""
+    if scales is None:
+        return TileSymbols(None, held.tokens)
     with torch.no_grad():
-        y, z_hat = base.transform(x, rates, core)
-    latent = tokens = None
-    if scales is not None:
-        latent = encode_tile(base, scales, x, y, z_hat, rate, core, effort)
-    if vq is not None:
-        chosen = vq.tokens(base.natural(y[:, :, core[0], core[1]], rates), depth)
-        tokens = chosen[0].cpu().numpy().astype(np.uint16)
-    return TileSymbols(latent, tokens)
+        y, z_hat = base.scaled(held.y, torch.tensor([float(rate)], device=held.y.device), held.core)
+    x = _to_input(held.pixels, base)
+    return TileSymbols(encode_tile(base, scales, x, y, z_hat, rate, held.core, effort), held.tokens)
+
+
+def _to_input(pixels: Pixels, base: Base) -> Tensor:
+    """(h, w, 1 or 3) to (1, 3, h, w), float, 0..1."""
+    x = torch.from_numpy(np.broadcast_to(pixels, (*pixels.shape[:2], 3)).copy()).to(base.std.device)
+    return x.permute(2, 0, 1)[None].float() / 255
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ def encode(
     base_weights: str | os.PathLike[str] | None = None,
     verify: bool = True,
     device: str = "auto",
+    frame: int | None = None,
+    allow_8bit: bool = False,
 ) -> bytes:
     """Encode a picture.
 
@@ -54,6 +56,8 @@ def encode(
         base_weights: a safetensors file, see `nicodec models fetch`.
         verify: decode the symbols again and compare.
         device: `auto`, `cpu` or `cuda`.
+        frame: which picture of a file with several, from 0; None: the first.
+        allow_8bit: reduce a file's or a Pillow image's deeper samples to 8 bits.
 
     Returns:
         A .nic file.
@@ -69,9 +73,9 @@ def encode(
     weights = None if base_weights is None else Path(base_weights)
     options = EncodeOptions(quality, effort, streams, token_bits, robust, model, base, weights, verify, device)
     if isinstance(image, (bytes, str, os.PathLike)) or hasattr(image, "read"):
-        picture = read_picture(_read(image))
+        picture = read_picture(_read(image), frame, allow_8bit=allow_8bit)
     elif hasattr(image, "getexif"):
-        picture = from_pillow(cast("Image.Image", image))
+        picture = from_pillow(cast("Image.Image", image), frame=frame, allow_8bit=allow_8bit)
     else:
         picture = from_array(image)
     return encode_picture(picture, options)

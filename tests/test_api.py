@@ -44,6 +44,19 @@ def test_file_objects():
     assert nicodec.read_info(io.BytesIO(data)) == nicodec.read_info(data)
 
 
+def test_frames_and_deep_samples():
+    frames = [pictures.image(20, 20), pictures.image(20, 20).rotate(90)]
+    data = pictures.file_bytes(frames[0], "TIFF", save_all=True, append_images=frames[1:])
+    expected = nicodec.decode(nicodec.encode(frames[1], **OPTIONS), device="cpu")
+    with Image.open(io.BytesIO(data)) as image:
+        for given in (data, image):
+            back = nicodec.decode(nicodec.encode(given, frame=1, **OPTIONS), device="cpu")
+            assert np.array_equal(np.asarray(back), np.asarray(expected))
+    with pytest.raises(errors.UnsupportedPictureError):
+        nicodec.encode(pictures.deep_png(), **OPTIONS)
+    assert nicodec.decode(nicodec.encode(pictures.deep_png(), allow_8bit=True, **OPTIONS), device="cpu").size == (2, 2)
+
+
 @pytest.fixture
 def plugin():
     nicodec.register_pillow_plugin()

@@ -83,21 +83,21 @@ def test_lpips_is_met(tmp_path):
     assert len(fine) > len(coarse)
 
 
-def test_targets_on_the_command_line(nicodec, tmp_path):
+def test_targets_on_the_command_line(inside, tmp_path):
     pictures.image(120, 100).save(tmp_path / "a.png")
     tiny = ("--model", "tiny", "--device", "cpu")
-    code, _, err = nicodec("encode", "a.png", "-o", "a.nic", "--target-size", "2KB", *tiny)
+    code, _, err = inside("encode", "a.png", "-o", "a.nic", "--target-size", "2KB", *tiny)
     assert code == 0, err
     assert (tmp_path / "a.nic").stat().st_size <= 2000
     assert "asked for 2000 bytes" in err
-    code, _, err = nicodec("encode", "a.png", "-o", "b.nic", "--target-bpp", "1", *tiny)
+    code, _, err = inside("encode", "a.png", "-o", "b.nic", "--target-bpp", "1", *tiny)
     assert code == 0, err
     assert (tmp_path / "b.nic").stat().st_size <= 120 * 100 / 8
-    assert nicodec("encode", "a.png", "-o", "c.nic", "--target-size", "5", *tiny)[0] == errors.TargetError.exit_code
+    assert inside("encode", "a.png", "-o", "c.nic", "--target-size", "5", *tiny)[0] == errors.TargetError.exit_code
     for wrong in (
         ("--target-size", "big"),
         ("--target-bpp", "1", "-q", "5"),
         ("--target-bpp", "1", "--target-psnr", "3"),
     ):
-        assert nicodec("encode", "a.png", "-o", "c.nic", *wrong, *tiny)[0] == 2
+        assert inside("encode", "a.png", "-o", "c.nic", *wrong, *tiny)[0] == 2
     assert not (tmp_path / "c.nic").exists()

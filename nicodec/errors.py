@@ -123,3 +123,15 @@ class TargetError(NicodecError):
     """No quality reaches the size, PSNR or LPIPS that was asked for."""
 
     exit_code = 20
+
+
+class OutOfMemoryError(NicodecError):
+    """The machine, or a limit set on the process, did not give the memory that the work takes."""
+
+    exit_code = 21
+
+
+class ConformanceError(NicodecError):
+    """A golden file decodes to something else on this machine (`nicodec conformance`)."""
+
+    exit_code = 22

@@ -14,7 +14,7 @@ import click
 from nicodec import __version__
 from nicodec.errors import NicodecError
 
-COMMANDS = ("encode", "decode", "info", "verify", "view", "compare", "models", "train", "bench")
+COMMANDS = ("encode", "decode", "info", "verify", "view", "compare", "conformance", "models", "train", "bench")
 
 
 class LazyGroup(click.Group):

@@ -135,3 +135,9 @@ class ConformanceError(NicodecError):
     """A golden file decodes to something else on this machine (`nicodec conformance`)."""
 
     exit_code = 22
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python, numpy or torch (which raises RuntimeError) says that there is no more memory."""
+    text = str(error)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in text and "alloc" in text)

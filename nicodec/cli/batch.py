@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import click
 
 from nicodec.cli import streams
-from nicodec.errors import BatchError, InputError, NicodecError, OutputError, UsageError
+from nicodec.errors import BatchError, InputError, NicodecError, OutOfMemoryError, OutputError, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -176,7 +176,7 @@ def _results(
             try:
                 yield futures[future], future.result()
             except BrokenProcessPool:
-                yield futures[future], NicodecError("a worker process died; is there enough memory for this many?")
+                yield futures[future], OutOfMemoryError("a worker process died; is there enough memory for this many?")
     except BaseException:  # Ctrl-C: workers end at once, removing what they had half written
         for process in pool._processes.values():
             process.terminate()
@@ -191,7 +191,7 @@ def _attempt(work: Callable[[Job], Outcome], job: Job) -> Outcome | NicodecError
     except NicodecError as error:
         return error
     except MemoryError:
-        return NicodecError("out of memory")
+        return OutOfMemoryError("out of memory")
     except Exception as error:  # a defect of ours must not stop the rest either
         return NicodecError(f"internal error: {error!r}; please report it")
 

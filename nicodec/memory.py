@@ -21,23 +21,21 @@ T = TypeVar("T")
 START = 630 << 20  # the interpreter, torch, and all of a model's networks
 MARGIN = 2 * STRIDE  # pixels around a tile, and around a crop, that are worked on too
 # Bytes a pixel of the largest tile that the networks hold at once, and a pixel of the crop that stay until the end.
-ALONE, TOGETHER, FUSED, FOREIGN = (145, 20), (250, 40), (330, 50), (1600, 100)
-TAU = 16  # bytes a pixel of the crop for each further tau
+ALONE, TOGETHER, FUSED = (145, 20), (250, 40), (330, 50)
+TAU = 8  # bytes a pixel of the crop for each further tau
+FOREIGN_START, FOREIGN = 600 << 20, 700  # what other codecs take on top, and bytes a pixel: they know no tiles
 
 
 def estimate_memory(file: NicFile, options: DecodeOptions, crop: Box) -> int:
     """Bytes that decoding takes, the program itself included; an upper estimate for all but the widest models."""
-    around = Box(0, 0, crop.width + 2 * MARGIN, crop.height + 2 * MARGIN)
-    width, height = min(around.width, file.header.width), min(around.height, file.header.height)
-    kept = coded_pixels(width, height)
-    tile = coded_pixels(min(width, TILE + 2 * MARGIN), min(height, TILE + 2 * MARGIN))
+    width, height = file.header.width, file.header.height
     if SectionType.FOREIGN in file.sections:
-        (at_once, later), tile = FOREIGN, coded_pixels(file.header.width, file.header.height)
-    elif max(options.taus) > 0:
-        at_once, later = FUSED
-    else:
-        at_once, later = TOGETHER if SectionType.VQ in file.sections else ALONE
-    return START + tile * at_once + kept * (later + TAU * (len(options.taus) - 1))
+        return START + FOREIGN_START + FOREIGN * coded_pixels(width, height)
+    width, height = min(width, crop.width + 2 * MARGIN), min(height, crop.height + 2 * MARGIN)
+    tile = coded_pixels(min(width, TILE + 2 * MARGIN), min(height, TILE + 2 * MARGIN))
+    together = TOGETHER if SectionType.VQ in file.sections else ALONE
+    at_once, kept = FUSED if max(options.taus) > 0 else together
+    return START + tile * at_once + coded_pixels(width, height) * (kept + TAU * (len(options.taus) - 1))
 
 
 def check_memory(file: NicFile, options: DecodeOptions, crop: Box) -> None:

@@ -163,6 +163,8 @@ def test_every_error_class_has_its_own_exit_code_and_a_test():
         errors.PartialPictureError,  # tests/test_streams.py
         errors.BatchError,  # tests/test_batch.py
         errors.TargetError,  # tests/test_target.py
+        errors.OutOfMemoryError,  # tests/test_faults.py
+        errors.ConformanceError,  # tests/test_matrix.py
     }
     tested = {error for error, _ in FAILURES} | elsewhere
     assert set(classes) == tested

@@ -21,7 +21,7 @@ T = TypeVar("T")
 START = 630 << 20  # the interpreter, torch, and all of a model's networks
 MARGIN = 2 * STRIDE  # pixels around a tile, and around a crop, that are worked on too
 # Bytes a pixel of the largest tile that the networks hold at once, and a pixel of the crop that stay until the end.
-ALONE, TOGETHER, FUSED = (145, 20), (250, 40), (330, 50)
+ALONE, TOGETHER, FUSED = (180, 20), (370, 40), (450, 50)
 TAU = 8  # bytes a pixel of the crop for each further tau
 FOREIGN_START, FOREIGN = 600 << 20, 700  # what other codecs take on top, and bytes a pixel: they know no tiles
 

@@ -122,7 +122,7 @@ def test_the_estimate_holds_for_the_shipped_model(tmp_path):
                            capture_output=True, text=True)  # fmt: skip
     file = read_file(data)
     estimate = estimate_memory(file, DecodeOptions("perception"), Box(0, 0, 640, 640)) - START
-    assert 0.5 * estimate < float(grown.stdout) * 2**20 < estimate + (100 << 20)
+    assert 0.5 * estimate < float(grown.stdout) * 2**20 < estimate + (150 << 20)
 
 
 AUDITED = """

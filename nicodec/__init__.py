@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from nicodec.errors import NicodecError
-from nicodec.options import DEFAULT_EFFORT, DEFAULT_MAX_PIXELS, DEFAULT_MODEL, DEFAULT_QUALITY, DEFAULT_STEPS
+from nicodec.options import DEFAULT_EFFORT, DEFAULT_MODEL, DEFAULT_QUALITY, DEFAULT_STEPS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,7 +89,8 @@ def decode(
     steps: int = DEFAULT_STEPS,
     seed: int | None = None,
     crop: tuple[int, int, int, int] | None = None,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
+    max_pixels: int | None = None,
+    memory_limit: int | None = None,
     base_weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
 ) -> Image.Image:
@@ -102,7 +103,8 @@ def decode(
         steps: of the diffusion behind tau, 1..8.
         seed: of its noise; None: from the file.
         crop: only this part of the picture: (left, top, width, height) in pixels.
-        max_pixels: most pixels that the file may declare.
+        max_pixels: most pixels that the file may declare; None: 2^27, and no more than files of its size have.
+        memory_limit: bytes; refuse a file whose decode is estimated to need more.
         base_weights: of the other codec that the file was written with; None: an installed model's.
         device: `auto`, `cpu` or `cuda`.
 
@@ -118,7 +120,15 @@ def decode(
 
     weights = None if base_weights is None else Path(base_weights)
     options = DecodeOptions(
-        anchor, (tau,), steps, seed, crop=crop, max_pixels=max_pixels, base_weights=weights, device=device
+        anchor,
+        (tau,),
+        steps,
+        seed,
+        crop=crop,
+        max_pixels=max_pixels,
+        memory_limit=memory_limit,
+        base_weights=weights,
+        device=device,
     )
     return to_pillow(decode_bytes(_read(data), options))
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nicodec.container.layout import STRIDE, Header, Prior
+from nicodec.container.limits import check_declared
 from nicodec.container.reader import NicFile, read_tokens
 from nicodec.entropy.coder import cost_map
 from nicodec.entropy.tokens import token_costs
@@ -30,8 +31,10 @@ def bit_costs(file: NicFile) -> dict[str, Costs]:
 
     Raises:
         UnsupportedPictureError: another codec's file, whose costs nobody knows.
+        LimitError: more pixels than a file of its size has (`container.limits.check_declared`).
         As `decode_symbols`.
     """
+    check_declared(file.header, file.size, None)
     header, streams = file.header, read_tokens(file)
     symbols = {} if header.base_id == bytes(len(header.base_id)) else decode_symbols(file, streams)
     if not symbols:

@@ -22,13 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nicodec.container.layout import NO_BASE, Anchor, Box, Colour, Header, Section, SectionType, TokenStreams
-from nicodec.container.limits import check_size
+from nicodec.container.limits import check_declared, check_size
 from nicodec.container.reader import NicFile, read_file, read_foreign, read_packed, read_tokens
 from nicodec.container.writer import write_file, write_packed
-from nicodec.errors import LimitError, MissingPartError, MissingStreamError, UsageError
+from nicodec.errors import MissingPartError, MissingStreamError, UsageError
 from nicodec.foreign import decode_foreign, encode_foreign, find_foreign
 from nicodec.image.alpha import pack_alpha, unpack_alpha
 from nicodec.image.picture import Picture, Pixels
+from nicodec.memory import check_memory, says_when_memory_ends
 from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.rate.scale import rate_from_quality
 from nicodec.streams import StreamEncoder, attempt, decode_symbols
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 METADATA = {"icc": SectionType.ICC, "exif": SectionType.EXIF, "xmp": SectionType.XMP}
 
 
+@says_when_memory_ends
 def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
     """Encode a picture to the bytes of a .nic file.
 
@@ -97,6 +99,7 @@ def decode_bytes(data: bytes, options: DecodeOptions) -> Picture:
     return decode_taus(data, options)[0]
 
 
+@says_when_memory_ends
 def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
     """Decode the bytes of a .nic file, a picture for each tau; what does not depend on tau is done once.
 
@@ -106,15 +109,12 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
         MissingStreamError: asked for perception, and the file has no tokens; or for a tau, and it has no latents.
         InexactError: the symbols' CRC does not hold.
         UsageError: the crop is not inside the picture.
+        OutOfMemoryError: the machine does not give what it takes.
     """
     damage: list[str] | None = [] if options.best_effort else None
     file = read_file(data, damage)
     header = file.header
-    if header.width * header.height > options.max_pixels:
-        raise LimitError(
-            f"the file declares {header.width}x{header.height} pixels, more than {options.max_pixels}; if that is "
-            "meant, decode with a larger --max-pixels"
-        )
+    check_declared(header, file.size, options.max_pixels)
     whole = Box(0, 0, header.width, header.height)
     crop = Box(*options.crop) if options.crop else whole
     if crop.common(whole) != crop:
@@ -122,6 +122,7 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
             f"the crop {crop.width}x{crop.height} at ({crop.left}, {crop.top}) is not inside the picture, which is "
             f"{header.width}x{header.height}"
         )
+    check_memory(file, options, crop)
     if SectionType.FOREIGN in file.sections:
         painted = decode_foreign(file, data, options, crop)
     else:
@@ -225,15 +226,17 @@ class Verdict:
     seconds: float
 
 
-def verify_bytes(data: bytes) -> Verdict:
+@says_when_memory_ends
+def verify_bytes(data: bytes, max_pixels: int | None = None) -> Verdict:
     """Check all that can be checked without making a picture: CRCs, lengths, entropy streams, symbols, alpha, metadata.
 
-    Of another codec's strings, CRCs and lengths only: their symbols have no CRC.
+    Of another codec's strings, CRCs and lengths only: their symbols have no CRC. `max_pixels` is as in `DecodeOptions`.
 
     Raises: as `decode_bytes`.
     """
     started = time.perf_counter()
     file = read_file(data)
+    check_declared(file.header, file.size, max_pixels)
     foreign = read_foreign(file)
     symbols = {} if foreign else decode_symbols(file, read_tokens(file))
     unpack_transparency(file)

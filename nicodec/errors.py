@@ -123,3 +123,21 @@ class TargetError(NicodecError):
     """No quality reaches the size, PSNR or LPIPS that was asked for."""
 
     exit_code = 20
+
+
+class OutOfMemoryError(NicodecError):
+    """The machine, or a limit set on the process, did not give the memory that the work takes."""
+
+    exit_code = 21
+
+
+class ConformanceError(NicodecError):
+    """A golden file decodes to something else on this machine (`nicodec conformance`)."""
+
+    exit_code = 22
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python, numpy or torch (which raises RuntimeError) says that there is no more memory."""
+    text = str(error)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in text and "alloc" in text)

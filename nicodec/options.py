@@ -19,7 +19,6 @@ TAU_RANGE = (0.0, 1.0)
 DEFAULT_STEPS = 4
 STEPS_RANGE = (1, 8)
 SEED_RANGE = (0, 2**64 - 1)
-DEFAULT_MAX_PIXELS = 1 << 27
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,8 @@ class DecodeOptions:
         best_effort: decode what is whole of a damaged file.
         crop: decode only this part of the picture: (left, top, width, height) in pixels. None: all of it.
         max_pixels: most pixels that a file may declare; a small file can ask for a large picture, and for the time and
-            memory that it takes.
+            memory that it takes. None: 2^27, and no more than files of its size have.
+        memory_limit: bytes; a decode that is estimated to need more is refused before any network runs. None: no limit.
         base_weights: weights of the other codec that the file names, a safetensors file; None: an installed package.
         device: `auto`, `cpu` or `cuda`, for the float networks.
 
@@ -92,7 +92,8 @@ class DecodeOptions:
     seed: int | None = None
     best_effort: bool = False
     crop: tuple[int, int, int, int] | None = None
-    max_pixels: int = DEFAULT_MAX_PIXELS
+    max_pixels: int | None = None
+    memory_limit: int | None = None
     base_weights: Path | None = None
     device: str = "auto"
 

@@ -127,9 +127,11 @@ def decode_symbols(
     Raises:
         InexactError: a stream parses, but to other symbols than the encoder's.
         MissingPartError, DamagedPartError, CorruptFileError: see `codec.decode_bytes`.
-        UnsupportedVersionError: the file has neither stream.
+        UnsupportedVersionError: the file has neither stream, or one that depends on references.
     """
     header = file.header
+    if SectionType.REFERENCES in file.sections:
+        raise UnsupportedVersionError("the file needs a dictionary of references; use a newer nicodec")
     payload = file.payload(SectionType.SQ)
     if payload is None and streams is None:
         raise UnsupportedVersionError("the file has no SQ and no VQ section; this version decodes no other picture")

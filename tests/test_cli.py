@@ -163,6 +163,8 @@ def test_every_error_class_has_its_own_exit_code_and_a_test():
         errors.PartialPictureError,  # tests/test_streams.py
         errors.BatchError,  # tests/test_batch.py
         errors.TargetError,  # tests/test_target.py
+        errors.OutOfMemoryError,  # tests/test_faults.py
+        errors.ConformanceError,  # tests/test_matrix.py
     }
     tested = {error for error, _ in FAILURES} | elsewhere
     assert set(classes) == tested
@@ -222,10 +224,10 @@ def test_verify_needs_no_torch():
         "except SystemExit as e: assert not e.code, e.code\n"
         "assert not {'torch', 'compressai', 'lpips'} & set(sys.modules)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, "verify", str(NIC)], check=True, cwd=ROOT, capture_output=True, text=True
-    )
-    assert "whole" in done.stderr
+    for path in (NIC, GOLDEN / "tokens-90x70.nic"):
+        call = [sys.executable, "-c", script, "verify", str(path)]
+        done = subprocess.run(call, check=True, cwd=ROOT, capture_output=True, text=True)
+        assert "whole" in done.stderr
 
 
 def test_info_says_what_the_file_is(nicodec):

@@ -1,46 +1,46 @@
-"""One hash of the symbols over everything that makes floats differ between machines."""
+"""The golden files under everything that makes floats differ between machines; `nicodec conformance` shows the same."""
 
-import os
-import subprocess
+import json
+import shutil
 import sys
-from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parent
-MATRIX = {
-    "plain": {},
-    "one thread": {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-    "two threads": {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"},
-    "BLAS for Prescott (SSE3)": {"OPENBLAS_CORETYPE": "Prescott"},
-    "BLAS for Haswell (AVX2)": {"OPENBLAS_CORETYPE": "Haswell"},
-    "BLAS for Zen": {"OPENBLAS_CORETYPE": "Zen"},
-    "ATen without vectors": {"ATEN_CPU_CAPABILITY": "default"},
-    "oneDNN for SSE4.1": {"ONEDNN_MAX_CPU_ISA": "SSE41"},
-    "oneDNN in bf16": {"ONEDNN_DEFAULT_FPMATH_MODE": "BF16"},
-}
-
-
-def run(setting, *arguments):
-    """Hash of the golden files' symbols under a setting."""
-    files = sorted((TESTS / "golden").glob("*.nic"))
-    finished = subprocess.run(
-        [sys.executable, TESTS / "exactness.py", *arguments, *files],
-        env={**os.environ, "PYTHONPATH": str(TESTS.parent), **setting}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return finished.stdout.strip()
-
-
-@pytest.fixture(scope="module")
-def plain():
-    return run({})
+from nicodec import errors
+from nicodec.conformance import golden
+from nicodec.conformance.matrix import MATRIX, Setting, check_under
 
 
 @pytest.mark.parametrize("name", MATRIX)
-def test_symbols_do_not_depend_on(name, plain):
-    assert run(MATRIX[name]) == plain
+def test_symbols_do_not_depend_on(name):
+    check_under(MATRIX[name])
 
 
-@pytest.mark.parametrize("name", ["plain", "ATen without vectors", "oneDNN in bf16"])
-def test_symbols_do_not_depend_on_the_host_program(name, plain):
-    assert run(MATRIX[name], "--sloppy-torch") == plain
+def test_what_a_process_says_is_passed_on():
+    with pytest.raises(errors.ConformanceError, match="not installed"):
+        check_under(Setting({"NICODEC_MODELS": ""}))
+
+
+def test_the_command_prints_a_table_and_names_what_fails(monkeypatch, tmp_path, capsys):
+    """On one good golden file and one with other symbols; under two settings, for each takes seconds."""
+    from nicodec.cli import main
+    from nicodec.conformance import matrix
+
+    for path in golden.golden_folder().glob("rgb-1x1-q60*"):
+        shutil.copy(path, tmp_path)
+        shutil.copy(path, tmp_path / path.name.replace("q60", "off"))
+    (tmp_path / "models").symlink_to(golden.golden_folder() / "models")
+    facts = json.loads((tmp_path / "rgb-1x1-off.json").read_text())
+    (tmp_path / "rgb-1x1-off.json").write_text(json.dumps({**facts, "tiles": 3}))
+    monkeypatch.setattr(golden, "golden_folder", lambda: tmp_path)
+    monkeypatch.setattr(matrix, "MATRIX", {"as it is": Setting()})
+    monkeypatch.setattr(sys, "argv", ["nicodec", "conformance"])
+    with pytest.raises(SystemExit) as exit_:
+        main.run()
+    out, err = capsys.readouterr()
+    assert exit_.value.code == errors.ConformanceError.exit_code
+    lines = [line.split()[:4] for line in out.splitlines()]
+    assert lines[:2] == [["file", "rgb-1x1-off", "FAILS", "ConformanceError:"], ["file", "rgb-1x1-q60", "holds", "the"]]
+    assert out.splitlines()[2].split() == ["setting", *["as", "it", "is", "holds", "the", "same", "symbols"]]
+    assert "torch" in out.splitlines()[3]
+    assert "1 of 3 checks fail" in err

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 import click
 
 from nicodec.cli import streams
-from nicodec.errors import BatchError, InputError, NicodecError, OutputError, UsageError
+from nicodec.errors import BatchError, InputError, NicodecError, OutOfMemoryError, OutputError, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -210,7 +210,7 @@ def _results(
             try:
                 yield futures[future], future.result()
             except BrokenProcessPool:
-                yield futures[future], NicodecError("a worker process died; is there enough memory for this many?")
+                yield futures[future], OutOfMemoryError("a worker process died; is there enough memory for this many?")
     except BaseException:  # Ctrl-C: nothing new is begun, and what is half done ends at once
         workers = list(pool._processes.values())
         pool.shutdown(wait=False, cancel_futures=True)
@@ -227,7 +227,7 @@ def _attempt(work: Work, job: Job) -> Outcome | NicodecError:
     except NicodecError as error:
         return error
     except MemoryError:
-        return NicodecError("out of memory")
+        return OutOfMemoryError("out of memory")
     except Exception as error:  # a defect of ours must not stop the rest either
         return NicodecError(f"internal error: {error!r}; please report it")
 

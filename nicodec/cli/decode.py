@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from nicodec.cli import batch, streams
+from nicodec.cli.sizes import Size
 from nicodec.errors import PartialPictureError, UsageError
-from nicodec.options import ANCHORS, DEFAULT_MAX_PIXELS, DEFAULT_STEPS, STRIPPABLE, DecodeOptions
+from nicodec.options import ANCHORS, DEFAULT_STEPS, STRIPPABLE, DecodeOptions
 
 TAU = "{tau}"
 FORMATS = ("png", "jpg", "webp", "tif", "avif", "bmp", "ppm", "pgm", "pam")
@@ -124,8 +125,9 @@ class Crop(click.ParamType[Any]):
 @click.option(
     "--crop", type=Crop(), metavar="X,Y,W,H", help="Decode only W x H pixels from (X, Y). Default: all of it."
 )
-@click.option("--max-pixels", type=click.IntRange(1), default=DEFAULT_MAX_PIXELS, show_default=True,
-              help="Refuse files that declare more pixels, 1 ..: a small file can ask for much memory.")  # fmt: skip
+@streams.max_pixels_option
+@click.option("--memory-limit", type=Size(), metavar="SIZE",
+              help="Refuse, before any network runs, what is estimated to need more memory, such as 2GiB.")  # fmt: skip
 @click.option("--base-weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
               help="Weights of the other codec that wrote the file. Default: an installed model's.")  # fmt: skip
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
@@ -138,12 +140,14 @@ class Crop(click.ParamType[Any]):
 @streams.common_options
 def command(
     sources: tuple[str, ...], output: str | None, kind: str | None, anchor: str, taus: tuple[float, ...], steps: int,
-    seed: int | None, best_effort: bool, crop: tuple[int, int, int, int] | None, max_pixels: int,
-    base_weights: Path | None, device: str, strip: tuple[str, ...], preserve_time: bool, force: bool,
+    seed: int | None, best_effort: bool, crop: tuple[int, int, int, int] | None, max_pixels: int | None,
+    memory_limit: float | None, base_weights: Path | None, device: str, strip: tuple[str, ...], preserve_time: bool,
+    force: bool,
     threads: int | None, as_json: bool, verbose: bool, quiet: bool, **inputs: Any,
 ) -> None:  # fmt: skip
     """Decode FILE.nic (- is stdin) to a picture file."""
-    options = DecodeOptions(anchor, taus, steps, seed, best_effort, crop, max_pixels, base_weights, device)
+    limit = None if memory_limit is None else int(memory_limit)
+    options = DecodeOptions(anchor, taus, steps, seed, best_effort, crop, max_pixels, limit, base_weights, device)
     given = batch.Inputs(sources, output, suffixes=frozenset({".nic"}), **inputs)
     suffix = f".{kind}" if kind else None
     decoding = Decoding(options, suffix, strip, preserve_time, force, verbose, given.skip_existing)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from click.core import ParameterSource
 
 from nicodec.cli import batch
 from nicodec.cli import streams as io
+from nicodec.cli.sizes import Size
 from nicodec.errors import UsageError
 from nicodec.options import (
     DEFAULT_EFFORT,
@@ -28,22 +28,6 @@ from nicodec.options import (
 PICTURES = frozenset({
     ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".bmp", ".gif", ".ppm", ".pgm", ".pnm", ".pam",
 })  # fmt: skip
-
-
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
-
-
-class Size(click.ParamType[Any]):
-    """Bytes: a number with or without kB, KiB, MB, MiB .."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Parse, or fail with what was expected."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]i?|)b?", str(value).lower())
-        if found is None:
-            self.fail(f"{value!r} is no size, expected bytes, such as 20000, 100KB or 1.5MiB", param, ctx)
-        return float(found[1]) * UNITS[found[2]]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import json
 import os
@@ -9,13 +11,15 @@ import signal
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 import click
 
 from nicodec import __version__
-from nicodec.errors import NicodecError
+from nicodec.errors import NicodecError, OutOfMemoryError, OutputError
 
-COMMANDS = ("encode", "decode", "info", "verify", "view", "compare", "models", "train", "bench")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what a disk says under stdout
+COMMANDS = ("encode", "decode", "info", "verify", "view", "compare", "conformance", "models", "train", "bench")
 
 
 class LazyGroup(click.Group):
@@ -42,6 +46,14 @@ class LazyGroup(click.Group):
             args = ["decode" if args[0].lower().endswith(".nic") else "encode", *args, *beside]
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Left to itself, click would end with 1 when the reader of a pipe goes away."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            _forget_stdout()
+            sys.exit(141)
+
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="nicodec")
@@ -66,12 +78,12 @@ def run() -> None:
         _fail(str(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter's last flush must not fail too
-        sys.exit(141)
     except MemoryError:
-        _fail("out of memory", 1)
+        _fail("out of memory", OutOfMemoryError.exit_code)
     except Exception as error:  # a defect of ours: still one line, the traceback on demand
+        if isinstance(error, OSError) and error.errno in FULL:
+            _forget_stdout()
+            _fail(f"cannot write to stdout: {error.strerror}", OutputError.exit_code)
         if os.environ.get("NICODEC_TRACEBACK"):
             traceback.print_exc()
         _fail(f"internal error: {error!r}; please report it (NICODEC_TRACEBACK=1 shows where)", 1)
@@ -79,5 +91,11 @@ def run() -> None:
 
 def _fail(message: str, code: int) -> None:
     as_json = json.dumps({"error": message, "exit_code": code})
-    click.echo(as_json if "--json" in sys.argv else f"nicodec: error: {message}", err=True)
+    with contextlib.suppress(OSError):  # stderr may be closed, or full as well
+        click.echo(as_json if "--json" in sys.argv else f"nicodec: error: {message}", err=True)
     sys.exit(code)
+
+
+def _forget_stdout() -> None:
+    """What is left in stdout's buffer goes nowhere: the interpreter's last flush must not fail too."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

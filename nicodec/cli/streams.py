@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
+from nicodec.container.limits import DEFAULT_MAX_PIXELS, FREE_PIXELS, PIXELS_A_BYTE
 from nicodec.errors import InputError, OutputError, OutputExistsError, UsageError
 
 STANDARD = "-"
@@ -28,6 +29,15 @@ def common_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def max_pixels_option(function: F) -> F:
+    """The option that `decode` and `verify` share."""
+    return click.option(
+        "--max-pixels", type=click.IntRange(1), metavar="N",
+        help=f"Refuse files that declare more pixels. Default: {DEFAULT_MAX_PIXELS}, and at most {FREE_PIXELS} and "
+        f"{PIXELS_A_BYTE} for each byte of the file: a small file can ask for much time and memory.",
+    )(function)  # fmt: skip
 
 
 def set_threads(threads: int | None) -> None:
@@ -133,13 +143,29 @@ def write_output(name: str, data: bytes, force: bool, like: str | None = None) -
         if like not in (None, STANDARD):
             times = Path(str(like)).stat()
             os.utime(temporary, ns=(times.st_atime_ns, times.st_mtime_ns))
-        Path(temporary).replace(path)
-        temporary = None
+        if force or not _link(temporary, path):
+            Path(temporary).replace(path)
+            temporary = None
     except OSError as error:
         raise OutputError(f"cannot write {name}: {error.strerror or error}") from None
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def _link(temporary: str, path: Path) -> bool:
+    """Give a finished file its name, unless another process was quicker; False where there are no hard links.
+
+    Raises:
+        OutputExistsError: the name is taken by now.
+    """
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise OutputExistsError(f"{path} was written by another process meanwhile; use -f to overwrite it") from None
+    except OSError:
+        return False
+    return True
 
 
 def is_stream(name: str) -> bool:

@@ -9,8 +9,11 @@ from nicodec.cli import streams
 
 @click.command("verify")
 @click.argument("source", required=False, type=click.Path(), metavar="[FILE.nic]")
+@streams.max_pixels_option
 @streams.common_options
-def command(source: str | None, threads: int | None, as_json: bool, verbose: bool, quiet: bool) -> None:
+def command(
+    source: str | None, max_pixels: int | None, threads: int | None, as_json: bool, verbose: bool, quiet: bool
+) -> None:
     """Check FILE.nic (- is stdin) without making the picture.
 
     Checks the CRCs, decodes the entropy stream and compares the symbols' CRC. The exit code tells a damaged file (7), a
@@ -22,7 +25,7 @@ def command(source: str | None, threads: int | None, as_json: bool, verbose: boo
 
     from nicodec.codec import verify_bytes
 
-    verdict = verify_bytes(data)
+    verdict = verify_bytes(data, max_pixels)
     line = f"{source}: whole, {verdict.symbols} symbols exact"
     if verbose:
         line += f", {verdict.seconds:.2f} s"

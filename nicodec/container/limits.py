@@ -1,5 +1,6 @@
 """What a file may ask for, checked before anything is allocated on its word; for reasons see FORMAT.md, "Limits"."""
 
+from nicodec.container.layout import STRIDE, TILE, Box, Header
 from nicodec.errors import LimitError
 
 MAX_SIDE = 1 << 20
@@ -7,6 +8,12 @@ MAX_PIXELS = 1 << 28
 MAX_METADATA = 16 << 20
 MAX_SECTIONS = 32
 """Largest width or height; most pixels; most bytes of one unpacked metadata block; most sections of a file."""
+
+DEFAULT_MAX_PIXELS = 1 << 27
+FREE_PIXELS = TILE * TILE
+PIXELS_A_BYTE = 1 << 13
+"""What a reader takes unless told otherwise: most pixels; and no more than these and so many more for each byte of the
+file. The emptiest real ones, flat grey in tokens of one bit, hold 1828 pixels a byte (SECURITY.md)."""
 
 
 def check_size(width: int, height: int) -> None:
@@ -17,3 +24,31 @@ def check_size(width: int, height: int) -> None:
     """
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         raise LimitError(f"{width}x{height} pixels; the limits are {MAX_SIDE} a side and {MAX_PIXELS} in all")
+
+
+def coded_pixels(width: int, height: int) -> int:
+    """Pixels that a decoder works on: sides are filled up to whole squares of STRIDE."""
+    rows, columns = Box(0, 0, width, height).grid
+    return rows * columns * STRIDE**2
+
+
+def check_declared(header: Header, size: int, max_pixels: int | None) -> None:
+    """Refuse a file that asks for more work than its reader wants to do, before any of it.
+
+    Args:
+        size: of the file, in bytes.
+        max_pixels: most pixels that it may declare; None: DEFAULT_MAX_PIXELS, and in proportion to its size.
+
+    Raises:
+        LimitError: it declares more.
+    """
+    most = DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
+    advice = "if that is meant, allow it with a larger --max-pixels"
+    if header.width * header.height > most:
+        raise LimitError(f"the file declares {header.width}x{header.height} pixels, more than {most}; {advice}")
+    usual = FREE_PIXELS + PIXELS_A_BYTE * size
+    if max_pixels is None and coded_pixels(header.width, header.height) > usual:
+        raise LimitError(
+            f"the file declares {header.width}x{header.height} pixels, but has {size} bytes: real pictures of so few "
+            f"have less than {usual} pixels; {advice}"
+        )

@@ -114,9 +114,7 @@ def decode_latent(model: ScaleModel, data: bytes, height: int, width: int, rate:
     Raises:
         CorruptFileError: the stream does not parse, ends early or has words left over.
     """
-    if len(data) % 4:
-        raise CorruptFileError(f"an entropy stream has {len(data)} bytes, expected a multiple of 4")
-    decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
+    decoder = constriction.stream.queue.RangeDecoder(words(data))
     z_hat = _decode(decoder, model, model.z_indices(height, width, rate).ravel()).reshape(height, width, model.hyper)
     features = model.features(z_hat, rate)
     symbols = np.zeros((4 * height, 4 * width, model.latent), np.int16)
@@ -127,6 +125,17 @@ def decode_latent(model: ScaleModel, data: bytes, height: int, width: int, rate:
     if not decoder.maybe_exhausted():
         raise CorruptFileError("an entropy stream has words left over after its last symbol")
     return Latent(z_hat, symbols)
+
+
+def words(data: bytes) -> NDArray[np.uint32]:
+    """The words of a stream.
+
+    Raises:
+        CorruptFileError: there are none, or not whole ones.
+    """
+    if not data or len(data) % 4:
+        raise CorruptFileError(f"an entropy stream has {len(data)} bytes, expected a multiple of 4 above 0")
+    return np.frombuffer(data, "<u4").astype(np.uint32)
 
 
 def _encode(

@@ -11,7 +11,7 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from nicodec.entropy.coder import Latent, categorical
+from nicodec.entropy.coder import Latent, categorical, words
 from nicodec.entropy.integer import ACTIVATION_BITS, ACTIVATION_MAX, Integers, Layer, pixel_shuffle
 from nicodec.entropy.scales import MAGNITUDES, Z_MAX
 from nicodec.errors import CorruptFileError
@@ -154,9 +154,7 @@ def decode_tokens(
     Raises:
         CorruptFileError: the stream does not parse, ends early or has words left over.
     """
-    if len(data) % 4:
-        raise CorruptFileError(f"a token stream has {len(data)} bytes, expected a multiple of 4")
-    decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
+    decoder = constriction.stream.queue.RangeDecoder(words(data))
     levels = prior.levels(latent, shape[0] * shape[1], rate)
     tokens = np.zeros(shape[0] * shape[1], np.int64)
     try:

@@ -15,6 +15,7 @@ from torch import Tensor
 from nicodec.codec import find_experts, find_fuser, unpack_transparency
 from nicodec.container.info import describe
 from nicodec.container.layout import Anchor, Box, SectionType
+from nicodec.container.limits import check_declared
 from nicodec.container.reader import read_file
 from nicodec.errors import MissingPartError, MissingStreamError, UnsupportedPictureError, UsageError
 from nicodec.image.picture import Pixels
@@ -34,6 +35,7 @@ class Session:
 
     Raises:
         UnsupportedPictureError: another codec's file.
+        LimitError: more pixels than a file of its size has (`container.limits.check_declared`).
         As `decode_bytes`.
     """
 
@@ -43,6 +45,7 @@ class Session:
         self.data, self.file = data, read_file(data)
         if SectionType.FOREIGN in self.file.sections:
             raise UnsupportedPictureError("the file holds another codec's strings; decode it instead")
+        check_declared(self.file.header, self.file.size, None)
         self.header, self.lock = self.file.header, threading.Lock()
         self.whole = Box(0, 0, self.header.width, self.header.height)
         anchor = Anchor.PERCEPTION if SectionType.VQ in self.file.sections else Anchor.FIDELITY

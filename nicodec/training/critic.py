@@ -75,7 +75,8 @@ def grid(error: Tensor) -> Tensor:
     Texture that a decoder makes up costs it the least as one pattern for all blocks. No trunk sees that, people do.
     """
     phases = F.pixel_unshuffle(error, PERIOD)
-    local = F.avg_pool2d(phases, PERIOD, stride=PERIOD // 2).unflatten(1, (error.shape[1], -1))
+    local = F.avg_pool2d(phases, PERIOD, stride=PERIOD // 2)
+    local = local.view(len(error), error.shape[1], -1, *local.shape[2:])
     return (local - local.mean(2, keepdim=True)).square().mean((1, 2, 3, 4))
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.tokens import TokenPrior
-from nicodec.errors import DamagedPartError
+from nicodec.errors import DamagedPartError, out_of_memory
 from nicodec.zoo.manifest import Part
 from nicodec.zoo.store import read_part
 
@@ -166,4 +166,6 @@ def _described(part: Part) -> Iterator[None]:
     try:
         yield
     except (KeyError, ValueError, TypeError, RuntimeError, struct.error, safetensors.SafetensorError) as error:
+        if out_of_memory(error):
+            raise
         raise DamagedPartError(f"{part.path} is not a {part.kind} part: {error!r}") from None

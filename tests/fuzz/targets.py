@@ -4,12 +4,10 @@ import contextlib
 from functools import cache
 
 import numpy as np
-import pictures
-from PIL import Image
 
-import nicodec
 from nicodec.bitmap import bit_costs
 from nicodec.codec import decode_taus, unpack_metadata, unpack_transparency, verify_bytes
+from nicodec.conformance.golden import golden_files
 from nicodec.container.info import describe
 from nicodec.container.layout import Header, Section, SectionType
 from nicodec.container.reader import read_file, read_foreign, read_tiles, read_tokens
@@ -22,23 +20,14 @@ from nicodec.options import DecodeOptions
 from nicodec.zoo.load import load_prior, load_scales
 from nicodec.zoo.store import find_package
 
-MODEL = "toy16"  # tests/toy.py's, which NICODEC_MODELS must name
-MAX_PIXELS = 1 << 13
+MODEL = "tiny-full"
+MAX_PIXELS = 1 << 17  # of what `whole` decodes: the golden files with several tiles too
 
 
 @cache
 def seeds():
-    """Whole files of every kind that we write."""
-    image = pictures.image(70, 50, "RGBA")
-    exif = Image.Exif()
-    exif[0x010F] = "a maker"
-    image.info.update(icc_profile=b"profile" * 30, exif=exif.tobytes(), xmp=b"<x:xmpmeta/>")
-    options = {"model": MODEL, "device": "cpu"}
-    return [
-        nicodec.encode(image, **options), nicodec.encode(image, robust=True, token_bits=3, **options),
-        nicodec.encode(pictures.image(40, 90, "L"), streams="sq", quality=90, **options),
-        nicodec.encode(pictures.image(64, 64), streams="vq", **options),
-    ]  # fmt: skip
+    """Whole files of every kind: the golden ones."""
+    return [path.read_bytes() for path in golden_files()]
 
 
 def container(data):
@@ -132,3 +121,12 @@ def _restructured(file, random):
             payload = write_packed(bytes(int(random.integers(1 << 16))))
         sections.append(Section(kind, payload))
     return write_file(Header(colour=header.colour, bit_depth=header.bit_depth, **fields), sections)
+
+
+def walked(seed):
+    """Input number `seed` of the repeatable walk."""
+    random = np.random.default_rng(seed)
+    data = seeds()[seed % len(seeds())]
+    for _ in range(int(random.integers(1, 4))):
+        data = mutated(data, random)
+    return data

@@ -1,0 +1,23 @@
+"""Sizes as people write them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
+
+
+class Size(click.ParamType[Any]):
+    """Bytes: a number with or without kB, KiB, MB, MiB .."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parse, or fail with what was expected."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]i?|)b?", str(value).lower())
+        if found is None:
+            self.fail(f"{value!r} is no size, expected bytes, such as 20000, 100KB or 1.5MiB", param, ctx)
+        return float(found[1]) * UNITS[found[2]]

@@ -1,0 +1,74 @@
+"""What a decode needs, from what its file declares; and an error of ours where the machine does not give it.
+
+Linear in the pixels, and measured with the shipped model (SECURITY.md); of the CPU's memory, not an accelerator's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from nicodec.container.layout import STRIDE, TILE, Box, SectionType
+from nicodec.container.limits import coded_pixels
+from nicodec.container.reader import NicFile
+from nicodec.errors import LimitError, NicodecError, OutOfMemoryError, out_of_memory
+from nicodec.options import DecodeOptions
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+START = 630 << 20  # the interpreter, torch, and all of a model's networks
+MARGIN = 2 * STRIDE  # pixels around a tile, and around a crop, that are worked on too
+# Bytes a pixel of the largest tile that the networks hold at once, and a pixel of the crop that stay until the end.
+ALONE, TOGETHER, FUSED = (180, 20), (370, 40), (450, 50)
+TAU = 8  # bytes a pixel of the crop for each further tau
+FOREIGN_START, FOREIGN = 600 << 20, 700  # what other codecs take on top, and bytes a pixel: they know no tiles
+
+
+def estimate_memory(file: NicFile, options: DecodeOptions, crop: Box) -> int:
+    """Bytes that decoding takes, the program itself included; an upper estimate for all but the widest models."""
+    width, height = file.header.width, file.header.height
+    if SectionType.FOREIGN in file.sections:
+        return START + FOREIGN_START + FOREIGN * coded_pixels(width, height)
+    width, height = min(width, crop.width + 2 * MARGIN), min(height, crop.height + 2 * MARGIN)
+    tile = coded_pixels(min(width, TILE + 2 * MARGIN), min(height, TILE + 2 * MARGIN))
+    together = TOGETHER if SectionType.VQ in file.sections else ALONE
+    at_once, kept = FUSED if max(options.taus) > 0 else together
+    return START + tile * at_once + coded_pixels(width, height) * (kept + TAU * (len(options.taus) - 1))
+
+
+def check_memory(file: NicFile, options: DecodeOptions, crop: Box) -> None:
+    """Refuse a decode that is estimated to need more than `options.memory_limit`, before any network is loaded.
+
+    Raises:
+        LimitError: it is.
+    """
+    if options.memory_limit is not None and (needed := estimate_memory(file, options, crop)) > options.memory_limit:
+        raise LimitError(
+            f"decoding {crop.width}x{crop.height} of {file.header.width}x{file.header.height} pixels takes about "
+            f"{needed >> 20} MiB, more than the limit of {options.memory_limit >> 20} MiB; allow more with "
+            "--memory-limit, or decode a part with --crop"
+        )
+
+
+def says_when_memory_ends(function: Callable[P, T]) -> Callable[P, T]:
+    """Python's, numpy's and torch's errors about memory as one of ours.
+
+    Raises:
+        OutOfMemoryError: instead of them.
+    """
+
+    @wraps(function)
+    def wrapped(*arguments: P.args, **named: P.kwargs) -> T:
+        try:
+            return function(*arguments, **named)
+        except NicodecError:
+            raise
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            advice = "for a large picture, decode parts of it with --crop, or use fewer --threads or --jobs"
+            raise OutOfMemoryError(f"the machine has not enough free memory; {advice}") from error
+
+    return wrapped

@@ -1,0 +1,141 @@
+"""Write the golden files and what they must decode to. Run once for each new file; existing ones are never replaced.
+
+python tests/make_golden.py
+"""
+
+import json
+import sys
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+FOLDER = TESTS / "golden"
+sys.path[:0] = [str(TESTS.parent), str(TESTS)]
+
+import numpy as np  # noqa: E402
+import pictures  # noqa: E402
+from PIL import Image  # noqa: E402
+
+import nicodec  # noqa: E402
+from nicodec.container.info import describe  # noqa: E402
+from nicodec.container.layout import Anchor, Hint, Section, SectionType  # noqa: E402
+from nicodec.container.reader import read_file  # noqa: E402
+from nicodec.container.writer import write_file, write_header, write_section, write_tiles  # noqa: E402
+from nicodec.entropy.coder import Latent  # noqa: E402
+from nicodec.streams import code_latent, decode_symbols  # noqa: E402
+from nicodec.zoo.load import load_scales  # noqa: E402
+from nicodec.zoo.store import find_part  # noqa: E402
+
+BOTH = {"model": "tiny-full"}
+PERCEPTION = {"anchor": "perception"}
+
+
+def with_metadata(image):
+    exif = Image.Exif()
+    exif[0x010F] = "a maker"
+    image.info.update(icc_profile=b"not a profile, but bytes", exif=exif.tobytes(), xmp=b"<x:xmpmeta/>" * 20)
+    return image
+
+
+def with_alpha(plane):
+    height, width = plane.shape
+    return Image.fromarray(np.dstack([pictures.scene(width, height), plane.astype(np.uint8)]))
+
+
+def hinted(data):
+    """The file of a 16-bit source, with a recommended way to decode: for now our encoder writes neither."""
+    file = read_file(data)
+    return write_file(
+        replace(file.header, bit_depth=16, hint=Hint(Anchor.PERCEPTION, 70)), list(file.sections.values())
+    )
+
+
+def with_unknown_section(data):
+    """The file with a section of a type to come, which this version is allowed to skip."""
+    file = read_file(data)
+    known = b"".join(write_section(section, last=False) for section in file.sections.values())
+    later = bytearray(write_section(Section(40, b"of a version to come"), last=True))
+    later[0] |= 0x80
+    crc = zlib.crc32(bytes(later[:-4]))
+    return write_header(file.header) + known + bytes(later[:-4]) + crc.to_bytes(4, "little")
+
+
+def with_extreme_symbols(data):
+    """The file with symbols that only escapes can code, the largest and the smallest among them."""
+    file = read_file(data)
+    scales = load_scales(find_part("base", file.header.base_id))
+    (held,) = decode_symbols(file, None).values()
+    symbols = held.latent.symbols.copy()
+    symbols[1, 2, ::7], symbols[3, 3, 5], symbols[0, 0, 0] = 1000, 32767, -32768
+    tile = code_latent(scales, Latent(held.latent.z_hat, symbols), file.header.rate, verify=True)
+    return write_file(file.header, [Section(SectionType.SQ, write_tiles([tile]))])
+
+
+y, x = np.mgrid[:20, :24]
+# Name: picture, how it is encoded, what is done to the file, and how it is decoded: (suffix of the PNG, arguments).
+CASES = {
+    "rgb-96x80-q50": (pictures.image(96, 80), {"quality": 50}),
+    "rgb-1x1-q60": (pictures.image(1, 1), {}),
+    "rgb-65x63-q0": (pictures.image(65, 63), {"quality": 0}),
+    "rgb-64x64-q100": (pictures.image(64, 64), {"quality": 100}),
+    "rgb-130x20-q33.3": (pictures.image(130, 20), {"quality": 33.3}),
+    "grey-70x64-q70": (pictures.image(70, 64, "L"), {"quality": 70}),
+    "rgb-1100x70-q20": (pictures.image(1100, 70), {"quality": 20}),
+    "rgba-50x90-q40": (pictures.image(50, 90, "RGBA"), {"quality": 40}),
+    "extreme-symbols": (pictures.image(64, 64), {}),
+    "effort9-60x40": (pictures.image(60, 40), {"quality": 30, "effort": 9}),
+    "alpha-constant": (with_alpha(0 * x + 77), {}),
+    "alpha-plain": (with_alpha(255 * ((7919 * x * x + 104729 * y * y + 31 * x * y) // 7 % 2)), {}),
+    "alpha-left": (with_alpha(10 * x + (3 * y * y * y) % 251), {}),
+    "alpha-up": (with_alpha(10 * y + (3 * x * x * x) % 251), {}),
+    "greya-metadata": (with_metadata(pictures.image(60, 50, "LA")), {"quality": 30}),
+    "tokens-90x70": (pictures.image(90, 70), {"quality": 30, **BOTH}),
+    "tokens-robust-80x80": (pictures.image(80, 80), {"robust": True, **BOTH}),
+    "tokens-3-bits": (pictures.image(60, 90), {"quality": 40, "token_bits": 3, **BOTH}),
+    "tokens-alone-64x48": (pictures.image(64, 48), {"streams": "vq", **BOTH}),
+    "tokens-1100x70": (pictures.image(1100, 70), {"quality": 10, **BOTH}),
+    "tokens-of-32-pixels": (pictures.image(100, 70), {"quality": 40, "model": "tiny-32"}),
+    "tokens-of-32-alone": (pictures.image(70, 64), {"streams": "vq", "model": "tiny-32"}),
+    "tokens-grey-alpha": (pictures.image(66, 40, "LA"), {"robust": True, "token_bits": 1, **BOTH}),
+    "hint-16-bit": (pictures.image(40, 30), BOTH),
+    "unknown-section": (pictures.image(40, 30), {}),
+}
+CHANGED = {
+    "extreme-symbols": with_extreme_symbols, "hint-16-bit": hinted, "unknown-section": with_unknown_section,
+}  # fmt: skip
+DECODED = {
+    "extreme-symbols": {},  # what floats make of them is not promised
+    "tokens-90x70": {"": {}, "-perception": PERCEPTION, "-tau0.5": {"tau": 0.5}, "-tau1": {"tau": 1.0, "steps": 1},
+                     "-both": {**PERCEPTION, "tau": 0.7, "seed": 5}},
+    "tokens-robust-80x80": {"": {}, "-perception": PERCEPTION},
+    "tokens-alone-64x48": {"": {}, "-perception": PERCEPTION},
+    "tokens-1100x70": {"-seam": {"crop": (960, 3, 120, 60)}, "-seam-tau": {"crop": (1000, 10, 60, 50), "tau": 1.0},
+                       "-seam-perception": {"crop": (990, 10, 70, 50), **PERCEPTION}},
+    "tokens-of-32-alone": {"": PERCEPTION},
+    "rgb-1100x70-q20": {"": {}, "-crop": {"crop": (1030, 5, 60, 40)}, "-tau": {"crop": (1000, 5, 60, 40), "tau": 1.0}},
+}  # fmt: skip
+
+
+def main():
+    from nicodec.conformance.golden import digests, symbols_of, use_golden_models
+
+    use_golden_models()
+    for name, (image, options) in CASES.items():
+        path = FOLDER / f"{name}.nic"
+        if path.with_suffix(".json").exists():
+            continue
+        data = nicodec.encode(image, **{"model": "tiny", "device": "cpu", **options})
+        path.write_bytes(CHANGED.get(name, bytes)(data))
+        decoded = {f"{name}{suffix}.png": how for suffix, how in DECODED.get(name, {"": {}}).items()}
+        for picture, how in decoded.items():
+            nicodec.decode(path, device="cpu", **how).save(FOLDER / picture, optimize=True)
+        facts = {
+            "tiles": len(symbols_of(path)), "sha256": digests(path),
+            "structure": describe(read_file(path.read_bytes())), "pictures": decoded,
+        }  # fmt: skip
+        path.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

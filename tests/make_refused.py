@@ -1,0 +1,163 @@
+"""Write files that must be refused, in folders named after their errors. Existing ones are never replaced.
+
+    python tests/make_refused.py
+
+What fuzzing finds goes there as well, by hand.
+"""
+
+import binascii
+import struct
+import sys
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+FOLDER = TESTS / "refused"
+sys.path[:0] = [str(TESTS.parent), str(TESTS)]
+
+from nicodec.container.layout import Colour, Foreign, Header, Section, SectionType, write_varint  # noqa: E402
+from nicodec.container.limits import MAX_METADATA  # noqa: E402
+from nicodec.container.reader import read_file, read_tiles, read_tokens  # noqa: E402
+from nicodec.container.writer import (  # noqa: E402
+    write_file,
+    write_foreign,
+    write_header,
+    write_section,
+    write_tiles,
+    write_tokens,
+)
+
+GOLDEN = TESTS / "golden"
+PLAIN, TILED, TOKENS, ALONE, ALPHA = (
+    (GOLDEN / f"{name}.nic").read_bytes()
+    for name in ("effort9-60x40", "rgb-1100x70-q20", "tokens-90x70", "tokens-alone-64x48", "rgba-50x90-q40")
+)
+
+
+def remade(data, drop=(), **payloads):
+    """The file with other payloads, by their sections' names, under CRCs that hold."""
+    file = read_file(data)
+    sections = {kind: section.payload for kind, section in file.sections.items() if kind.name not in drop}
+    sections |= {SectionType[name]: payload for name, payload in payloads.items()}
+    return write_file(file.header, [Section(kind, payload) for kind, payload in sections.items()])
+
+
+def resized(data, width, height):
+    file = read_file(data)
+    return write_file(replace(file.header, width=width, height=height), list(file.sections.values()))
+
+
+def raw_header(data, **fields):
+    """The file with bytes of its header changed (`_4` is number 4), under a CRC that holds."""
+    head = bytearray(write_header(read_file(data).header)[:-2])
+    rest = data[len(head) + 2 :]
+    for at, byte in fields.items():
+        head[int(at[1:])] = byte
+    return bytes(head) + struct.pack("<H", binascii.crc_hqx(bytes(head), 0xFFFF)) + rest
+
+
+def sealed(tag, payload):
+    """A section with any tag."""
+    body = bytes([tag]) + write_varint(len(payload)) + payload
+    return body + struct.pack("<I", zlib.crc32(body))
+
+
+def restreamed(change):
+    """PLAIN with its one tile's CRC and stream changed."""
+    ((crc, stream),) = read_tiles(read_file(PLAIN).sections[SectionType.SQ].payload, read_file(PLAIN).header, "it")
+    return remade(PLAIN, SQ=write_tiles([change(crc, stream)]))
+
+
+def tokens(data=TOKENS, **fields):
+    held = replace(read_tokens(read_file(data)), **fields)
+    return remade(data, VQ=write_tokens(held.vq_id, held.prior, held.depth, held.tiles))
+
+
+def foreign(**fields):
+    held = Foreign("compressai:mbt2018-mean-q3", bytes(range(8)), (1, 1), [b"a", b"b"])
+    header = Header(64, 64, Colour.RGB, 8, 0, bytes(8))
+    return write_file(header, [Section(SectionType.FOREIGN, write_foreign(replace(held, **fields)))])
+
+
+def cases():
+    head, sq = write_header(read_file(PLAIN).header), read_file(PLAIN).sections[SectionType.SQ]
+    tiles = read_file(TILED).sections[SectionType.SQ].payload
+    return {
+        "NotNicodecError": {
+            "png": b"\x89PNG\r\n\x1a\n" + bytes(40), "text-mode": PLAIN.replace(b"\x8e", b"\x0e", 1),
+            "cut-in-magic": PLAIN[:3],
+        },
+        "UnsupportedVersionError": {
+            "version-2": raw_header(PLAIN, _4=PLAIN[4] + 16),
+            "unknown-critical-section": head + write_section(sq, last=False) + sealed(0x40 | 50, b"new"),
+            "references": remade(PLAIN, REFERENCES=bytes(10)),
+        },
+        "CorruptFileError": {
+            "cut-in-header": PLAIN[:12], "cut-in-section": PLAIN[:-30], "cut-before-section": head,
+            "flipped-in-header": bytes([*PLAIN[:8], PLAIN[8] ^ 4, *PLAIN[9:]]),
+            "flipped-in-section": bytes([*PLAIN[:90], PLAIN[90] ^ 4, *PLAIN[91:]]),
+            "bytes-after": PLAIN + b"\0",
+            "no-width": raw_header(PLAIN, _5=0),
+            "hint-of-101": raw_header((GOLDEN / "hint-16-bit.nic").read_bytes(), _17=0x80 | 101),
+            "long-varint": head + bytes([0x40 | 3, 0x80, 0x00]) + struct.pack("<I", zlib.crc32(bytes([0x43, 0x80, 0]))),
+            "no-picture": head + write_section(Section(SectionType.XMP, b"\0\0"), last=True),
+            "a-section-twice": head + write_section(sq, last=False) + write_section(sq, last=True),
+            "sections-descend": head + write_section(Section(SectionType.ALPHA, b"\0\1"), last=False)
+            + write_section(sq, last=True),
+            "wrong-skippable-bit": head + sealed(0x80 | 0x40 | 3, sq.payload),
+            "tile-longer-than-section": remade(TILED, SQ=b"\xff\xff\x03" + tiles[2:]),
+            "tile-damaged": remade(TILED, SQ=tiles[:-1] + bytes([tiles[-1] ^ 1])),
+            "bytes-after-tiles": remade(TILED, SQ=tiles + b"\0"),
+            "fewer-tiles-than-declared": resized(TILED, 3000, 70),
+            "one-tile-declared": resized(TILED, 900, 70),
+            "stream-of-odd-length": restreamed(lambda crc, stream: (crc, stream[:-1])),
+            "stream-too-long": restreamed(lambda crc, stream: (crc, stream + bytes(8))),
+            "stream-of-ones": restreamed(lambda crc, stream: (crc, b"\xff" * len(stream))),
+            "section-of-nothing": remade(PLAIN, SQ=b""),
+            "alpha-of-another-size": remade(ALPHA, ALPHA=b"\1" + zlib.compress(bytes(50 * 90 - 1))),
+            "alpha-that-grows": remade(ALPHA, ALPHA=b"\1" + zlib.compress(bytes(1 << 22))),
+            "alpha-of-no-method": remade(ALPHA, ALPHA=b"\4\0"),
+            "alpha-of-nothing": remade(ALPHA, ALPHA=b""),
+            "metadata-that-grows": remade(PLAIN, XMP=b"\1" + write_varint(9) + zlib.compress(bytes(1 << 22))),
+            "metadata-of-no-method": remade(PLAIN, EXIF=b"\2\0"),
+            "metadata-too-short": remade(PLAIN, ICC=b"\0\5abc"),
+            "tokens-of-no-bits": tokens(depth=0), "tokens-of-17-bits": tokens(depth=17),
+            "tokens-deeper-than-codebook": tokens(depth=7), "tokens-of-no-prior": tokens(prior=2),
+            "tokens-without-their-latent": remade(TOKENS, drop=("SQ",)),
+            "tokens-cut": tokens(tiles=[(0, b"")]) , "tokens-of-odd-length": tokens(tiles=[(0, b"abc")]),
+            "base-of-nobody": write_file(replace(read_file(PLAIN).header, base_id=bytes(8)), [sq]),
+            "foreign-with-base": write_file(
+                read_file(PLAIN).header, [Section(SectionType.FOREIGN, read_file(foreign()).sections[4].payload)]
+            ),
+            "foreign-with-a-path": foreign(name="../../weights"),
+            "foreign-latent-too-large": foreign(shape=(1, 1 << 20)),
+        },
+        "LimitError": {
+            "side-of-2-to-31": resized(PLAIN, 1 << 31, 1), "pixels-2-to-29": resized(PLAIN, 1 << 15, 1 << 14),
+            "huge-in-few-bytes": resized(PLAIN, 11000, 11000), "long-in-few-bytes": resized(PLAIN, 1 << 20, 1),
+            "33-sections": head + write_section(sq, last=False)
+            + b"".join(sealed(0x80 | kind, b"") for kind in range(9, 63)),
+            "metadata-beyond-16-mb": remade(PLAIN, XMP=b"\1" + write_varint(MAX_METADATA + 1) + zlib.compress(b"a")),
+        },
+        "MissingPartError": {
+            "another-base": write_file(replace(read_file(PLAIN).header, base_id=b"\7" * 8), [sq]),
+            "another-codebook": tokens(ALONE, vq_id=b"\7" * 8), "another-codec": foreign(),
+        },
+        "InexactError": {
+            "other-symbols": restreamed(lambda crc, stream: (crc ^ 1, stream)),
+            "other-tokens": tokens(tiles=[(crc ^ 1, stream) for crc, stream in read_tokens(read_file(TOKENS)).tiles]),
+        },
+    }  # fmt: skip
+
+
+def main():
+    for error, files in cases().items():
+        (FOLDER / error).mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            if not (FOLDER / error / f"{name}.nic").exists():
+                (FOLDER / error / f"{name}.nic").write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()

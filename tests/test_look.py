@@ -124,6 +124,11 @@ def test_what_the_server_refuses(address, path, headers, code):
     assert "Traceback" not in caught.value.read().decode()
 
 
+def test_a_port_that_another_has(address):
+    with pytest.raises(errors.UsageError, match="cannot be had"):
+        serve(None, int(re.search(r":(\d+)/", address)[1]))
+
+
 @pytest.fixture(scope="module")
 def browser():
     if CHROMIUM is None:

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("toys")
 
 @pytest.fixture(scope="module")
 def coded():
-    image = pictures.image(600, 450)
+    image = pictures.image(500, 400)
     return image, nicodec.encode(image, model="toy16", device="cpu", quality=30)
 
 
@@ -77,6 +77,8 @@ def test_facts_and_rivals(coded, address):
     assert facts["rivals"] == ["avif", "jpeg", "webp"]
     best = rival("jpeg", np.asarray(coded[0]), 20_000)
     assert best.size <= 20_000 < rival("jpeg", np.asarray(coded[0]), 10**9).size
+    for kind in ("avif", "webp"):
+        assert 500 < rival(kind, np.asarray(coded[0])[:64, :64], 1500).size <= 1500
     shown, headers = get(f"{address}rival?kind=jpeg&box=10,20,50,40")
     size, more = re.fullmatch(r"quality \d+, (\d+) bytes( at least)?", headers["X-Note"]).groups()
     assert (int(size) > len(coded[1])) == bool(more)
@@ -101,11 +103,11 @@ def test_a_drag_asks_the_fuser_once_for_each_piece(coded, monkeypatch):
     asked, plain = [], session.experts.fuser.natural
     monkeypatch.setattr(session.experts.fuser, "natural", lambda *given: asked.append(1) or plain(*given))
     for tau in (0.1, 0.5, 0.9):
-        for box in (Box(0, 0, 300, 450), Box(300, 0, 300, 450), Box(100, 40, 64, 64)):
+        for box in (Box(0, 0, 250, 400), Box(250, 0, 250, 400), Box(100, 40, 64, 64)):
             session.render("fidelity", tau, 1, box)
     assert len(asked) == 3
     monkeypatch.setattr("nicodec.look.session.KEPT", 1)
-    session.render("fidelity", 1, 1, Box(500, 0, 64, 450))
+    session.render("fidelity", 1, 1, Box(400, 0, 64, 400))
     held = sum(natural.numel() for natural in session.natural.values())
     assert 0 < held <= session.y_hat.numel(), "what is kept stays in bounds"
 
@@ -120,6 +122,11 @@ def test_what_the_server_refuses(address, path, headers, code):
         get(address + path, **headers)
     assert caught.value.code == code
     assert "Traceback" not in caught.value.read().decode()
+
+
+def test_a_port_that_another_has(address):
+    with pytest.raises(errors.UsageError, match="cannot be had"):
+        serve(None, int(re.search(r":(\d+)/", address)[1]))
 
 
 @pytest.fixture(scope="module")
@@ -174,14 +181,14 @@ def test_the_live_page(page, address, tmp_path):
     page.mouse.move(box["x"] - 60, box["y"] + 20)
     page.mouse.up()
     assert page.eval_on_selector("#right", "e => e.style.clipPath") != cut, "the split follows the mouse"
-    page.select_option("#beside", label="AVIF")
+    page.select_option("#beside", label="JPEG")
     drawn(page)
-    assert re.fullmatch(r"AVIF: quality \d+, \d+ bytes.*, [\d.]+ dB", page.text_content("#rival"))
+    assert re.fullmatch(r"JPEG: quality \d+, \d+ bytes.*, [\d.]+ dB", page.text_content("#rival"))
     page.check("#show-bits")
-    page.wait_for_function("document.getElementById('bits').naturalWidth === 600")
+    page.wait_for_function("document.getElementById('bits').naturalWidth === 500")
     with page.expect_download() as download:
         page.click("#download")
-    assert Image.open(download.value.path()).size == (600, 450)
+    assert Image.open(download.value.path()).size == (500, 400)
     width = page.viewport_size["width"]
     assert page.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out"
     page.screenshot(path=os.environ.get("NICODEC_SCREENSHOTS", str(tmp_path)) + f"/view-{width}.png")

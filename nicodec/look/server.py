@@ -15,7 +15,7 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
 from nicodec.bitmap import bit_costs, draw
-from nicodec.errors import NicodecError
+from nicodec.errors import NicodecError, UsageError
 from nicodec.image.picture import Picture
 from nicodec.look.rivals import SAVING, Rival, rival
 from nicodec.look.session import Session, as_image, as_rgb, parse_box
@@ -108,5 +108,12 @@ class _Quiet(WSGIRequestHandler):
 
 
 def serve(page: Page, port: int = 0) -> BaseWSGIServer:
-    """A server on this machine's own address; port 0 picks a free one. Its `serve_forever` ends on Ctrl-C."""
-    return make_server(HOST, port, page, threaded=True, request_handler=_Quiet)
+    """A server on this machine's own address; port 0 picks a free one. Its `serve_forever` ends on Ctrl-C.
+
+    Raises:
+        UsageError: another program has the port.
+    """
+    try:
+        return make_server(HOST, port, page, threaded=True, request_handler=_Quiet)
+    except SystemExit:  # werkzeug's way
+        raise UsageError(f"port {port} cannot be had; leave --port out for a free one") from None

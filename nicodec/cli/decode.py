@@ -127,7 +127,8 @@ class Crop(click.ParamType[Any]):
 )
 @streams.max_pixels_option
 @click.option("--memory-limit", type=Size(), metavar="SIZE",
-              help="Refuse, before any network runs, what is estimated to need more memory, such as 2GiB.")  # fmt: skip
+              help="Refuse, before any network runs, what is estimated to need more memory, such as 2GiB. "
+              "Default: no limit.")  # fmt: skip
 @click.option("--base-weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
               help="Weights of the other codec that wrote the file. Default: an installed model's.")  # fmt: skip
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,

@@ -35,8 +35,8 @@ def max_pixels_option(function: F) -> F:
     """The option that `decode` and `verify` share."""
     return click.option(
         "--max-pixels", type=click.IntRange(1), metavar="N",
-        help=f"Refuse files that declare more pixels. Default: {DEFAULT_MAX_PIXELS}, and at most {FREE_PIXELS} and "
-        f"{PIXELS_A_BYTE} for each byte of the file: a small file can ask for much time and memory.",
+        help=f"Refuse files that declare more pixels, 1 ... Default: {DEFAULT_MAX_PIXELS}, and at most {FREE_PIXELS} "
+        f"and {PIXELS_A_BYTE} for each byte of the file: a small file can ask for much time and memory.",
     )(function)  # fmt: skip
 
 

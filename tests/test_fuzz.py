@@ -26,7 +26,7 @@ def test_any_words_are_refused_or_decoded():
         targets.entropy(random.bytes(3 + 4 * int(random.integers(40))))
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM", "AVIF"])
+@pytest.mark.parametrize("kind", targets.PICTURES)
 def test_broken_pictures_are_refused_or_read(kind):
     data = pictures.file_bytes(pictures.image(40, 30), kind)
     for seed in range(150):

@@ -69,10 +69,11 @@ def test_the_slow_decoder(path):
 def test_every_flipped_bit_and_every_cut_is_refused_or_reported(path):
     """No silent wrong picture: strictly an error; with best effort, too, or at least one line about damage."""
     data = path.read_bytes()
+    spoilt = bytearray(data)
     for position in range(8 * len(data)):
-        spoilt = bytearray(data)
         spoilt[position // 8] ^= 1 << position % 8
         assert noticed(bytes(spoilt))
+        spoilt[position // 8] ^= 1 << position % 8
     assert all(noticed(data[:length]) for length in range(len(data)))
 
 

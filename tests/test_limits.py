@@ -65,15 +65,15 @@ def test_what_is_allowed_by_default():
 
 @pytest.mark.parametrize("options", [{"streams": "sq", "quality": 0}, {"streams": "vq", "token_bits": 1}])
 def test_flat_pictures_stay_far_from_the_bound(options):
-    data = package.encode(Image.new("RGB", (1500, 1100), (128, 128, 128)), model="tiny-full", device="cpu", **options)
-    assert coded_pixels(1500, 1100) < PIXELS_A_BYTE * len(data) / 4
-    assert package.decode(data, device="cpu").size == (1500, 1100)
+    data = package.encode(Image.new("RGB", (1100, 1030), (128, 128, 128)), model="tiny-full", device="cpu", **options)
+    assert coded_pixels(1100, 1030) < PIXELS_A_BYTE * len(data) / 4
+    assert package.decode(data, device="cpu").size == (1100, 1030)
 
 
 def test_time_is_linear_in_the_declared_size():
     """Of what arithmetic there is before pixels. Twice as slow by the pixel would be far from square or worse."""
     per_pixel = []
-    for side in (512, 2048):
+    for side in (256, 1024):
         data = package.encode(Image.new("L", (side, side), 90), model="tiny-full", verify=False, effort=1, device="cpu")
         started = time.process_time()
         verify_bytes(data)

@@ -11,7 +11,7 @@ from pathlib import Path
 import atheris
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS / "fuzz"), str(TESTS.parent)]
+sys.path[:0] = [str(TESTS / "fuzz"), str(TESTS), str(TESTS.parent)]
 os.environ["NICODEC_MODELS"] = str(TESTS / "golden" / "models")
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -30,8 +30,8 @@ def mutate(data, size, seed):
 def main():
     name, *options = sys.argv[1:]
     with tempfile.TemporaryDirectory() as corpus:
-        for index, seed in enumerate(targets.seeds()):
-            (Path(corpus) / f"{index}.nic").write_bytes(seed)
+        for index, seed in enumerate(targets.seeds_of(name)):
+            (Path(corpus) / str(index)).write_bytes(seed)
         atheris.Setup([sys.argv[0], corpus, *options], targets.TARGETS[name], custom_mutator=mutate)
         atheris.Fuzz()
 

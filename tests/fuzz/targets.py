@@ -4,6 +4,7 @@ import contextlib
 from functools import cache
 
 import numpy as np
+import pictures
 
 from nicodec.bitmap import bit_costs
 from nicodec.codec import decode_taus, unpack_metadata, unpack_transparency, verify_bytes
@@ -21,6 +22,7 @@ from nicodec.zoo.load import load_prior, load_scales
 from nicodec.zoo.store import find_package
 
 MODEL = "tiny-full"
+PICTURES = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM", "AVIF")
 MAX_PIXELS = 1 << 17  # of what `whole` decodes: the golden files with several tiles too
 
 
@@ -28,6 +30,17 @@ MAX_PIXELS = 1 << 17  # of what `whole` decodes: the golden files with several t
 def seeds():
     """Whole files of every kind: the golden ones."""
     return [path.read_bytes() for path in golden_files()]
+
+
+def seeds_of(name):
+    """What a target's mutations start from."""
+    if name == "picture":
+        return [pictures.file_bytes(pictures.image(40, 30), kind) for kind in PICTURES]
+    if name == "entropy":
+        files = [read_file(data) for data in seeds()]
+        payloads = [(file.header.rate, file.payload(SectionType.SQ)) for file in files]
+        return [b"\0" + rate.to_bytes(2, "big") + payload[3:] for rate, payload in payloads if payload]
+    return seeds()
 
 
 def container(data):
@@ -45,7 +58,12 @@ def container(data):
 def entropy(data):
     """Streams of symbols and tokens, whatever their words are."""
     parts = find_package(MODEL).parts
-    rows, columns, rate, stream = 1, 1 + data[:1].count(b"\x01"), int.from_bytes(data[1:3].ljust(2, b"\0")), data[3:]
+    rows, columns, rate, stream = (
+        1,
+        1 + data[:1].count(b"\x01"),
+        int.from_bytes(data[1:3].ljust(2, b"\0"), "big"),
+        data[3:],
+    )
     latent = None
     with contextlib.suppress(NicodecError):
         latent = decode_latent(load_scales(parts["base"]), stream, rows, columns, rate)

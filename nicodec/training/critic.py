@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from nicodec.metrics.perceptual import load_lpips
 
 CELLS = (4, 4, 2, 2, 1, 1, 1)  # positions of each layer of the trunk that are averaged before anything else
+HALVED = 128  # pixels, at least, of a side that may be halved: the trunk wants 31
 PERIOD = 8  # pixels: of the finest blocks that any of our decoders paints alike
 WINDOW = 2  # cells, overlapping by half: a window is 16 to 32 pixels wide
 
@@ -60,7 +61,7 @@ class Critic(nn.Module):
             view = picture[:, list(permutations(range(3)))[swap], down:, across:]
             view = view.flip([axis + 2 for axis in range(2) if turn >> axis & 1])
             view = view.transpose(2, 3) if turn & 4 else view
-            views.append(F.avg_pool2d(view, 2) if halve else view)
+            views.append(F.avg_pool2d(view, 2) if halve and min(x.shape[2:]) >= HALVED else view)
         return self(*views)
 
     def _features(self, x: Tensor) -> list[Tensor]:

@@ -21,7 +21,7 @@ T = TypeVar("T")
 START = 630 << 20  # the interpreter, torch, and all of a model's networks
 MARGIN = 2 * STRIDE  # pixels around a tile, and around a crop, that are worked on too
 # Bytes a pixel of the largest tile that the networks hold at once, and a pixel of the crop that stay until the end.
-ALONE, TOGETHER, FUSED = (180, 20), (370, 40), (450, 50)
+ALONE, MORE = (180, 20), (450, 50)  # the base; experts together, or the fuser
 TAU = 8  # bytes a pixel of the crop for each further tau
 FOREIGN_START, FOREIGN = 600 << 20, 700  # what other codecs take on top, and bytes a pixel: they know no tiles
 
@@ -33,8 +33,7 @@ def estimate_memory(file: NicFile, options: DecodeOptions, crop: Box) -> int:
         return START + FOREIGN_START + FOREIGN * coded_pixels(width, height)
     width, height = min(width, crop.width + 2 * MARGIN), min(height, crop.height + 2 * MARGIN)
     tile = coded_pixels(min(width, TILE + 2 * MARGIN), min(height, TILE + 2 * MARGIN))
-    together = TOGETHER if SectionType.VQ in file.sections else ALONE
-    at_once, kept = FUSED if max(options.taus) > 0 else together
+    at_once, kept = MORE if SectionType.VQ in file.sections or max(options.taus) > 0 else ALONE
     return START + tile * at_once + coded_pixels(width, height) * (kept + TAU * (len(options.taus) - 1))
 
 

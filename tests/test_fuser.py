@@ -49,7 +49,7 @@ def test_noise_is_standard_normal_and_its_own_at_each_place():
 @pytest.mark.parametrize("steps", [1, 2, 8])
 def test_an_ideal_denoiser_is_sampled_exactly(steps):
     class Ideal(Denoiser):
-        def forward(self, r_t, t, y_hat, step, rate):
+        def forward(self, r_t, t, seen, step, rate):
             return torch.full_like(r_t, 0.25)
 
     ideal = Ideal(FuserConfig(4, 8, 8, 4, 1, 1, 1))

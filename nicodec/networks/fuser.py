@@ -106,13 +106,18 @@ class Denoiser(nn.Module):
         blocks = config.depth_16 + config.depth_8 / 2 + (config.depth_4 + 1) / 4
         return 2 * math.ceil((blocks + 2) / 2)  # both lappings reach half a position
 
-    def forward(self, r_t: Tensor, t: Tensor, y_hat: Tensor, step: Tensor, rate: Tensor) -> Tensor:
+    def look_at(self, y_hat: Tensor) -> tuple[Tensor, Tensor]:
+        """What of y_hat (B, M, h, w), natural units, every step sees again: features at 1/16 and at 1/8."""
+        picture = self.unlapping(F.pixel_shuffle(self.linear(y_hat), PATCH))
+        return self.embed(y_hat / self.y_spread[:, None, None]), self.look(F.pixel_unshuffle(picture, 8))
+
+    def forward(self, r_t: Tensor, t: Tensor, seen: tuple[Tensor, Tensor], step: Tensor, rate: Tensor) -> Tensor:
         """Predict r.
 
         Args:
             r_t: (B, M, h, w), in units of `spread` and step.
             t: (B,) times.
-            y_hat: (B, M, h, w) in natural units.
+            seen: of y_hat, by `look_at`.
             step: the quantiser's in natural units, (B, M, 1, 1).
             rate: (B,), 0..65535.
 
@@ -120,10 +125,8 @@ class Denoiser(nn.Module):
             (B, M, h, w), float32, FURTHEST at most.
         """
         time = t * RATE_MAX
-        features = self.embed(y_hat / self.y_spread[:, None, None]) + self.hear(r_t.asinh())
-        features = self.body_16(self.rate_16(self.time_16(features, time), rate))
-        seen = self.unlapping(F.pixel_shuffle(self.linear(y_hat), PATCH))
-        features = F.pixel_shuffle(self.grow_8(features), 2) + self.look(F.pixel_unshuffle(seen, 8))
+        features = self.body_16(self.rate_16(self.time_16(seen[0] + self.hear(r_t.asinh()), time), rate))
+        features = F.pixel_shuffle(self.grow_8(features), 2) + seen[1]
         features = self.body_8(self.rate_8(self.time_8(features, time), rate))
         features = self.body_4(F.pixel_shuffle(self.grow_4(features), 2))
         painted = self.lapping(F.pixel_shuffle(self.out(features), 4).float())
@@ -143,10 +146,10 @@ class Denoiser(nn.Module):
         Returns:
             y' (B, M, h, w) in natural units.
         """
-        r_t = noise
+        r_t, seen = noise, self.look_at(y_hat)
         for index in range(steps, 0, -1):
             now, then = math.pi / 2 * index / steps, math.pi / 2 * (index - 1) / steps
-            r = self(r_t, torch.full_like(rate, index / steps), y_hat, step, rate)
+            r = self(r_t, torch.full_like(rate, index / steps), seen, step, rate)
             r_t = math.cos(then) * r + math.sin(then) / math.sin(now) * (r_t - math.cos(now) * r)
         return y_hat + r_t * self.spread[:, None, None] * step
 

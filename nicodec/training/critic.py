@@ -13,6 +13,7 @@ from nicodec.metrics.perceptual import load_lpips
 
 CELLS = (4, 4, 2, 2, 1, 1, 1)  # positions of each layer of the trunk that are averaged before anything else
 HALVED = 128  # pixels, at least, of a side that may be halved: the trunk wants 31
+GRID = 500.0  # weight of `grid` next to LPIPS: a pattern of 3/255 costs as much as 0.07
 PERIOD = 8  # pixels: of the finest blocks that any of our decoders paints alike
 WINDOW = 2  # cells, overlapping by half: a window is 16 to 32 pixels wide
 

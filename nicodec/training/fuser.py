@@ -12,14 +12,13 @@ from torch import Tensor, nn
 from nicodec.networks.fuser import Denoiser, FuserConfig
 from nicodec.networks.layers import zero_init
 from nicodec.rate.scale import RATE_MAX
-from nicodec.training.critic import Critic, grid
+from nicodec.training.critic import GRID, Critic, grid
 from nicodec.training.data import Pictures
 from nicodec.training.latents import Coded, Latents
 from nicodec.training.sq import psnr
 
 NOISE = 0.5  # quantiser steps: what the auxiliary encoder sees of y is this vague, so that y' cannot smuggle y through
 TEXTURE = 1.0  # weight next to LPIPS
-GRID = 500.0  # as in stage `mode`
 DISTORTION = 0.03  # weight of the squared error as a multiple of the plain decode's: 1 dB is 0.26
 KEEP = 0.02  # weight of |y' - y_hat|^2 in quantiser steps: far off, g_s does what it was never trained for
 MATCH = 0.1  # weight of |D - r|^2 in units of its spread
@@ -101,7 +100,7 @@ class FuserStage:
         t = torch.where(torch.rand(len(x)) < 0.5, 1.0, torch.rand(len(x))).to(x.device)
         angle = (t * torch.pi / 2)[:, None, None, None]
         r_t = angle.cos() * r + angle.sin() * torch.randn_like(r)
-        found = self.module(r_t, t, coded.y_hat, coded.step, coded.rate)
+        found = self.module(r_t, t, self.module.look_at(coded.y_hat), coded.step, coded.rate)
         loss, figures = natural_loss(self.base, self.critic, coded, coded.y_hat + found * unit, x)
         match = (found - r).square().mean()
         return loss + MATCH * match, {**figures, "match": match.item()}
@@ -134,7 +133,8 @@ def random_low_rates(count: int) -> Tensor:
 def imagine(aux: Denoiser, coded: Coded) -> Tensor:
     """What the auxiliary encoder makes of a batch: y' (B, M, H/16, W/16), natural units."""
     seen = (coded.y - coded.y_hat) / coded.step + NOISE * torch.randn_like(coded.y)
-    return coded.y_hat + aux(seen, torch.zeros_like(coded.rate), coded.y_hat, coded.step, coded.rate) * coded.step
+    r = aux(seen, torch.zeros_like(coded.rate), aux.look_at(coded.y_hat), coded.step, coded.rate)
+    return coded.y_hat + r * coded.step
 
 
 def natural_loss(

@@ -13,7 +13,7 @@ from nicodec.networks.fuser import Denoiser
 from nicodec.networks.mode import MoDE
 from nicodec.networks.vq import VQExpert
 from nicodec.rate.scale import RATE_MAX
-from nicodec.training.critic import Critic, grid
+from nicodec.training.critic import GRID, Critic, grid
 from nicodec.training.data import Pictures
 from nicodec.training.sq import psnr
 
@@ -21,7 +21,6 @@ RATES = (0, 8192, 16384, 24576, 40960)  # of validation
 LPIPS_FIDELITY = 0.1  # weight next to log10 MSE: 0.01 LPIPS for 0.01 dB
 TEXTURE = 1.0
 L1 = 2.0
-GRID = 500.0  # a pattern of 3/255 costs as much as 0.07 of LPIPS
 FIDELITY_SHARE = 0.35  # of the steps; all others train MoDE-P
 TAU_SHARE = 0.5  # of MoDE-P's
 

@@ -96,7 +96,7 @@ def test_the_halo_covers_what_mode_sees(stride):
     torch.manual_seed(0)
     base = Base(BaseConfig(latent=16, hyper=4, wide_8=8, wide_16=8, context=8, scale_context=8))
     vq = VQExpert(VQConfig.beside(base.config, stride=stride, code=4))
-    mode = MoDE((8, 8, 48))
+    mode = MoDE.between(base, vq)
     for parameter in (*base.parameters(), *vq.parameters(), *mode.parameters()):
         torch.nn.init.normal_(parameter, std=0.5)
     side, size = stride // 16, 4 * HALO

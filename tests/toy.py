@@ -23,7 +23,8 @@ def make_model(folder, name, tiny, *, stride):
     torch.manual_seed(stride)
     base = load_base(tiny, "cpu")
     config = VQConfig.beside(base.config, stride=stride, bits=6, code=8, depth_16=1, depth_8=1, depth_4=1)
-    vq, mode = VQExpert(config), MoDE((config.wide_16, config.wide_8, config.wide_4))
+    vq = VQExpert(config)
+    mode = MoDE.between(base, vq)
     vq.tokenizer.start_from(base.std, base.std.argsort(descending=True)[:8])
     for parameter in (*vq.painter.parameters(), *mode.parameters()):
         torch.nn.init.normal_(parameter, std=0.05)
@@ -32,7 +33,7 @@ def make_model(folder, name, tiny, *, stride):
         torch.nn.init.normal_(parameter, std=0.2)
     prior = integer_prior(net.requires_grad_(False), torch.linspace(-2, 2, 63), 6, load_scales(tiny).magnitude)
     export_vq(vq, prior, target)
-    export_mode(mode, mode.shared, target)
+    export_mode(mode, target)
     fuser = Denoiser(FuserConfig(config.latent, config.wide_16, config.wide_8, 4, 1, 1, 1))
     fuser.start_from(base)
     for layer in (fuser.hear, fuser.out):

@@ -127,11 +127,10 @@ def _export_vq(run: Path, output: Path, summary: str, pictures: Pictures | None)
 
 
 def _export_mode(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:
-    from nicodec.networks.mode import MoDE
+    from nicodec.networks.mode import MoDE, MoDEConfig
     from nicodec.training.export import export_mode, load_module
 
-    mode = load_module(run, "mode", lambda config: MoDE(tuple(config["shared"])))
-    export_mode(mode, mode.shared, output)
+    export_mode(load_module(run, "mode", lambda config: MoDE(MoDEConfig(**config))), output)
 
 
 def _export_fuser(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nicodec.networks.base import Base
+from nicodec.networks.base import Base, BaseConfig, Synthesis
 from nicodec.networks.layers import RateBias, RateScale, gate, zero_init
-from nicodec.networks.vq import VQExpert
+from nicodec.networks.vq import Painter, VQConfig, VQExpert
 from nicodec.rate.scale import KNOTS
 
 LEAK = 0.1
@@ -118,6 +118,18 @@ class Anchored(nn.Module):
         return self.cross[index](self.own[index](own), self.other[index](other), rate)
 
 
+@dataclass(frozen=True)
+class MoDEConfig:
+    """Channels of the features at 1/16, 1/8 and 1/4, of both experts; and the widths of the anchors' copies of them.
+
+    Without `base` (fields of a `BaseConfig`) or `vq` (of a `VQConfig`) the expert itself is the anchor.
+    """
+
+    shared: tuple[int, int, int]
+    base: dict[str, int] | None = None
+    vq: dict[str, int] | None = None
+
+
 class MoDE(nn.Module):
     """Two decodings of one file.
 
@@ -128,22 +140,39 @@ class MoDE(nn.Module):
         MoDE-P: code ─ painter 1/16 ─ CEM ─ painter 1/8 ─ CEM ─ painter 1/4 ─ CEM ─ picture ─ Blend ─► x_p
                                 F_s ──┘           F_s ──┘             x_s ──┘           x_s ──┘
 
-    The experts stay frozen; only ESE and CEM are trained, one set of weights for all rates. The experts share 1/16
-    and 1/8; at 1/4 the fidelity expert has no features, and its picture, unshuffled, stands in (ours).
+    One set of weights for all rates. The experts share 1/16 and 1/8; at 1/4 the fidelity expert has no features, and
+    its picture, unshuffled, stands in (ours).
 
-    Args:
-        shared: channels of the features at 1/16, 1/8 and 1/4, of both experts.
+    In the paper only ESE and CEM are trained. Here each anchor goes on from the expert's weights in a copy of its own
+    (g_s of MoDE-F, painter of MoDE-P), while the expert that it listens to stays as it is: with both frozen, MoDE-P
+    lost to a g_s that was fine-tuned with the same losses.
+
     """
 
-    def __init__(self, shared: tuple[int, int, int]) -> None:
+    def __init__(self, config: MoDEConfig) -> None:
         super().__init__()
-        self.shared = list(shared)
-        self.fidelity = Anchored(shared)
-        self.perception = Anchored(shared)
-        self.blend = Blend(shared[2])
+        self.config = config
+        wide_16, wide_8, wide_4 = config.shared
+        self.fidelity = Anchored((wide_16, wide_8, wide_4))
+        self.perception = Anchored((wide_16, wide_8, wide_4))
+        self.blend = Blend(wide_4)
+        self.g_s = Synthesis(BaseConfig(**config.base)) if config.base else None
+        self.painter = Painter(VQConfig(**config.vq)) if config.vq else None
         for cross in self.perception.cross[:2]:  # at 1/4 the other's features are pixels
             assert isinstance(cross, CEM)
             cross.lean()
+
+    @classmethod
+    def between(cls, base: Base, vq: VQExpert) -> MoDE:
+        """Untrained, its anchors as far as their experts are."""
+        widths = vq.config
+        shared = (widths.wide_16, widths.wide_8, widths.wide_4)
+        mode = cls(MoDEConfig(shared, asdict(base.config), asdict(widths)))
+        assert mode.g_s is not None
+        assert mode.painter is not None
+        mode.g_s.load_state_dict(base.g_s.state_dict())
+        mode.painter.load_state_dict(vq.painter.state_dict())
+        return mode
 
     def sq_scales(self, base: Base, y_hat: Tensor, rate: Tensor) -> Scales:
         """What the fidelity expert makes of y_hat alone; the last one is its picture."""
@@ -155,7 +184,7 @@ class MoDE(nn.Module):
 
     def decode_fidelity(self, base: Base, vq: VQExpert, y_hat: Tensor, code: Tensor, rate: Tensor) -> Tensor:
         """MoDE-F: pixels (B, 3, H, W), about 0..1."""
-        g_s, painter = base.g_s, vq.painter
+        g_s, painter = self.g_s or base.g_s, vq.painter
         f16 = painter.coarse(code)
         f8 = painter.fine(f16, painter.first(code))
         f4 = painter.finest(f8)
@@ -167,7 +196,7 @@ class MoDE(nn.Module):
 
     def decode_perception(self, base: Base, vq: VQExpert, y_hat: Tensor, code: Tensor, rate: Tensor) -> Tensor:
         """MoDE-P: pixels (B, 3, H, W), about 0..1."""
-        painter, sq = vq.painter, self.sq_scales(base, y_hat, rate)
+        painter, sq = self.painter or vq.painter, self.sq_scales(base, y_hat, rate)
         first = painter.first(code)
         features = self.perception(0, painter.coarse(code), sq.f16, rate)
         features = self.perception(1, painter.fine(features, first), sq.f8, rate)

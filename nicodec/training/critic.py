@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from nicodec.metrics.perceptual import load_lpips
@@ -15,6 +16,8 @@ CELLS = (4, 4, 2, 2, 1, 1, 1)  # positions of each layer of the trunk that are a
 HALVED = 128  # pixels, at least, of a side that may be halved: the trunk wants 31
 GRID = 500.0  # weight of `grid` next to LPIPS: a pattern of 3/255 costs as much as 0.07
 PERIOD = 8  # pixels: of the finest blocks that any of our decoders paints alike
+GRAIN = 0.02  # sigma of the noise, at most, that both pictures get: the trunk sees less of what is fainter
+DOUBT = 0.2  # sigma of the change of each of the trunk's weights from batch to batch, as a share of it
 WINDOW = 2  # cells, overlapping by half: a window is 16 to 32 pixels wide
 
 
@@ -30,8 +33,9 @@ class Critic(nn.Module):
     windows (Ballé et al., arXiv 2412.00505, there over VGG): grass may be other grass. Weights of channels are
     LPIPS's, so that both terms share a scale: with windows of one position they would be equal.
 
-    A decoder learns to please one trunk in ways that no other sees. `anew` therefore shows it each pair differently
-    (as E-LPIPS does, Kettunen et al., arXiv 1906.03973).
+    A decoder learns to please one trunk in ways that no other sees: half of what it gained in SqueezeNet's eyes was
+    nothing in AlexNet's. `anew` therefore shows each pair differently (as E-LPIPS does, Kettunen et al., arXiv
+    1906.03973), under the same noise, and to a trunk of slightly other weights (both ours).
 
     Training only; figures are reported with AlexNet, which no loss has seen.
     """
@@ -42,19 +46,12 @@ class Critic(nn.Module):
 
     def forward(self, x_hat: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Compare pictures (B, 3, H, W), 0..1: LPIPS and texture, (B,) each."""
-        with torch.no_grad():
-            targets = self._features(x)
-        same = texture = torch.zeros(len(x), device=x.device)
-        for f_hat, f, line, cell in zip(self._features(x_hat), targets, self.lpips.lins, CELLS, strict=True):
-            weight = line.model[-1].weight
-            same = same + _weighed((f_hat - f).square(), weight)
-            texture = texture + _weighed(_wasserstein(f_hat, f, cell), weight)
-        return same, texture
+        return self._compare(x_hat, x, {})
 
     def anew(self, x_hat: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """As `forward`, of both pictures turned, shifted, their colours swapped and, every other time, halved in size.
 
-        Random: from torch's global CPU generator.
+        Under noise, and with the trunk's weights changed. Random: from torch's global generators.
         """
         across, down, turn, swap, halve = (int(torch.randint(n, ())) for n in (8, 8, 8, 6, 2))
         views = []
@@ -63,11 +60,24 @@ class Critic(nn.Module):
             view = view.flip([axis + 2 for axis in range(2) if turn >> axis & 1])
             view = view.transpose(2, 3) if turn & 4 else view
             views.append(F.avg_pool2d(view, 2) if halve and min(x.shape[2:]) >= HALVED else view)
-        return self(*views)
+        grain = GRAIN * torch.rand(len(x), 1, 1, 1).to(x.device) * torch.randn_like(views[1])
+        kernels = {name: weight for name, weight in self.lpips.net.named_parameters() if weight.ndim == 4}
+        doubted = {name: weight * (1 + DOUBT * torch.randn_like(weight)) for name, weight in kernels.items()}
+        return self._compare(views[0] + grain, views[1] + grain, doubted)
 
-    def _features(self, x: Tensor) -> list[Tensor]:
+    def _compare(self, x_hat: Tensor, x: Tensor, weights: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            targets = self._features(x, weights)
+        same = texture = torch.zeros(len(x), device=x.device)
+        for f_hat, f, line, cell in zip(self._features(x_hat, weights), targets, self.lpips.lins, CELLS, strict=True):
+            weight = line.model[-1].weight
+            same = same + _weighed((f_hat - f).square(), weight)
+            texture = texture + _weighed(_wasserstein(f_hat, f, cell), weight)
+        return same, texture
+
+    def _features(self, x: Tensor, weights: dict[str, Tensor]) -> list[Tensor]:
         x = x.contiguous(memory_format=torch.channels_last)  # twice as fast on a CPU
-        outputs = self.lpips.net(self.lpips.scaling_layer(2 * x - 1))
+        outputs = functional_call(self.lpips.net, weights, (self.lpips.scaling_layer(2 * x - 1),))
         return [F.normalize(output.float(), dim=1, eps=1e-8) for output in outputs]
 
 

@@ -88,9 +88,9 @@ def export_vq(vq: VQExpert, prior: TokenPrior, folder: Path) -> None:
     _extend_manifest(folder, "vq")
 
 
-def export_mode(mode: MoDE, shared: list[int], folder: Path) -> None:
+def export_mode(mode: MoDE, folder: Path) -> None:
     """Add a mode part to the package in `folder`, which has a VQ part."""
-    write_part(folder, "mode", mode, {"shared": shared}, {})
+    write_part(folder, "mode", mode, asdict(mode.config), {})
     _extend_manifest(folder, "mode")
 
 

@@ -1,8 +1,8 @@
-"""Stage `mode`: ESE and CEM on two frozen experts, for both anchors at once."""
+"""Stage `mode`: two experts that listen to each other, for both anchors at once."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -48,15 +48,15 @@ class MoDEStage:
     muon: tuple[str, ...] = ()
 
     def __init__(self, base: Base, vq: VQExpert, critic: Critic, fuser: Denoiser | None = None) -> None:
-        self.module = MoDE((vq.config.wide_16, vq.config.wide_8, vq.config.wide_4))
+        self.module = MoDE.between(base, vq)
         self.base, self.vq, self.critic, self.fuser = base, vq, critic, fuser
 
     def config(self) -> dict[str, Any]:
-        """Channels of the shared scales."""
-        return {"shared": self.module.shared}
+        """As `MoDEConfig`."""
+        return asdict(self.module.config)
 
     def start(self, pictures: Pictures) -> None:
-        """Zero-initialised layers are the start."""
+        """The anchors start as their experts; ESE and CEM as nothing, or leaning towards the other."""
 
     def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Of a batch (B, 3, H, W), 0..1."""

@@ -108,15 +108,15 @@ def load_vq(part: Part, device: str) -> VQExpert:
 
 @cache
 def load_mode(part: Part, device: str) -> MoDE:
-    """ESE and CEM of a mode part, in float32 and ready to run.
+    """What MoDE adds to the experts, of a mode part, in float32 and ready to run.
 
     Raises:
         DamagedPartError: the part does not hold them.
     """
-    from nicodec.networks.mode import MoDE
+    from nicodec.networks.mode import MoDE, MoDEConfig
 
     with _described(part):
-        return _filled(lambda: MoDE(tuple(read_config(part)["shared"])), part, device)
+        return _filled(lambda: MoDE(MoDEConfig(**read_config(part))), part, device)
 
 
 @cache

@@ -24,17 +24,18 @@ Costs = NDArray[np.float64]
 RAMP = np.array([[0, 0, 0], [87, 20, 126], [229, 92, 48], [255, 255, 255]], np.float64)
 
 
-def bit_costs(file: NicFile) -> dict[str, Costs]:
+def bit_costs(file: NicFile, max_pixels: int | None = None) -> dict[str, Costs]:
     """Bits of each 16x16 square of a file's picture, `sq` and `vq` as far as it has them: (rows, columns) each.
 
-    Their sums are the sections' coded bytes, up to the coder's rounding (a word or two a tile).
+    Their sums are the sections' coded bytes, up to the coder's rounding (a word or two a tile). `max_pixels` is as in
+    `DecodeOptions`.
 
     Raises:
         UnsupportedPictureError: another codec's file, whose costs nobody knows.
         LimitError: more pixels than a file of its size has (`container.limits.check_declared`).
         As `decode_symbols`.
     """
-    check_declared(file.header, file.size, None)
+    check_declared(file.header, file.size, max_pixels)
     header, streams = file.header, read_tokens(file)
     symbols = {} if header.base_id == bytes(len(header.base_id)) else decode_symbols(file, streams)
     if not symbols:

@@ -272,6 +272,13 @@ def test_view_runs_until_ctrl_c(coded, tmp_path):
     assert "Traceback" not in process.stderr.read()
 
 
+def test_view_refuses_more_pixels_than_are_allowed(inside, coded, tmp_path):
+    (tmp_path / "a.nic").write_bytes(coded[1])
+    code, _, err = inside("view", "a.nic", "--no-browser", "--max-pixels", "100")
+    assert code == errors.LimitError.exit_code
+    assert "--max-pixels" in err
+
+
 def test_view_of_a_damaged_file(inside, coded, tmp_path):
     (tmp_path / "a.nic").write_bytes(coded[1][:-7])
     code, _, err = inside("view", "a.nic", "--no-browser")

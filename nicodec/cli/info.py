@@ -22,22 +22,25 @@ STREAM = "{stream}"
               help="Draw where the bits went, from the coder's exact costs; with {stream} in the name, a map "
               "for each stream. Runs no network.")  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Overwrite the bitmap.")
-def command(source: str | None, as_json: bool, verbose: bool, bitmap: str | None, force: bool) -> None:
+@streams.max_pixels_option
+def command(
+    source: str | None, as_json: bool, verbose: bool, bitmap: str | None, force: bool, max_pixels: int | None
+) -> None:
     """Say what FILE.nic (- is stdin) is. Checks every CRC; loads no network."""
     source = streams.resolve_input(source)
     file = read_file(streams.read_input(source))
     facts = describe(file)
     if bitmap is not None:
-        facts |= _draw(file, bitmap, force)
+        facts |= _draw(file, bitmap, force, max_pixels)
     click.echo(json.dumps({"file": source, **facts}) if as_json else _lines(source, facts, verbose))
 
 
-def _draw(file: NicFile, output: str, force: bool) -> dict[str, Any]:
+def _draw(file: NicFile, output: str, force: bool, max_pixels: int | None) -> dict[str, Any]:
     """Write the map, or one for each stream; what there is to say of it."""
     streams.refuse_existing(output, force)
     from nicodec.bitmap import bit_costs, bits_a_pixel, draw
 
-    costs = bit_costs(file)
+    costs = bit_costs(file, max_pixels)
     maps = {output.replace(STREAM, name): {name: cost} for name, cost in costs.items()}
     maps = maps if STREAM in output else {output: costs}
     for name in maps:

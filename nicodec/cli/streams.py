@@ -32,7 +32,7 @@ def common_options(function: F) -> F:
 
 
 def max_pixels_option(function: F) -> F:
-    """The option that `decode` and `verify` share."""
+    """The option of all commands that work on the symbols of a file: it limits what that may take."""
     return click.option(
         "--max-pixels", type=click.IntRange(1), metavar="N",
         help=f"Refuse files that declare more pixels, 1 ... Default: {DEFAULT_MAX_PIXELS}, and at most {FREE_PIXELS} "

@@ -21,7 +21,8 @@ from nicodec.errors import UsageError
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page in the browser.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="Where the float networks run.")  # fmt: skip
-def command(source: str, original: Path | None, port: int, browser: bool, device: str) -> None:
+@streams.max_pixels_option
+def command(source: str, original: Path | None, port: int, browser: bool, device: str, max_pixels: int | None) -> None:
     """Show FILE.nic on a local web page: anchors and tau with live pictures, beside the original. Ctrl-C ends it.
 
     The page is served to this machine only (127.0.0.1).
@@ -33,7 +34,7 @@ def command(source: str, original: Path | None, port: int, browser: bool, device
     from nicodec.look.server import HOST, Page, serve
     from nicodec.look.session import Session
 
-    session = Session(data, device)
+    session = Session(data, device, max_pixels)
     picture = read_picture(original.read_bytes()) if original else None
     if picture and (picture.width, picture.height) != (session.whole.width, session.whole.height):
         raise UsageError(

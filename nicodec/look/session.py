@@ -32,6 +32,7 @@ class Session:
     Args:
         data: the file.
         device: `auto`, `cpu` or `cuda`.
+        max_pixels: as in `DecodeOptions`.
 
     Raises:
         UnsupportedPictureError: another codec's file.
@@ -39,13 +40,13 @@ class Session:
         As `decode_bytes`.
     """
 
-    def __init__(self, data: bytes, device: str = "auto") -> None:
+    def __init__(self, data: bytes, device: str = "auto", max_pixels: int | None = None) -> None:
         import torch
 
         self.data, self.file = data, read_file(data)
         if SectionType.FOREIGN in self.file.sections:
             raise UnsupportedPictureError("the file holds another codec's strings; decode it instead")
-        check_declared(self.file.header, self.file.size, None)
+        check_declared(self.file.header, self.file.size, max_pixels)
         self.header, self.lock = self.file.header, threading.Lock()
         self.whole = Box(0, 0, self.header.width, self.header.height)
         anchor = Anchor.PERCEPTION if SectionType.VQ in self.file.sections else Anchor.FIDELITY

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nicodec.networks.base import Base, BaseConfig, Synthesis
-from nicodec.networks.layers import RateBias, RateScale, gate, zero_init
+from nicodec.networks.layers import Block, RateBias, RateScale, gate, stack, zero_init
 from nicodec.networks.vq import Painter, VQConfig, VQExpert
 from nicodec.rate.scale import KNOTS
 
@@ -17,18 +17,25 @@ LEAK = 0.1
 
 
 class ESE(nn.Module):
-    """Expert-specific enhancement: `F + gamma · R(F)`, gamma zero at first (MoDE).
+    """Expert-specific enhancement: `B(F) + gamma · R(B(F))`, gamma zero at first (MoDE).
 
-    R is ours, pointwise, so that no tile needs a wider halo: 1x1 (c -> 4c), gate, 1x1. Shapes: as F.
+    R is ours, pointwise, so that no tile needs a wider halo: 1x1 (c -> 4c), gate, 1x1. So is B: `depth` blocks that
+    start as the identity, for an anchor that can be made better still. Shapes: as F.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, depth: int = 0) -> None:
         super().__init__()
+        self.body = stack(channels, depth)
+        for block in self.body:
+            assert isinstance(block, Block)
+            zero_init(block.pointwise)
+            zero_init(block.down)
         self.up = nn.Conv2d(channels, 4 * channels, 1)
         self.down = nn.Conv2d(2 * channels, channels, 1)
         self.gamma = nn.Parameter(torch.zeros(channels, 1, 1))
 
     def forward(self, features: Tensor) -> Tensor:
+        features = self.body(features)
         return features + self.gamma.to(features.dtype) * self.down(gate(self.up(features)))
 
 
@@ -106,11 +113,14 @@ class Scales:
 
 
 class Anchored(nn.Module):
-    """One anchor's modules: for each shared scale an ESE of the anchor, an ESE of the other, and a CEM."""
+    """One anchor's modules: for each shared scale an ESE of the anchor, an ESE of the other, and a CEM.
 
-    def __init__(self, channels: tuple[int, int, int]) -> None:
+    `depth`: blocks in the anchor's own ESE at 1/8; at 1/4, where a block sees half as far, twice as many.
+    """
+
+    def __init__(self, channels: tuple[int, int, int], depth: int = 0) -> None:
         super().__init__()
-        self.own = nn.ModuleList([ESE(c) for c in channels])
+        self.own = nn.ModuleList([ESE(c, share * depth) for share, c in enumerate(channels)])
         self.other = nn.ModuleList([ESE(c) for c in channels])
         self.cross = nn.ModuleList([CEM(c) for c in channels])
 
@@ -128,6 +138,7 @@ class MoDEConfig:
     shared: tuple[int, int, int]
     base: dict[str, int] | None = None
     vq: dict[str, int] | None = None
+    depth: int = 0  # blocks in MoDE-F's own ESE, see `Anchored`
 
 
 class MoDE(nn.Module):
@@ -153,7 +164,7 @@ class MoDE(nn.Module):
         super().__init__()
         self.config = config
         wide_16, wide_8, wide_4 = config.shared
-        self.fidelity = Anchored((wide_16, wide_8, wide_4))
+        self.fidelity = Anchored((wide_16, wide_8, wide_4), config.depth)
         self.perception = Anchored((wide_16, wide_8, wide_4))
         self.blend = Blend(wide_4)
         self.g_s = Synthesis(BaseConfig(**config.base)) if config.base else None
@@ -167,7 +178,7 @@ class MoDE(nn.Module):
         """Untrained, its anchors as far as their experts are."""
         widths = vq.config
         shared = (widths.wide_16, widths.wide_8, widths.wide_4)
-        mode = cls(MoDEConfig(shared, asdict(base.config), asdict(widths)))
+        mode = cls(MoDEConfig(shared, asdict(base.config), asdict(widths), depth=1))
         assert mode.g_s is not None
         assert mode.painter is not None
         mode.g_s.load_state_dict(base.g_s.state_dict())

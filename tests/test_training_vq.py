@@ -15,6 +15,7 @@ import nicodec
 from nicodec.entropy.coder import Latent
 from nicodec.entropy.tokens import estimate_token_bits
 from nicodec.networks.effort import to_array
+from nicodec.networks.mode import MoDE
 from nicodec.networks.vq import Codebook, VQConfig, VQExpert
 from nicodec.training.critic import Critic, grid
 from nicodec.training.data import Pictures
@@ -44,6 +45,29 @@ def test_the_critic_knows_equal_from_different(trunk):
     noisy, far = (critic((x + level * torch.randn_like(x)).clamp(0, 1), x) for level in (0.02, 0.2))
     assert noisy[0].item() < far[0].item()
     assert 0 < noisy[1].item() < far[1].item()
+
+
+def test_the_critic_doubts_itself(trunk):
+    critic = Critic(trunk)
+    before = {name: weight.clone() for name, weight in critic.named_parameters()}
+    x = torch.from_numpy(pictures.scene(96, 96)).permute(2, 0, 1)[None] / 255
+    other = (x + 0.1 * torch.randn_like(x)).clamp(0, 1)
+    torch.manual_seed(1)
+    equal = [critic.anew(x, x)[0].item() for _ in range(3)]
+    seen = [critic.anew(other, x)[0].item() for _ in range(3)]
+    assert equal == pytest.approx([0, 0, 0], abs=1e-6), "the noise and the changed weights are the same for both"
+    assert min(seen) > 0
+    assert len({round(value, 6) for value in seen}) == 3
+    assert all(torch.equal(weight, before[name]) for name, weight in critic.named_parameters())
+
+
+def test_mode_f_starts_as_the_fidelity_expert(tiny):
+    base = load_base(tiny, "cpu")
+    vq = VQExpert(VQConfig.beside(base.config, stride=32, bits=4, code=4))
+    y_hat, code, rate = torch.randn(1, base.config.latent, 8, 8), torch.randn(1, 4, 4, 4), torch.tensor([9000.0])
+    with torch.no_grad():
+        untrained = MoDE.between(base, vq).decode_fidelity(base, vq, y_hat, code, rate)
+        assert torch.allclose(untrained, base.g_s(y_hat, rate), atol=1e-5)
 
 
 @pytest.mark.timeout(600)

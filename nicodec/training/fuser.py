@@ -18,10 +18,10 @@ from nicodec.training.latents import Coded, Latents
 from nicodec.training.sq import psnr
 
 NOISE = 0.5  # quantiser steps: what the auxiliary encoder sees of y is this vague, so that y' cannot smuggle y through
-TEXTURE = 1.0  # weight next to LPIPS
-DISTORTION = 0.03  # weight of the squared error as a multiple of the plain decode's: 1 dB is 0.26
+TEXTURE = 1.5  # weight next to LPIPS
+DISTORTION = 0.01  # weight of the squared error as a multiple of the plain decode's: 1 dB is 0.26
 KEEP = 0.02  # weight of |y' - y_hat|^2 in quantiser steps: far off, g_s does what it was never trained for
-MATCH = 0.1  # weight of |D - r|^2 in units of its spread
+MATCH = 0.05  # weight of |D - r|^2 in units of its spread
 
 
 class AuxStage:
@@ -33,7 +33,7 @@ class AuxStage:
     name = "aux"
     module: Denoiser
     slow: tuple[str, ...] = ()
-    muon: tuple[str, ...] = ("body",)
+    muon: tuple[str, ...] = ()
 
     def __init__(self, config: FuserConfig, base: Latents, critic: Critic) -> None:
         self.module = Denoiser(config)
@@ -73,7 +73,7 @@ class FuserStage:
     name = "fuser"
     module: Denoiser
     slow: tuple[str, ...] = ()
-    muon: tuple[str, ...] = ("body",)
+    muon: tuple[str, ...] = ()
 
     def __init__(self, config: FuserConfig, base: Latents, aux: Denoiser, critic: Critic) -> None:
         self.module = Denoiser(config)

@@ -18,10 +18,10 @@ from nicodec.training.data import Pictures
 from nicodec.training.sq import psnr
 
 RATES = (0, 8192, 16384, 24576, 40960)  # of validation
-LPIPS_FIDELITY = 0.1  # weight next to log10 MSE: 0.01 LPIPS for 0.01 dB
+LPIPS_FIDELITY = 3.0  # weight next to log10 MSE: 0.01 of the doubting critic's LPIPS for 0.3 dB
 EVEN = 0.03  # weight of MoDE-F's loss: makes its gradients as large as MoDE-P's, so that one measure finds the spikes
 TEXTURE = 1.0
-L1 = 2.0
+L1 = 0.5
 FIDELITY_SHARE = 0.35  # of the steps; all others train MoDE-P
 TAU_SHARE = 0.5  # of MoDE-P's
 

@@ -18,7 +18,7 @@ from nicodec.training.data import Pictures
 from nicodec.training.sq import psnr
 
 RATES = (0, 8192, 16384, 24576, 40960)  # of validation
-LPIPS_FIDELITY = 3.0  # weight next to log10 MSE: 0.01 of the doubting critic's LPIPS for 0.3 dB
+LPIPS_FIDELITY = 2.0  # weight next to log10 MSE: 0.01 of the doubting critic's LPIPS for 0.2 dB
 EVEN = 0.03  # weight of MoDE-F's loss: makes its gradients as large as MoDE-P's, so that one measure finds the spikes
 TEXTURE = 1.0
 L1 = 0.5

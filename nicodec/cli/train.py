@@ -92,7 +92,7 @@ def train_vq(model: str, trunk: Path, widths: tuple[str, ...], **options: Any) -
 @TRUNK
 @run_options
 def train_mode(model: str, trunk: Path, **options: Any) -> None:
-    """Train ESE and CEM between two frozen experts, for both anchors at once; beside a fuser, if the model has one."""
+    """Train both anchors of MoDE, from copies of the experts; beside a fuser, if the model has one."""
     from nicodec.errors import MissingPartError
     from nicodec.training.critic import Critic
     from nicodec.training.mode import MoDEStage

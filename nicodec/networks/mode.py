@@ -1,4 +1,4 @@
-"""MoDE: two frozen experts that help each other at the decoder (arXiv 2605.14391)."""
+"""MoDE: two experts that help each other at the decoder (arXiv 2605.14391)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ LEAK = 0.1
 class ESE(nn.Module):
     """Expert-specific enhancement: `B(F) + gamma · R(B(F))`, gamma zero at first (MoDE).
 
-    R is ours, pointwise, so that no tile needs a wider halo: 1x1 (c -> 4c), gate, 1x1. So is B: `depth` blocks that
-    start as the identity, for an anchor that can be made better still. Shapes: as F.
+    R is ours, pointwise, so that no tile needs a wider halo: 1x1 (c -> 4c), gate, 1x1. B is ours as well: `depth`
+    blocks that start as the identity and see their neighbours, for an anchor that can be made better still; without
+    them B(F) = F. Shapes: as F.
     """
 
     def __init__(self, channels: int, depth: int = 0) -> None:
@@ -157,7 +158,6 @@ class MoDE(nn.Module):
     In the paper only ESE and CEM are trained. Here each anchor goes on from the expert's weights in a copy of its own
     (g_s of MoDE-F, painter of MoDE-P), while the expert that it listens to stays as it is: with both frozen, MoDE-P
     lost to a g_s that was fine-tuned with the same losses.
-
     """
 
     def __init__(self, config: MoDEConfig) -> None:

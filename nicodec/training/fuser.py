@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from nicodec.networks.fuser import Denoiser, FuserConfig
 from nicodec.networks.layers import zero_init
-from nicodec.rate.scale import RATE_MAX
 from nicodec.training.critic import GRID, Critic, grid
 from nicodec.training.data import Pictures
 from nicodec.training.latents import Coded, Latents
-from nicodec.training.sq import psnr
+from nicodec.training.sq import psnr, random_low_rates
 
 NOISE = 0.5  # quantiser steps: what the auxiliary encoder sees of y is this vague, so that y' cannot smuggle y through
 TEXTURE = 1.5  # weight next to LPIPS
@@ -123,11 +122,6 @@ def _samples(pictures: Pictures) -> Iterator[Tensor]:
 def spread(maps: Iterable[Tensor]) -> Tensor:
     """Root mean squares of channels (M,) over feature maps (B, M, h, w)."""
     return torch.stack([x.square().mean((0, 2, 3)) for x in maps]).mean(0).sqrt().clamp_min(1e-3)
-
-
-def random_low_rates(count: int) -> Tensor:
-    """Rates (count,), more of them low, where there is something to mend. From torch's global CPU generator."""
-    return torch.rand(count) ** 2 * RATE_MAX
 
 
 def imagine(aux: Denoiser, coded: Coded) -> Tensor:

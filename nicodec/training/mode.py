@@ -12,10 +12,9 @@ from nicodec.networks.base import Base
 from nicodec.networks.fuser import Denoiser
 from nicodec.networks.mode import MoDE
 from nicodec.networks.vq import VQExpert
-from nicodec.rate.scale import RATE_MAX
 from nicodec.training.critic import GRID, Critic, grid
 from nicodec.training.data import Pictures
-from nicodec.training.sq import psnr
+from nicodec.training.sq import psnr, random_low_rates
 
 RATES = (0, 8192, 16384, 24576, 40960)  # of validation
 LPIPS_FIDELITY = 2.0  # weight next to log10 MSE: 0.01 of the doubting critic's LPIPS for 0.2 dB
@@ -61,7 +60,7 @@ class MoDEStage:
 
     def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Of a batch (B, 3, H, W), 0..1."""
-        rate = (torch.rand(len(x)) ** 2 * RATE_MAX).to(x.device)
+        rate = random_low_rates(len(x)).to(x.device)
         depth = self.vq.config.bits - max(0, int(torch.randint(-8, 5, ()).item()))
         decoded = self._decoded(x, rate, depth)
         experts = (self.base, self.vq, decoded.y_hat, decoded.code, rate)

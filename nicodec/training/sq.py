@@ -99,6 +99,11 @@ def random_rates(count: int) -> Tensor:
     return torch.rand(count) * RATE_MAX
 
 
+def random_low_rates(count: int) -> Tensor:
+    """Rates (count,), more of them low, where there is something to mend. From torch's global CPU generator."""
+    return torch.rand(count) ** 2 * RATE_MAX
+
+
 def lambdas(rate: Tensor) -> Tensor:
     """`lambda_from_rate` for tensors."""
     return LAMBDA_MIN * (LAMBDA_MAX / LAMBDA_MIN) ** (rate / RATE_MAX)

@@ -97,12 +97,12 @@ def decode_foreign(file: NicFile, data: bytes, options: DecodeOptions, crop: Box
     part = _find(foreign, options.base_weights)
     base = load_foreign(part, place)
     y_hat = base.latent(foreign)
-    natural = y_hat
+    residual = y_hat.new_zeros(1)
     if max(options.taus) > 0:
-        natural = _fuse(base, part, y_hat, options, zlib.crc32(data))
+        residual = _fuse(base, part, y_hat, options, zlib.crc32(data))
     channels = 1 if header.colour is Colour.GREY else 3
     paint = partial(_paint, base, crop)
-    latents = (y_hat if tau == 0 else y_hat.lerp(natural, tau) for tau in options.taus)
+    latents = (y_hat if tau == 0 else y_hat + tau * residual for tau in options.taus)
     return [to_pixels(paint(latent), channels) for latent in latents]
 
 
@@ -127,7 +127,7 @@ def _fuse(base: ForeignBase, part: Part, y_hat: Tensor, options: DecodeOptions, 
     seed = own_seed if options.seed is None else options.seed
     noise = torch.from_numpy(normals(seed, rows, columns, y_hat.shape[1]))[None].to(y_hat.device)
     with torch.inference_mode():
-        return fuser.natural(y_hat, y_hat.new_ones(1), noise, y_hat.new_zeros(1), options.steps)
+        return fuser.residual(y_hat, y_hat.new_ones(1), noise, y_hat.new_zeros(1), options.steps)
 
 
 def _find(foreign: Foreign, weights: Path | None) -> Part:

@@ -16,7 +16,7 @@ STREAMS = ("sq", "vq", "sq+vq")
 STRIPPABLE = ("all", "icc", "exif", "xmp")
 ANCHORS = ("fidelity", "perception")
 TAU_RANGE = (0.0, 1.0)
-DEFAULT_STEPS = 4
+DEFAULT_STEPS = 1
 STEPS_RANGE = (1, 8)
 SEED_RANGE = (0, 2**64 - 1)
 

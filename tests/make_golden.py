@@ -29,6 +29,7 @@ from nicodec.zoo.store import find_part  # noqa: E402
 
 BOTH = {"model": "tiny-full"}
 PERCEPTION = {"anchor": "perception"}
+FOUR = {"steps": 4}
 
 
 def with_metadata(image):
@@ -106,14 +107,16 @@ CHANGED = {
 }  # fmt: skip
 DECODED = {
     "extreme-symbols": {},  # what floats make of them is not promised
-    "tokens-90x70": {"": {}, "-perception": PERCEPTION, "-tau0.5": {"tau": 0.5}, "-tau1": {"tau": 1.0, "steps": 1},
-                     "-both": {**PERCEPTION, "tau": 0.7, "seed": 5}},
+    "tokens-90x70": {"": {}, "-perception": PERCEPTION, "-tau0.5": {"tau": 0.5, **FOUR},
+                     "-tau1": {"tau": 1.0, "steps": 1}, "-both": {**PERCEPTION, "tau": 0.7, **FOUR, "seed": 5}},
     "tokens-robust-80x80": {"": {}, "-perception": PERCEPTION},
     "tokens-alone-64x48": {"": {}, "-perception": PERCEPTION},
-    "tokens-1100x70": {"-seam": {"crop": (960, 3, 120, 60)}, "-seam-tau": {"crop": (1000, 10, 60, 50), "tau": 1.0},
+    "tokens-1100x70": {"-seam": {"crop": (960, 3, 120, 60)},
+                       "-seam-tau": {"crop": (1000, 10, 60, 50), "tau": 1.0, **FOUR},
                        "-seam-perception": {"crop": (990, 10, 70, 50), **PERCEPTION}},
     "tokens-of-32-alone": {"": PERCEPTION},
-    "rgb-1100x70-q20": {"": {}, "-crop": {"crop": (1030, 5, 60, 40)}, "-tau": {"crop": (1000, 5, 60, 40), "tau": 1.0}},
+    "rgb-1100x70-q20": {"": {}, "-crop": {"crop": (1030, 5, 60, 40)},
+                        "-tau": {"crop": (1000, 5, 60, 40), "tau": 1.0, **FOUR}},
 }  # fmt: skip
 
 

@@ -12,8 +12,12 @@ from PIL import Image
 import nicodec
 from nicodec import errors
 from nicodec.codec import decode_taus
+from nicodec.container.layout import Anchor
+from nicodec.networks.experts import Experts
 from nicodec.networks.fuser import Denoiser, FuserConfig, normals
 from nicodec.options import DecodeOptions
+from nicodec.zoo.load import load_base, load_mode, load_vq
+from nicodec.zoo.store import find_package
 
 pytestmark = pytest.mark.usefixtures("toys")
 
@@ -54,8 +58,22 @@ def test_an_ideal_denoiser_is_sampled_exactly(steps):
 
     ideal = Ideal(FuserConfig(4, 8, 8, 4, 1, 1, 1))
     y_hat, noise = torch.randn(2, 1, 4, 3, 5)
-    found = ideal.natural(y_hat, torch.full((1, 4, 1, 1), 2.0), noise, torch.tensor([5.0]), steps)
-    assert torch.allclose(found, y_hat + 0.5, atol=1e-5)
+    found = ideal.residual(y_hat, torch.full((1, 4, 1, 1), 2.0), noise, torch.tensor([5.0]), steps)
+    assert torch.allclose(found, torch.tensor(0.5), atol=1e-5)
+
+
+def test_tau_leads_along_a_line_on_the_base_and_mode_f(toys):
+    package = find_package("toy16")
+    loaders = {"base": load_base, "vq": load_vq, "mode": load_mode}
+    experts = Experts(**{kind: load(package.parts[kind], "cpu") for kind, load in loaders.items()})
+    channels, rate = experts.base.config.latent, torch.tensor([9000.0])
+    y_hat, residual = torch.randn(2, 1, channels, 4, 4)
+    code = torch.randn(1, 8, 4, 4)
+    for tokens in (None, code):
+        plain, half, whole = experts.paint(Anchor.FIDELITY, y_hat, tokens, rate, residual, (0.0, 0.5, 1.0))
+        assert torch.equal(plain, experts.paint(Anchor.FIDELITY, y_hat, tokens, rate)[0])
+        assert torch.allclose(whole - plain, 2 * (half - plain), atol=1e-4)
+        assert torch.allclose(whole - plain, experts.base.g_s.linear(residual), atol=1e-4)
 
 
 @pytest.mark.parametrize("anchor", ["fidelity", "perception"])

@@ -11,10 +11,11 @@ from PIL import Image
 
 import nicodec
 from nicodec import errors
-from nicodec.container.layout import SectionType
+from nicodec.container.layout import Anchor, SectionType
 from nicodec.container.reader import read_file, read_tokens
 from nicodec.entropy.tokens import decode_tokens, encode_tokens, estimate_token_bits
 from nicodec.networks.base import HALO, Base, BaseConfig
+from nicodec.networks.experts import Experts
 from nicodec.networks.mode import MoDE
 from nicodec.networks.vq import VQConfig, VQExpert
 from nicodec.streams import decode_symbols
@@ -104,10 +105,10 @@ def test_the_halo_covers_what_mode_sees(stride):
     far = tuple(tensor.clone() for tensor in near)
     far[0][:, :, :HALO] = 0
     far[1][:, :, : HALO // side] = 0
-    rate = torch.tensor([30000.0])
+    rate, experts = torch.tensor([30000.0]), Experts(base, vq, mode)
     with torch.no_grad():
-        for decode_as in (mode.decode_fidelity, mode.decode_perception):
-            first, second = (decode_as(base, vq, *given, rate) for given in (near, far))
+        for anchor in Anchor:
+            first, second = (experts.paint(anchor, *given, rate, given[0], (1.0,))[0] for given in (near, far))
             assert not torch.equal(first[:, :, : 16 * HALO], second[:, :, : 16 * HALO])
             assert torch.equal(first[:, :, 32 * HALO :], second[:, :, 32 * HALO :])
 

@@ -61,13 +61,14 @@ def test_the_critic_doubts_itself(trunk):
     assert all(torch.equal(weight, before[name]) for name, weight in critic.named_parameters())
 
 
-def test_mode_f_starts_as_the_fidelity_expert(tiny):
+def test_mode_starts_as_the_fidelity_expert(tiny):
     base = load_base(tiny, "cpu")
     vq = VQExpert(VQConfig.beside(base.config, stride=32, bits=4, code=4))
     y_hat, code, rate = torch.randn(1, base.config.latent, 8, 8), torch.randn(1, 4, 4, 4), torch.tensor([9000.0])
     with torch.no_grad():
-        untrained = MoDE.between(base, vq).decode_fidelity(base, vq, y_hat, code, rate)
-        assert torch.allclose(untrained, base.g_s(y_hat, rate), atol=1e-5)
+        mode, plain = MoDE.between(base, vq), base.g_s(y_hat, rate)
+        assert torch.allclose(mode.decode_fidelity(vq.painter, y_hat, code, rate), plain, atol=1e-5)
+        assert torch.allclose(mode.decode_perception(y_hat, code, rate), plain, atol=1e-5)
 
 
 @pytest.mark.timeout(600)

@@ -26,7 +26,8 @@ def make_model(folder, name, tiny, *, stride):
     vq = VQExpert(config)
     mode = MoDE.between(base, vq)
     vq.tokenizer.start_from(base.std, base.std.argsort(descending=True)[:8])
-    for parameter in (*vq.painter.parameters(), *mode.parameters()):
+    anchored = (mode.fidelity, mode.perception, mode.painter)
+    for parameter in (p for module in (vq.painter, *anchored) for p in module.parameters()):
         torch.nn.init.normal_(parameter, std=0.05)
     net = TokenNet(base.config.latent, base.config.hyper, config, 16)
     for parameter in net.parameters():

@@ -1,16 +1,20 @@
-"""What the core promises, measured: quality is monotone, payload is what the tables say, integers are cheap.
+"""What is promised, measured: quality is monotone, payload is what the tables say, integers are cheap, nothing shows.
 
-python -m nicodec.bench.checks monotone|payload|seams PICTURES...
+python -m nicodec.bench.checks monotone|payload|seams|faults PICTURES...
 python -m nicodec.bench.checks integers|parts RUN PICTURES...
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 
 from nicodec.container.layout import STRIDE, TILE, SectionType
 from nicodec.container.reader import read_file, read_tiles
@@ -25,6 +29,15 @@ from nicodec.zoo.load import load_base, load_scales
 from nicodec.zoo.store import find_package
 
 QUALITIES = (5, 18, 31, 44, 57, 70, 83, 96)
+PERIODS = (8, 16, 7, 15)  # pixels: of blocks that decoders paint alike, and, to compare, of none
+CELLS = 8  # periods along a side of the windows in which a pattern is looked for
+WAYS: dict[str, dict[str, Any]] = {
+    "base": {"without_tokens": True},
+    "base, tau 1": {"without_tokens": True, "tau": 1.0},
+    "MoDE-F": {},
+    "MoDE-P": {"anchor": "perception"},
+    "MoDE-P, tau 0.7": {"anchor": "perception", "tau": 0.7},
+}
 
 
 def monotone(paths: list[str]) -> None:
@@ -130,24 +143,62 @@ def parts(paths: list[str]) -> None:
 
 def seams(paths: list[str]) -> None:
     """Error in 32 columns around the seam of pictures enlarged to two tiles, against other lines of a 64-pixel grid."""
+    bands: dict[tuple[int, str], dict[bool, list[float]]] = {}
+    for path in paths:
+        image = to_pillow(read_picture(Path(path).read_bytes())).convert("RGB")
+        image = image.resize((2 * TILE, round(2 * TILE * image.height / image.width) // 2))
+        for quality in QUALITIES[1:6:2]:
+            for name, decoded in _decoded(image, quality):
+                error = ((decoded - np.asarray(image)) ** 2).mean((0, 2))
+                for border in range(STRIDE, image.width, STRIDE):
+                    band = 10 * np.log10(error[border - 16 : border + 16].mean() / error.mean())
+                    bands.setdefault((quality, name), {True: [], False: []})[border == TILE].append(float(band))
+    for (quality, name), found in bands.items():
+        print(
+            f"quality {quality}, {name}: error against the picture's mean {np.mean(found[True]):+.3f} dB at the seam "
+            f"(standard error {np.std(found[True]) / len(found[True]) ** 0.5:.3f}), {np.mean(found[False]):+.3f} dB "
+            "elsewhere"
+        )
+
+
+def faults(paths: list[str]) -> None:
+    """Colour shifts (mean R, G, B of the error) and repeated patterns (see `pattern`), in levels of 255."""
+    print("| way, quality | red | green | blue | " + " | ".join(f"every {period} pixels" for period in PERIODS) + " |")
+    print("|---" * (4 + len(PERIODS)) + "|")
+    found: dict[tuple[str, int], list[list[float]]] = {}
+    for path in paths:
+        image = to_pillow(read_picture(Path(path).read_bytes())).convert("RGB")
+        for quality in QUALITIES[:3]:
+            for name, decoded in _decoded(image, quality):
+                error = decoded - np.asarray(image)
+                row = [*error.mean((0, 1)), *(pattern(error, period) for period in PERIODS)]
+                found.setdefault((name, quality), []).append(row)
+    for (name, quality), rows in found.items():
+        cells = " | ".join(f"{value:+.2f}" for value in np.mean(rows, 0))
+        print(f"| {name}, {quality} | {cells} |", flush=True)
+
+
+def pattern(error: NDArray[np.float64], period: int) -> float:
+    """Root mean square of what of an error (H, W, C) repeats every `period` pixels in windows of CELLS periods."""
+    side = CELLS * period
+    height, width = (length // side * side for length in error.shape[:2])
+    cells = error[:height, :width].reshape(height // side, CELLS, period, width // side, CELLS, period, -1)
+    repeated = cells.mean((1, 4))
+    return float((repeated - repeated.mean((1, 3), keepdims=True)).std())
+
+
+def _decoded(image: Image.Image, quality: int) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """An image decoded in all WAYS."""
     import nicodec
 
-    for quality in QUALITIES[1::2]:
-        at_seam: list[float] = []
-        elsewhere: list[float] = []
-        for path in paths:
-            image = to_pillow(read_picture(Path(path).read_bytes())).convert("RGB")
-            image = image.resize((2 * TILE, round(2 * TILE * image.height / image.width) // 2))
-            decoded = np.asarray(nicodec.decode(nicodec.encode(image, quality=quality)), np.float64)
-            error = ((decoded - np.asarray(image)) ** 2).mean((0, 2))
-            for border in range(STRIDE, image.width, STRIDE):
-                band = error[border - 16 : border + 16].mean() / error.mean()
-                (at_seam if border == TILE else elsewhere).append(10 * np.log10(band))
-        print(
-            f"quality {quality}: error against the picture's mean {np.mean(at_seam):+.3f} dB at the seam "
-            f"(standard error {np.std(at_seam) / len(at_seam) ** 0.5:.3f}), {np.mean(elsewhere):+.3f} dB elsewhere",
-            flush=True,
-        )
+    files = {
+        without: nicodec.encode(image, quality=quality, streams="sq" if without else "sq+vq")
+        for without in (True, False)
+    }
+    for name, options in WAYS.items():
+        how = dict(options)
+        data = files[how.pop("without_tokens", False)]
+        yield name, np.asarray(nicodec.decode(data, **how), np.float64)
 
 
 def _blind(args: tuple[torch.Tensor, torch.Tensor], width: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -163,5 +214,8 @@ def _tensor(picture: Picture) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    checks = {"monotone": monotone, "payload": payload, "seams": seams, "integers": integers, "parts": parts}
+    checks = {
+        "monotone": monotone, "payload": payload, "seams": seams, "faults": faults, "integers": integers,
+        "parts": parts,
+    }  # fmt: skip
     checks[sys.argv[1]](sys.argv[2:])

@@ -16,7 +16,7 @@ from nicodec.options import DEFAULT_STEPS, DecodeOptions
               help="Taus that .nic files are decoded at, where a fuser is installed: 0 is closest to the "
               "original, 1 most natural.")  # fmt: skip
 @click.option("--steps", type=int, default=DEFAULT_STEPS, show_default=True, metavar="1..8",
-              help="Steps of the diffusion behind tau: 1 (quickest) .. 8 (slowest, as it was trained).")  # fmt: skip
+              help="Steps of the diffusion behind tau: 1, or more, which are slower and seldom better.")  # fmt: skip
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="Where the float networks run.")  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Overwrite the page.")

@@ -117,7 +117,7 @@ class Crop(click.ParamType[Any]):
               help="0: as close to the original as can be; 1: as natural as can be; between: between. Several, such as "
               "0,0.5,1, need {tau} in the output's name.")  # fmt: skip
 @click.option("--steps", type=int, default=DEFAULT_STEPS, show_default=True, metavar="1..8",
-              help="Steps of the diffusion behind tau: 1 (quickest) .. 8 (slowest, as it was trained).")  # fmt: skip
+              help="Steps of the diffusion behind tau: 1, or more, which are slower and seldom better.")  # fmt: skip
 @click.option("--seed", type=int, help="Of the diffusion's noise, 0 .. 2^64-1. Default: from the file, so that it "
               "decodes to one picture.")  # fmt: skip
 @click.option("--best-effort", is_flag=True, help="Decode what is whole of a damaged file: tiles fail alone, tokens "

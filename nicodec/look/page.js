@@ -4,7 +4,7 @@
 const $ = (id) => document.getElementById(id);
 const PROXY = 256; // side of the piece that is drawn first when a control moves
 const PIECE = 1024; // side of the pieces after it: a moving slider waits for one at most
-const state = { anchor: "fidelity", tau: 0, steps: 4, split: 0.5, zoom: 1, x: 0, y: 0, width: 1, height: 1 };
+const state = { anchor: "fidelity", tau: 0, steps: 1, split: 0.5, zoom: 1, x: 0, y: 0, width: 1, height: 1 };
 let sources = [], shown = null, beside = null;
 
 // --- drawing

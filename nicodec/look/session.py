@@ -60,7 +60,7 @@ class Session:
         depth = streams.depth if streams else 0
         self.y_hat, self.code = gather(self.symbols, self.experts, everything, depth, self.rates)
         self.alpha = unpack_transparency(self.file)  # (H, W) or None
-        self.natural: dict[tuple[int, tuple[int, ...]], Tensor] = {}
+        self.residuals: dict[tuple[int, tuple[int, ...]], Tensor] = {}
 
     def facts(self) -> dict[str, Any]:
         """What the page needs to know: `describe`'s keys, `anchors` that work, and whether `tau` does."""
@@ -80,22 +80,24 @@ class Session:
         region, _ = neighbourhood(box, width, height, reach(self.experts))
         with self.lock:
             y_hat = None if self.y_hat is None else self.y_hat[:, :, region[0], region[1]]
+            residual = None
             if y_hat is not None and tau > 0 and self.experts.fuser is not None:
-                y_hat = y_hat.lerp(self._natural(y_hat, region, steps), tau)
+                residual = self._residual(y_hat, region, steps)
             side = self.experts.token_side
             rows, columns = (slice(s.start // side, s.stop // side) for s in region)
             code = None if self.code is None else self.code[:, :, rows, columns]
-            return paint(self.symbols, self.header, self.experts, Anchor[anchor.upper()], box, region, y_hat, code)
+            asked = self.symbols, self.header, self.experts, Anchor[anchor.upper()], box, region
+            return paint(*asked, y_hat, code, residual, (tau,))[0]
 
-    def _natural(self, y_hat: Tensor, region: Span, steps: int) -> Tensor:
-        """The fuser's y' of a region. Those of the last ones are kept, since a dragged slider asks for them again."""
+    def _residual(self, y_hat: Tensor, region: Span, steps: int) -> Tensor:
+        """What the fuser adds to a region. The last ones are kept, since a dragged slider asks for them again."""
         key = steps, tuple(limit for s in region for limit in (s.start, s.stop))
-        if (known := self.natural.pop(key, None)) is None:
+        if (known := self.residuals.pop(key, None)) is None:
             fusion = Fusion((1.0,), steps, zlib.crc32(self.data))
             known = fuse(y_hat, self.symbols, self.experts, region, self.rates, fusion)
-        self.natural[key] = known  # the youngest comes last
-        while sum(held.numel() for held in self.natural.values()) > KEPT * y_hat.shape[1] * self.positions:
-            del self.natural[next(iter(self.natural))]
+        self.residuals[key] = known  # the youngest comes last
+        while sum(held.numel() for held in self.residuals.values()) > KEPT * y_hat.shape[1] * self.positions:
+            del self.residuals[next(iter(self.residuals))]
         return known
 
 

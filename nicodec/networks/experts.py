@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,14 +32,20 @@ class Experts:
         return self.vq.config.stride // PATCH if self.vq else 1
 
     @torch.inference_mode()
-    def paint(self, anchor: Anchor, y_hat: Tensor | None, code: Tensor | None, rates: Tensor) -> Tensor:
-        """What the file holds to pixels (B, 3, H, W), about 0..1.
+    def paint(
+        self, anchor: Anchor, y_hat: Tensor | None, code: Tensor | None, rates: Tensor,
+        residual: Tensor | None = None, taus: Sequence[float] = (0.0,),
+    ) -> list[Tensor]:  # fmt: skip
+        """What the file holds to pixels (B, 3, H, W), about 0..1, for each tau.
 
         Args:
             anchor: asked for; where one stream is missing, the other paints alone.
             y_hat: (B, M, H/16, W/16) in natural units, or None without an SQ stream.
             code: vectors of the tokens (B, code, H/stride, W/stride), or None without a VQ stream.
             rates: (B,), 0..65535.
+            residual: what the fuser adds to y_hat at tau 1; None where all taus are 0. It reaches the pixels through
+                the linear synthesis alone (ours): g_s mends quantised latents, and would mend the texture away.
+            taus: 0..1.
 
         Raises:
             MissingPartError: both streams, asked for perception, and no MoDE part trained on these experts.
@@ -46,13 +53,17 @@ class Experts:
         if y_hat is None:
             assert self.vq is not None
             assert code is not None
-            return self.vq.painter(code)
+            return [self.vq.painter(code)] * len(taus)
+        lifted = 0.0 if residual is None else self.base.g_s.linear(residual)
         if code is None or self.vq is None or (self.mode is None and anchor is Anchor.FIDELITY):
-            return self.base.g_s(y_hat, rates)
-        if self.mode is None:
+            x_hat = self.base.g_s(y_hat, rates)
+        elif self.mode is None:
             raise MissingPartError(
                 "no mode part trained on the base and the vq that the file names is installed; decode with "
                 "--anchor fidelity, or install the model's package"
             )
-        decode = self.mode.decode_perception if anchor is Anchor.PERCEPTION else self.mode.decode_fidelity
-        return decode(self.base, self.vq, y_hat, code, rates)
+        elif anchor is Anchor.PERCEPTION:
+            return [self.mode.decode_perception(y_hat, code, rates, tau * lifted) for tau in taus]
+        else:
+            x_hat = self.mode.decode_fidelity(self.vq.painter, y_hat, code, rates)
+        return [x_hat + tau * lifted for tau in taus]

@@ -133,8 +133,8 @@ class Denoiser(nn.Module):
         r = self.klt(F.pixel_unshuffle(painted, PATCH)) / (self.spread[:, None, None] * step)
         return r.float().clamp(-FURTHEST, FURTHEST)
 
-    def natural(self, y_hat: Tensor, step: Tensor, noise: Tensor, rate: Tensor, steps: int) -> Tensor:
-        """Sample y' by DDIM (deterministic but for the noise that it starts from).
+    def residual(self, y_hat: Tensor, step: Tensor, noise: Tensor, rate: Tensor, steps: int) -> Tensor:
+        """Sample y' - y_hat by DDIM (deterministic but for the noise that it starts from).
 
         Args:
             y_hat: (B, M, h, w) in natural units.
@@ -144,14 +144,14 @@ class Denoiser(nn.Module):
             steps: evaluations of D, 1 or more.
 
         Returns:
-            y' (B, M, h, w) in natural units.
+            (B, M, h, w) in natural units.
         """
         r_t, seen = noise, self.look_at(y_hat)
         for index in range(steps, 0, -1):
             now, then = math.pi / 2 * index / steps, math.pi / 2 * (index - 1) / steps
             r = self(r_t, torch.full_like(rate, index / steps), seen, step, rate)
             r_t = math.cos(then) * r + math.sin(then) / math.sin(now) * (r_t - math.cos(now) * r)
-        return y_hat + r_t * self.spread[:, None, None] * step
+        return r_t * self.spread[:, None, None] * step
 
 
 def normals(seed: int, rows: slice, columns: slice, channels: int) -> NDArray[np.float32]:

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nicodec.networks.base import Base, BaseConfig, Synthesis
-from nicodec.networks.layers import Block, RateBias, RateScale, gate, stack, zero_init
+from nicodec.networks.layers import Block, RateScale, gate, stack, zero_init
 from nicodec.networks.vq import Painter, VQConfig, VQExpert
-from nicodec.rate.scale import KNOTS
 
 LEAK = 0.1
+ADDED_MAX = 0.1  # what MoDE-P's painter may add to a pixel: on photographs 0.02 is a lot, on rare drawings it ran away
 
 
 class ESE(nn.Module):
@@ -84,35 +84,6 @@ class CEM(nn.Module):
         return anchor + gate * ((1 + scale) * mixed + shift)
 
 
-class Blend(nn.Module):
-    """Whose pixels MoDE-P takes: `A + G · (O - A)`, `G = sigmoid(W [A, O] + w(rate))`.
-
-    Ours: CEM on pictures, where the other expert's are already of the right kind. It starts three quarters of the way
-    from the perception expert's picture A to the fidelity expert's O at the lowest rate, nearly there at the highest.
-    Shapes: (B, 48, H/4, W/4), unshuffled pixels.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.gate = zero_init(nn.Conv2d(2 * channels, channels, 1))
-        self.rate = RateBias(channels)
-        with torch.no_grad():
-            self.rate.bias.copy_(torch.linspace(1.1, 4.0, KNOTS)[:, None])
-
-    def forward(self, anchor: Tensor, other: Tensor, rate: Tensor) -> Tensor:
-        share = torch.sigmoid(self.rate(self.gate(torch.cat([anchor, other], 1)), rate))
-        return anchor + share * (other - anchor)
-
-
-@dataclass(frozen=True)
-class Scales:
-    """Features of one expert at 1/16, 1/8 and 1/4 of the picture's sides."""
-
-    f16: Tensor
-    f8: Tensor
-    f4: Tensor
-
-
 class Anchored(nn.Module):
     """One anchor's modules: for each shared scale an ESE of the anchor, an ESE of the other, and a CEM.
 
@@ -131,15 +102,11 @@ class Anchored(nn.Module):
 
 @dataclass(frozen=True)
 class MoDEConfig:
-    """Channels of the features at 1/16, 1/8 and 1/4, of both experts; and the widths of the anchors' copies of them.
+    """Widths of the two experts, which the anchors' copies share: fields of a `BaseConfig` and of a `VQConfig`."""
 
-    Without `base` (fields of a `BaseConfig`) or `vq` (of a `VQConfig`) the expert itself is the anchor.
-    """
-
-    shared: tuple[int, int, int]
-    base: dict[str, int] | None = None
-    vq: dict[str, int] | None = None
-    depth: int = 0  # blocks in MoDE-F's own ESE, see `Anchored`
+    base: dict[str, int]
+    vq: dict[str, int]
+    depth: int = 1  # blocks in MoDE-F's own ESE, see `Anchored`
 
 
 class MoDE(nn.Module):
@@ -147,70 +114,63 @@ class MoDE(nn.Module):
 
     ::
 
-        MoDE-F: y_hat ─ g_s 1/16 ─ CEM ─ g_s 1/8 ─ CEM ─ its picture at 1/4 ─ CEM ─────────► x_f
-                                  F_v ──┘          F_v ──┘                    F_v ──┘
-        MoDE-P: code ─ painter 1/16 ─ CEM ─ painter 1/8 ─ CEM ─ painter 1/4 ─ CEM ─ picture ─ Blend ─► x_p
-                                F_s ──┘           F_s ──┘             x_s ──┘           x_s ──┘
+        MoDE-F: y_hat ─ g_s_f 1/16 ─ CEM ─ g_s_f 1/8 ─ CEM ─ its picture at 1/4 ─ CEM ──────────────► x_f
+                                    F_v ──┘            F_v ──┘                    F_v ──┘
+        MoDE-P: code ─ painter 1/16 ─ CEM ─ painter 1/8 ─ CEM ─ painter 1/4 ─ CEM ─ 3x3 (zero at start) ─(+)─► x_p
+                                F_s ──┘           F_s ──┘             x_s ──┘                             │
+                y_hat ─ g_s_p ───┴─────────────────┴───────────────────┴──────────────────────────────────┘
 
     One set of weights for all rates. The experts share 1/16 and 1/8; at 1/4 the fidelity expert has no features, and
     its picture, unshuffled, stands in (ours).
 
-    In the paper only ESE and CEM are trained. Here each anchor goes on from the expert's weights in a copy of its own
-    (g_s of MoDE-F, painter of MoDE-P), while the expert that it listens to stays as it is: with both frozen, MoDE-P
-    lost to a g_s that was fine-tuned with the same losses.
+    In the paper both experts stay frozen, only ESE and CEM are trained, and MoDE-P's picture is the painter's. Here
+    an anchor goes on from the experts' weights in copies of its own, and MoDE-P's picture is what the painter adds to
+    the fidelity expert's: with frozen experts MoDE-P lost to a g_s that was fine-tuned with the same losses. MoDE-F
+    still listens to the frozen painter, and tokens and latents are the frozen experts'.
     """
 
     def __init__(self, config: MoDEConfig) -> None:
         super().__init__()
         self.config = config
-        wide_16, wide_8, wide_4 = config.shared
-        self.fidelity = Anchored((wide_16, wide_8, wide_4), config.depth)
-        self.perception = Anchored((wide_16, wide_8, wide_4))
-        self.blend = Blend(wide_4)
-        self.g_s = Synthesis(BaseConfig(**config.base)) if config.base else None
-        self.painter = Painter(VQConfig(**config.vq)) if config.vq else None
+        base, vq = BaseConfig(**config.base), VQConfig(**config.vq)
+        shared = (vq.wide_16, vq.wide_8, vq.wide_4)
+        self.fidelity = Anchored(shared, config.depth)
+        self.perception = Anchored(shared)
+        self.g_s_f, self.g_s_p = Synthesis(base), Synthesis(base)
+        self.painter = Painter(vq)
         for cross in self.perception.cross[:2]:  # at 1/4 the other's features are pixels
             assert isinstance(cross, CEM)
             cross.lean()
 
     @classmethod
     def between(cls, base: Base, vq: VQExpert) -> MoDE:
-        """Untrained, its anchors as far as their experts are."""
-        widths = vq.config
-        shared = (widths.wide_16, widths.wide_8, widths.wide_4)
-        mode = cls(MoDEConfig(shared, asdict(base.config), asdict(widths), depth=1))
-        assert mode.g_s is not None
-        assert mode.painter is not None
-        mode.g_s.load_state_dict(base.g_s.state_dict())
+        """Untrained: MoDE-F's picture is the base's, and so is MoDE-P's."""
+        mode = cls(MoDEConfig(asdict(base.config), asdict(vq.config)))
+        for g_s in (mode.g_s_f, mode.g_s_p):
+            g_s.load_state_dict(base.g_s.state_dict())
         mode.painter.load_state_dict(vq.painter.state_dict())
+        zero_init(mode.painter.out)
         return mode
 
-    def sq_scales(self, base: Base, y_hat: Tensor, rate: Tensor) -> Scales:
-        """What the fidelity expert makes of y_hat alone; the last one is its picture."""
-        g_s = base.g_s
-        linear = g_s.linear(y_hat)
-        f16 = g_s.coarse_features(y_hat, rate)
-        f8 = g_s.fine_features(f16, linear, rate)
-        return Scales(f16, f8, F.pixel_unshuffle(g_s.picture(f8, linear) - 0.5, 4))
-
-    def decode_fidelity(self, base: Base, vq: VQExpert, y_hat: Tensor, code: Tensor, rate: Tensor) -> Tensor:
-        """MoDE-F: pixels (B, 3, H, W), about 0..1."""
-        g_s, painter = self.g_s or base.g_s, vq.painter
+    def decode_fidelity(self, painter: Painter, y_hat: Tensor, code: Tensor, rate: Tensor) -> Tensor:
+        """MoDE-F: pixels (B, 3, H, W), about 0..1. `painter`: the perception expert's, which it listens to."""
         f16 = painter.coarse(code)
         f8 = painter.fine(f16, painter.first(code))
         f4 = painter.finest(f8)
-        linear = g_s.linear(y_hat)
-        features = self.fidelity(0, g_s.coarse_features(y_hat, rate), f16, rate)
-        features = self.fidelity(1, g_s.fine_features(features, linear, rate), f8, rate)
-        pixels = F.pixel_unshuffle(g_s.picture(features, linear) - 0.5, 4)
+        linear = self.g_s_f.linear(y_hat)
+        features = self.fidelity(0, self.g_s_f.coarse_features(y_hat, rate), f16, rate)
+        features = self.fidelity(1, self.g_s_f.fine_features(features, linear, rate), f8, rate)
+        pixels = F.pixel_unshuffle(self.g_s_f.picture(features, linear) - 0.5, 4)
         return F.pixel_shuffle(self.fidelity(2, pixels, f4, rate), 4).float() + 0.5
 
-    def decode_perception(self, base: Base, vq: VQExpert, y_hat: Tensor, code: Tensor, rate: Tensor) -> Tensor:
-        """MoDE-P: pixels (B, 3, H, W), about 0..1."""
-        painter, sq = self.painter or vq.painter, self.sq_scales(base, y_hat, rate)
-        first = painter.first(code)
-        features = self.perception(0, painter.coarse(code), sq.f16, rate)
-        features = self.perception(1, painter.fine(features, first), sq.f8, rate)
-        features = self.perception(2, painter.finest(features), sq.f4, rate)
-        pixels = F.pixel_unshuffle(painter.picture(features, first) - 0.5, 4)
-        return F.pixel_shuffle(self.blend(pixels, sq.f4, rate), 4).float() + 0.5
+    def decode_perception(self, y_hat: Tensor, code: Tensor, rate: Tensor, lifted: Tensor | float = 0.0) -> Tensor:
+        """MoDE-P: pixels (B, 3, H, W), about 0..1. `lifted`: what a fuser adds to the fidelity expert's picture."""
+        linear = self.g_s_p.linear(y_hat)
+        s16 = self.g_s_p.coarse_features(y_hat, rate)
+        s8 = self.g_s_p.fine_features(s16, linear, rate)
+        x_s = self.g_s_p.picture(s8, linear) + lifted
+        s4 = F.pixel_unshuffle(x_s - 0.5, 4)
+        features = self.perception(0, self.painter.coarse(code), s16, rate)
+        features = self.perception(1, self.painter.fine(features, self.painter.first(code)), s8, rate)
+        features = self.perception(2, self.painter.finest(features), s4, rate)
+        return x_s + F.pixel_shuffle(self.painter.out(features), 4).float().clamp(-ADDED_MAX, ADDED_MAX)

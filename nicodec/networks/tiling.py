@@ -6,7 +6,7 @@ the encoder, their y_hat in the decoder. The halo is wider than any receptive fi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,23 +127,20 @@ def synthesise(
     rates = torch.tensor([float(header.rate)], device=experts.base.std.device)
     region, _ = neighbourhood(crop, header.width, header.height, reach(experts))
     y_hat, code = gather(symbols, experts, region, depth, rates)
-    natural = y_hat
+    residual = None
     if y_hat is not None and experts.fuser is not None:
-        natural = fuse(y_hat, symbols, experts, region, rates, fusion)
-    latents = [
-        y_hat if y_hat is None or natural is None or tau == 0 else y_hat.lerp(natural, tau) for tau in fusion.taus
-    ]
-    return [paint(symbols, header, experts, anchor, crop, region, latent, code) for latent in latents]
+        residual = fuse(y_hat, symbols, experts, region, rates, fusion)
+    return paint(symbols, header, experts, anchor, crop, region, y_hat, code, residual, fusion.taus)
 
 
 @torch.inference_mode()
 def fuse(
     y_hat: Tensor, symbols: Iterable[Box], experts: Experts, region: Span, rates: Tensor, fusion: Fusion
 ) -> Tensor:
-    """The fuser's y' (1, M, H, W) of a region of the latent, tile by tile: the same whatever the region is."""
+    """The fuser's y' - y_hat (1, M, H, W) in a region of the latent, tile by tile: the same whatever the region is."""
     fuser, step = experts.fuser, experts.base.ungain(rates)
     assert fuser is not None
-    natural = y_hat.clone()
+    residual = torch.zeros_like(y_hat)
     for tile in symbols:
         near = [
             (max(r.start, s.start - fuser.halo), min(r.stop, s.stop + fuser.halo))
@@ -154,19 +151,20 @@ def fuse(
         rows, columns = (slice(start, stop) for start, stop in near)
         noise = torch.from_numpy(normals(fusion.seed, rows, columns, y_hat.shape[1]))[None].to(y_hat.device)
         inside = tuple(slice(s.start - r.start, s.stop - r.start) for s, r in zip((rows, columns), region, strict=True))
-        part = fuser.natural(y_hat[:, :, inside[0], inside[1]], step, noise, rates, fusion.steps)
-        paste(natural, region, part, (rows, columns), positions(tile))
-    return natural
+        part = fuser.residual(y_hat[:, :, inside[0], inside[1]], step, noise, rates, fusion.steps)
+        paste(residual, region, part, (rows, columns), positions(tile))
+    return residual
 
 
 def paint(
     symbols: Mapping[Box, TileSymbols], header: Header, experts: Experts, anchor: Anchor, crop: Box, region: Span,
-    y_hat: Tensor | None, code: Tensor | None,
-) -> Pixels:  # fmt: skip
-    """y_hat and code vectors of a region of the latent to the pixels of `crop`, tile by tile."""
+    y_hat: Tensor | None, code: Tensor | None, residual: Tensor | None, taus: Sequence[float],
+) -> list[Pixels]:  # fmt: skip
+    """y_hat, code vectors and residual of a region of the latent to the pixels of `crop` for each tau, tile by tile."""
     rates = torch.tensor([float(header.rate)], device=experts.base.std.device)
     channels = 1 if header.colour is Colour.GREY else 3
-    picture = np.full((crop.height, crop.width, channels), 128, np.uint8)  # tiles of which nothing is whole stay grey
+    shape = crop.height, crop.width, channels
+    pictures = [np.full(shape, 128, np.uint8) for _ in taus]  # tiles of which nothing is whole stay grey
     for tile, held in symbols.items():
         if (wanted := crop.common(tile)) is None or held.size == 0:
             continue
@@ -176,12 +174,14 @@ def paint(
         near_code = None
         if code is not None and held.tokens is not None:
             near_code = code[:, :, *coarser((rows, columns), experts.token_side)]
-        x_hat = experts.paint(anchor, near_y_hat, near_code, rates)[0]
-        x_hat = x_hat[:, *(slice(PATCH * s.start, PATCH * s.stop) for s in core)]
+        near_residual = None if residual is None else residual[:, :, rows, columns]
         inside = Box(wanted.left % STRIDE, wanted.top % STRIDE, wanted.width, wanted.height)
         target = Box(wanted.left - crop.left, wanted.top - crop.top, wanted.width, wanted.height)
-        picture[target.slices] = to_pixels(x_hat[:, *inside.slices], channels)
-    return picture
+        painted = experts.paint(anchor, near_y_hat, near_code, rates, near_residual, taus)
+        for picture, x_hat in zip(pictures, painted, strict=True):
+            own = x_hat[0][:, *(slice(PATCH * s.start, PATCH * s.stop) for s in core)]
+            picture[target.slices] = to_pixels(own[:, *inside.slices], channels)
+    return pictures
 
 
 def gather(

@@ -11,9 +11,12 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from nicodec.metrics.perceptual import load_lpips
+from nicodec.training.sq import psnr
 
 CELLS = (4, 4, 2, 2, 1, 1, 1)  # positions of each layer of the trunk that are averaged before anything else
 HALVED = 128  # pixels, at least, of a side that may be halved: the trunk wants 31
+TEXTURE = 1.0  # weight next to LPIPS
+L1 = 0.35  # weight next to LPIPS: more of it, 2.0, kept decoders at half of what they gain in LPIPS
 GRID = 500.0  # weight of `grid` next to LPIPS: a pattern of 3/255 costs as much as 0.07
 PERIOD = 8  # pixels: of the finest blocks that any of our decoders paints alike
 GRAIN = 0.02  # sigma of the noise, at most, that both pictures get: the trunk sees less of what is fainter
@@ -79,6 +82,19 @@ class Critic(nn.Module):
         x = x.contiguous(memory_format=torch.channels_last)  # twice as fast on a CPU
         outputs = functional_call(self.lpips.net, weights, (self.lpips.scaling_layer(2 * x - 1),))
         return [F.normalize(output.float(), dim=1, eps=1e-8) for output in outputs]
+
+
+def natural_loss(critic: Critic, x_hat: Tensor, x: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """What a decoder for natural pictures is trained with, of pictures (B, 3, H, W), 0..1; and figures for the record.
+
+    L1, LPIPS, texture, and no grid. MoDE-P and the fuser share it: what one may do, the other may.
+    """
+    same, texture = critic.anew(x_hat, x)
+    repeated = grid(x_hat - x).mean()
+    loss = L1 * (x_hat - x).abs().mean() + same.mean() + TEXTURE * texture.mean() + GRID * repeated
+    return loss, {
+        "psnr": psnr(x_hat, x), "lpips": same.mean().item(), "texture": texture.mean().item(), "grid": repeated.item(),
+    }  # fmt: skip
 
 
 def grid(error: Tensor) -> Tensor:

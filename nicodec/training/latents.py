@@ -22,6 +22,10 @@ class Coded:
     step: Tensor
     rate: Tensor
 
+    def at(self, some: Tensor) -> Coded:
+        """Those pictures of the batch for which `some` (B,) is true."""
+        return Coded(self.y[some], self.y_hat[some], self.step[some], self.rate[some])
+
 
 class Latents(Protocol):
     """What is asked of a base."""
@@ -35,8 +39,11 @@ class Latents(Protocol):
     def code(self, x: Tensor, rate: Tensor) -> Coded:
         """Code x (B, 3, H, W), 0..1, sides multiples of 64, at rates (B,), by plain rounding. No gradient."""
 
-    def g_s(self, y_hat: Tensor, rate: Tensor) -> Tensor:
-        """Latents to pixels (B, 3, H, W), about 0..1."""
+    def decode(self, coded: Coded, residual: Tensor | None) -> Tensor:
+        """Pixels (B, 3, H, W), about 0..1, of a batch, and of what a fuser adds to its y_hat, as a decoder would.
+
+        No gradient but the residual's.
+        """
 
     def prepare(self, denoiser: Denoiser) -> None:
         """Give a new denoiser what the base has of use to it."""
@@ -65,10 +72,11 @@ class OwnLatents:
             step = self.base.ungain(rate)
             return Coded(y * step, y_hat * step, step, rate)
 
-    def g_s(self, y_hat: Tensor, rate: Tensor) -> Tensor:
-        """As `Latents`."""
-        x_hat: Tensor = self.base.g_s(y_hat, rate)
-        return x_hat
+    def decode(self, coded: Coded, residual: Tensor | None) -> Tensor:
+        """As `Latents`: see `Experts.paint`."""
+        with torch.no_grad():
+            x_hat: Tensor = self.base.g_s(coded.y_hat, coded.rate)
+        return x_hat if residual is None else x_hat + self.base.g_s.linear(residual)
 
     def prepare(self, denoiser: Denoiser) -> None:
         """As `Latents`."""
@@ -95,9 +103,9 @@ class ForeignLatents:
             y, y_hat = self.base.code(x)
             return Coded(y, y_hat, y.new_ones(len(y), y.shape[1], 1, 1), torch.zeros_like(rate))
 
-    def g_s(self, y_hat: Tensor, rate: Tensor) -> Tensor:
+    def decode(self, coded: Coded, residual: Tensor | None) -> Tensor:
         """As `Latents`."""
-        return self.base.g_s(y_hat, rate)
+        return self.base.g_s(coded.y_hat if residual is None else coded.y_hat + residual, coded.rate)
 
     def prepare(self, denoiser: Denoiser) -> None:
         """Nothing: its transforms are of another kind."""

@@ -96,8 +96,9 @@ class FuserStage:
         t = torch.where(torch.rand(len(x)) < AT_ONCE, 1.0, torch.rand(len(x))).to(x.device)
         dim = t < 1
         r = torch.zeros_like(coded.y_hat)
-        with torch.no_grad():
-            r[dim] = imagine(self.aux, coded.at(dim)) / unit[dim]
+        if dim.any():
+            with torch.no_grad():
+                r[dim] = imagine(self.aux, coded.at(dim)) / unit[dim]
         angle = (t * torch.pi / 2)[:, None, None, None]
         r_t = angle.cos() * r + angle.sin() * torch.randn_like(r)
         found = self.module(r_t, t, self.module.look_at(coded.y_hat), coded.step, coded.rate)

@@ -73,8 +73,8 @@ def test_tau_on_another_codecs_latent(base):
     with pytest.raises(errors.MissingPartError, match="no fuser"):
         decode(data, tau=0.5)
     channels = nicodec.zoo.load.load_foreign(find_package("mine").parts["base"], "cpu").channels
-    fuser = Denoiser(FuserConfig(channels, 8, 8, 4, 1, 1, 1))
-    torch.nn.init.normal_(fuser.out.weight, std=0.5)
+    fuser = Denoiser(FuserConfig(channels, 8, 8, 1, 1))
+    torch.nn.init.normal_(fuser.g_s.head.weight, std=0.5)
     export_fuser(fuser, base[1])
     plain = decode(data)
     far = [np.abs(decode(data, tau=tau) - plain).mean() for tau in (0, 0.5, 1)]

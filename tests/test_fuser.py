@@ -53,10 +53,10 @@ def test_noise_is_standard_normal_and_its_own_at_each_place():
 @pytest.mark.parametrize("steps", [1, 2, 8])
 def test_an_ideal_denoiser_is_sampled_exactly(steps):
     class Ideal(Denoiser):
-        def forward(self, r_t, t, seen, step, rate):
+        def forward(self, r_t, t, y_hat, linear, step, rate):
             return torch.full_like(r_t, 0.25)
 
-    ideal = Ideal(FuserConfig(4, 8, 8, 4, 1, 1, 1))
+    ideal = Ideal(FuserConfig(4, 8, 8, 1, 1))
     y_hat, noise = torch.randn(2, 1, 4, 3, 5)
     found = ideal.residual(y_hat, torch.full((1, 4, 1, 1), 2.0), noise, torch.tensor([5.0]), steps)
     assert torch.allclose(found, torch.tensor(0.5), atol=1e-5)
@@ -73,7 +73,7 @@ def test_tau_leads_along_a_line_on_the_base_and_mode_f(toys):
         plain, half, whole = experts.paint(Anchor.FIDELITY, y_hat, tokens, rate, residual, (0.0, 0.5, 1.0))
         assert torch.equal(plain, experts.paint(Anchor.FIDELITY, y_hat, tokens, rate)[0])
         assert torch.allclose(whole - plain, 2 * (half - plain), atol=1e-4)
-        assert torch.allclose(whole - plain, experts.base.g_s.linear(residual), atol=1e-4)
+        assert torch.allclose(whole - plain, experts.base.lead(plain, y_hat + residual), atol=1e-4)
 
 
 @pytest.mark.parametrize("anchor", ["fidelity", "perception"])

@@ -68,7 +68,7 @@ def test_mode_starts_as_the_fidelity_expert(tiny):
     with torch.no_grad():
         mode, plain = MoDE.between(base, vq), base.g_s(y_hat, rate)
         assert torch.allclose(mode.decode_fidelity(vq.painter, y_hat, code, rate), plain, atol=1e-5)
-        assert torch.allclose(mode.decode_perception(y_hat, code, rate), plain, atol=1e-5)
+        assert torch.allclose(mode.decode_perception(y_hat, code, rate)[0], plain, atol=1e-5)
 
 
 @pytest.mark.timeout(600)
@@ -86,7 +86,7 @@ def test_all_stages_train_export_and_decode(data, trunk, tiny, tmp_path, monkeyp
     widths = {"bits": 4, "code": 4}
     call("train", "vq", *shared, "--out", tmp_path / "vq", *(f"--width={k}={v}" for k, v in widths.items()))
     call("models", "export", tmp_path / "vq", "-o", tmp_path / "tiny", "--data", data)
-    call("train", "aux", *shared, "--out", tmp_path / "aux", "--width=wide_4=4", "--width=depth_4=1")
+    call("train", "aux", *shared, "--out", tmp_path / "aux")
     call("train", "fuser", *shared, "--out", tmp_path / "fuser", "--aux", tmp_path / "aux")
     call("models", "export", tmp_path / "fuser", "-o", tmp_path / "tiny")
     call("train", "mode", *shared, "--out", tmp_path / "mode")

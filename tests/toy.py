@@ -8,6 +8,7 @@ from nicodec.networks.fuser import Denoiser, FuserConfig
 from nicodec.networks.mode import MoDE
 from nicodec.networks.vq import VQConfig, VQExpert
 from nicodec.training.export import export_fuser, export_mode, export_vq
+from nicodec.training.latents import OwnLatents
 from nicodec.training.tokens import TokenNet, integer_prior
 from nicodec.zoo.load import load_base, load_scales
 from nicodec.zoo.manifest import read_manifest
@@ -35,9 +36,9 @@ def make_model(folder, name, tiny, *, stride):
     prior = integer_prior(net.requires_grad_(False), torch.linspace(-2, 2, 63), 6, load_scales(tiny).magnitude)
     export_vq(vq, prior, target)
     export_mode(mode, target)
-    fuser = Denoiser(FuserConfig(config.latent, config.wide_16, config.wide_8, 4, 1, 1, 1))
+    fuser = Denoiser(FuserConfig(**OwnLatents(base).widths))
     fuser.start_from(base)
-    for layer in (fuser.hear, fuser.out):
+    for layer in (fuser.hear, fuser.g_s.head):
         torch.nn.init.normal_(layer.weight, std=0.1)
     export_fuser(fuser, target)
     return package

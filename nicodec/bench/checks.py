@@ -9,13 +9,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from nicodec.bench.codecs import Nicodec
 from nicodec.container.layout import STRIDE, TILE, SectionType
 from nicodec.container.reader import read_file, read_tiles
 from nicodec.entropy.coder import encode_latent, estimate_bits
@@ -31,13 +31,7 @@ from nicodec.zoo.store import find_package
 QUALITIES = (5, 18, 31, 44, 57, 70, 83, 96)
 PERIODS = (8, 16, 7, 15)  # pixels: of blocks that decoders paint alike, and, to compare, of none
 CELLS = 8  # periods along a side of the windows in which a pattern is looked for
-WAYS: dict[str, dict[str, Any]] = {
-    "base": {"without_tokens": True},
-    "base, tau 1": {"without_tokens": True, "tau": 1.0},
-    "MoDE-F": {},
-    "MoDE-P": {"anchor": "perception"},
-    "MoDE-P, tau 0.7": {"anchor": "perception", "tau": 0.7},
-}
+WAYS = ("nicodec:sq", "nicodec:sq:tau=1", "nicodec", "nicodec:perception", "nicodec:perception:tau=0.7")
 
 
 def monotone(paths: list[str]) -> None:
@@ -147,7 +141,7 @@ def seams(paths: list[str]) -> None:
     for path in paths:
         image = to_pillow(read_picture(Path(path).read_bytes())).convert("RGB")
         image = image.resize((2 * TILE, round(2 * TILE * image.height / image.width) // 2))
-        for quality in QUALITIES[1:6:2]:
+        for quality in QUALITIES[1::2]:
             for name, decoded in _decoded(image, quality):
                 error = ((decoded - np.asarray(image)) ** 2).mean((0, 2))
                 for border in range(STRIDE, image.width, STRIDE):
@@ -189,16 +183,8 @@ def pattern(error: NDArray[np.float64], period: int) -> float:
 
 def _decoded(image: Image.Image, quality: int) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """An image decoded in all WAYS."""
-    import nicodec
-
-    files = {
-        without: nicodec.encode(image, quality=quality, streams="sq" if without else "sq+vq")
-        for without in (True, False)
-    }
-    for name, options in WAYS.items():
-        how = dict(options)
-        data = files[how.pop("without_tokens", False)]
-        yield name, np.asarray(nicodec.decode(data, **how), np.float64)
+    for codec in map(Nicodec.named, WAYS):
+        yield codec.name, np.asarray(codec.decode(codec.encode(image, quality)), np.float64)
 
 
 def _blind(args: tuple[torch.Tensor, torch.Tensor], width: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -106,9 +106,9 @@ class Synthesis(nn.Module):
         with torch.autocast(y_hat.device.type, enabled=False):
             return self.lapping(F.pixel_shuffle(self.klt_t(y_hat.float()), PATCH))
 
-    def coarse_features(self, y_hat: Tensor, rate: Tensor) -> Tensor:
-        """Features at 1/16."""
-        return self.coarse(self.coarse_rate(self.embed(y_hat / self.spread[:, None, None]), rate))
+    def coarse_features(self, y_hat: Tensor, rate: Tensor, heard: Tensor | float = 0.0) -> Tensor:
+        """Features at 1/16. `heard`: what a decoder that is built on this one has been told besides."""
+        return self.coarse(self.coarse_rate(self.embed(y_hat / self.spread[:, None, None]) + heard, rate))
 
     def fine_features(self, features: Tensor, linear: Tensor, rate: Tensor) -> Tensor:
         """Features at 1/16, and what `linear` made -> features at 1/8."""
@@ -117,7 +117,11 @@ class Synthesis(nn.Module):
 
     def picture(self, features: Tensor, linear: Tensor) -> Tensor:
         """Features at 1/8, and what `linear` made -> pixels."""
-        return linear + F.pixel_shuffle(self.head(features), 8).float() + 0.5
+        return linear + self.mended(features) + 0.5
+
+    def mended(self, features: Tensor) -> Tensor:
+        """Features at 1/8 -> what is added to `linear`, (B, 3, H, W)."""
+        return F.pixel_shuffle(self.head(features), 8).float()
 
 
 class Base(nn.Module):
@@ -198,6 +202,13 @@ class Base(nn.Module):
         self.log_gain.add_(log_norm)
         self.log_ungain.sub_(log_norm)
         return values
+
+    def lead(self, x_hat: Tensor, y: Tensor) -> Tensor:
+        """What makes of a picture x_hat (B, 3, H, W) the one whose latent is y (natural units), to be added to it.
+
+        All linear: g_s mends quantised latents, and would mend texture away that was never quantised.
+        """
+        return self.g_s.linear(y - self.g_a(x_hat))
 
     def transform(self, x: Tensor, rates: Tensor, core: tuple[slice, slice] = WHOLE) -> tuple[Tensor, Tensor]:
         """Encoder, first half: pixels of tiles to what is to be quantised.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -43,9 +44,9 @@ class Experts:
             y_hat: (B, M, H/16, W/16) in natural units, or None without an SQ stream.
             code: vectors of the tokens (B, code, H/stride, W/stride), or None without a VQ stream.
             rates: (B,), 0..65535.
-            residual: what the fuser adds to y_hat at tau 1; None where all taus are 0. It reaches the pixels through
-                the linear synthesis alone (ours): g_s mends quantised latents, and would mend the texture away.
-            taus: 0..1.
+            residual: what the fuser adds to y_hat for the latent y' of a natural picture; None where all taus are 0.
+            taus: 0..1, how far the anchor's picture is led to y', see `Base.lead`. The paper fuses y_hat with y' and
+                lets g_s decode both; here the fusion is of y' with the latent of the picture that the anchor made.
 
         Raises:
             MissingPartError: both streams, asked for perception, and no MoDE part trained on these experts.
@@ -54,7 +55,7 @@ class Experts:
             assert self.vq is not None
             assert code is not None
             return [self.vq.painter(code)] * len(taus)
-        lifted = 0.0 if residual is None else self.base.g_s.linear(residual)
+        lead = None if residual is None else partial(self.base.lead, y=y_hat + residual)
         if code is None or self.vq is None or (self.mode is None and anchor is Anchor.FIDELITY):
             x_hat = self.base.g_s(y_hat, rates)
         elif self.mode is None:
@@ -63,7 +64,8 @@ class Experts:
                 "--anchor fidelity, or install the model's package"
             )
         elif anchor is Anchor.PERCEPTION:
-            return [self.mode.decode_perception(y_hat, code, rates, tau * lifted) for tau in taus]
+            return self.mode.decode_perception(y_hat, code, rates, lead, taus)
         else:
             x_hat = self.mode.decode_fidelity(self.vq.painter, y_hat, code, rates)
-        return [x_hat + tau * lifted for tau in taus]
+        led = lead(x_hat) if lead else 0.0
+        return [x_hat + tau * led for tau in taus]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -163,14 +164,24 @@ class MoDE(nn.Module):
         pixels = F.pixel_unshuffle(self.g_s_f.picture(features, linear) - 0.5, 4)
         return F.pixel_shuffle(self.fidelity(2, pixels, f4, rate), 4).float() + 0.5
 
-    def decode_perception(self, y_hat: Tensor, code: Tensor, rate: Tensor, lifted: Tensor | float = 0.0) -> Tensor:
-        """MoDE-P: pixels (B, 3, H, W), about 0..1. `lifted`: what a fuser adds to the fidelity expert's picture."""
+    def decode_perception(
+        self, y_hat: Tensor, code: Tensor, rate: Tensor,
+        lead: Callable[[Tensor], Tensor] | None = None, taus: Sequence[Tensor | float] = (0.0,),
+    ) -> list[Tensor]:  # fmt: skip
+        """MoDE-P: pixels (B, 3, H, W), about 0..1, for each of `taus`: how far the expert's picture is led first.
+
+        `lead`: of that picture, what a fuser adds to it at tau 1.
+        """
         linear = self.g_s_p.linear(y_hat)
         s16 = self.g_s_p.coarse_features(y_hat, rate)
         s8 = self.g_s_p.fine_features(s16, linear, rate)
-        x_s = self.g_s_p.picture(s8, linear) + lifted
-        s4 = F.pixel_unshuffle(x_s - 0.5, 4)
         features = self.perception(0, self.painter.coarse(code), s16, rate)
         features = self.perception(1, self.painter.fine(features, self.painter.first(code)), s8, rate)
-        features = self.perception(2, self.painter.finest(features), s4, rate)
+        plain, features = self.g_s_p.picture(s8, linear), self.painter.finest(features)
+        led = lead(plain) if lead else 0.0
+        return [self._painted(plain + tau * led, features, rate) for tau in taus]
+
+    def _painted(self, x_s: Tensor, features: Tensor, rate: Tensor) -> Tensor:
+        """The fidelity expert's picture and, of the painter's features at 1/4, what is to be added to it."""
+        features = self.perception(2, features, F.pixel_unshuffle(x_s - 0.5, 4), rate)
         return x_s + F.pixel_shuffle(self.painter.out(features), 4).float().clamp(-ADDED_MAX, ADDED_MAX)

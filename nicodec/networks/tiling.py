@@ -29,6 +29,7 @@ from nicodec.networks.vq import VQExpert
 
 integer.offer(float64_product)
 
+LED = 2  # positions further than HALO that tau makes pixels depend on, through g_a: even, for tokens two positions wide
 Span = tuple[slice, slice]  # rows and columns of a latent
 
 
@@ -105,7 +106,7 @@ def needed(crop: Box, header: Header, experts: Experts) -> list[Box]:
 
 def reach(experts: Experts) -> int:
     """Positions of the latent around a crop that its pixels may depend on."""
-    return HALO + (experts.fuser.halo if experts.fuser else 0)
+    return HALO + (LED + experts.fuser.halo if experts.fuser else 0)
 
 
 def synthesise(
@@ -168,7 +169,8 @@ def paint(
     for tile, held in symbols.items():
         if (wanted := crop.common(tile)) is None or held.size == 0:
             continue
-        around, core = neighbourhood(wanted, header.width, header.height)
+        halo = HALO if residual is None else HALO + LED
+        around, core = neighbourhood(wanted, header.width, header.height, halo)
         rows, columns = (slice(s.start - r.start, s.stop - r.start) for s, r in zip(around, region, strict=True))
         near_y_hat = None if y_hat is None or held.latent is None else y_hat[:, :, rows, columns]
         near_code = None

@@ -30,7 +30,7 @@ class AuxStage:
 
     name = "aux"
     module: Denoiser
-    slow: tuple[str, ...] = ()
+    slow: tuple[str, ...] = ("klt", "lapping")
     muon: tuple[str, ...] = ()
 
     def __init__(self, config: FuserConfig, base: Latents, critic: Critic) -> None:
@@ -45,7 +45,7 @@ class AuxStage:
     def start(self, pictures: Pictures) -> None:
         """Inputs at about unit spread, or as the base says; the output starts as nothing."""
         batches = [self.base.code(x, random_low_rates(len(x)).to(x.device)) for x in _samples(pictures)]
-        self.module.y_spread.copy_(spread(coded.y for coded in batches))
+        self.module.g_s.spread.copy_(spread(coded.y for coded in batches))
         self.base.prepare(self.module)
 
     def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -70,7 +70,7 @@ class FuserStage:
 
     name = "fuser"
     module: Denoiser
-    slow: tuple[str, ...] = ()
+    slow: tuple[str, ...] = ("klt", "lapping")
     muon: tuple[str, ...] = ()
 
     def __init__(self, config: FuserConfig, base: Latents, aux: Denoiser, critic: Critic) -> None:
@@ -101,7 +101,7 @@ class FuserStage:
                 r[dim] = imagine(self.aux, coded.at(dim)) / unit[dim]
         angle = (t * torch.pi / 2)[:, None, None, None]
         r_t = angle.cos() * r + angle.sin() * torch.randn_like(r)
-        found = self.module(r_t, t, self.module.look_at(coded.y_hat), coded.step, coded.rate)
+        found = self.module(r_t, t, coded.y_hat, self.module.g_s.linear(coded.y_hat), coded.step, coded.rate)
         loss, figures = natural_loss(self.critic, self.base.decode(coded, found * unit), x)
         match = (found - r)[dim].square().sum() / found.numel()
         return loss + MATCH * match, {**figures, "match": match.item()}
@@ -129,7 +129,8 @@ def spread(maps: Iterable[Tensor]) -> Tensor:
 def imagine(aux: Denoiser, coded: Coded) -> Tensor:
     """What the auxiliary encoder adds to a batch: y' - y_hat (B, M, H/16, W/16), natural units."""
     seen = (coded.y - coded.y_hat) / coded.step + NOISE * torch.randn_like(coded.y)
-    r = aux(seen, torch.zeros_like(coded.rate), aux.look_at(coded.y_hat), coded.step, coded.rate)
+    linear = aux.g_s.linear(coded.y_hat)
+    r = aux(seen, torch.zeros_like(coded.rate), coded.y_hat, linear, coded.step, coded.rate)
     return r * coded.step
 
 

@@ -61,7 +61,10 @@ class OwnLatents:
     def widths(self) -> dict[str, int]:
         """As `Latents`."""
         config = self.base.config
-        return {"latent": config.latent, "wide_16": config.wide_16, "wide_8": config.wide_8}
+        return {
+            "latent": config.latent, "wide_16": config.wide_16, "wide_8": config.wide_8,
+            "depth_16": config.depth_16, "depth_8": config.depth_8 + 1,
+        }  # fmt: skip
 
     @torch.no_grad()
     def code(self, x: Tensor, rate: Tensor) -> Coded:
@@ -76,7 +79,7 @@ class OwnLatents:
         """As `Latents`: see `Experts.paint`."""
         with torch.no_grad():
             x_hat: Tensor = self.base.g_s(coded.y_hat, coded.rate)
-        return x_hat if residual is None else x_hat + self.base.g_s.linear(residual)
+        return x_hat if residual is None else x_hat + self.base.lead(x_hat, coded.y_hat + residual)
 
     def prepare(self, denoiser: Denoiser) -> None:
         """As `Latents`."""

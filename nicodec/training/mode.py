@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,9 +37,9 @@ class Decoded:
 class MoDEStage:
     """Stage `mode` for the training loop.
 
-    MoDE-F: 10 log10 MSE and a little LPIPS; MoDE-P: `natural_loss`. They share no weights, so a
-    step trains one of them. Rates are drawn more often low, where there is something to mend. With a fuser, some of
-    MoDE-P's batches are lifted by a random tau, by one step of D: the anchor and the slider are to be used together.
+    MoDE-F: 10 log10 MSE and a little LPIPS; MoDE-P: `natural_loss`. They share no weights, so a step trains one of
+    them. Rates are drawn more often low, where there is something to mend. With a fuser, some of MoDE-P's batches are
+    led by a random tau, by one step of D: the anchor and the slider are to be used together.
     """
 
     name = "mode"
@@ -69,10 +70,12 @@ class MoDEStage:
             error = (x_f - x).square().mean((1, 2, 3)).clamp_min(1e-7)
             loss = error.log10().mean() + LPIPS_FIDELITY * ((LPIPS_RISE * rate).exp() * same).mean()
             return EVEN * loss, {"psnr_f": psnr(x_f, x), "lpips_f": same.mean().item()}
-        lifted: Tensor | float = 0.0
+        tau: Tensor | float = 0.0
+        lead = None
         if self.fuser is not None and torch.rand(()) < TAU_SHARE:
-            lifted = self._lifted(self.fuser, decoded.y_hat, rate)
-        x_p = self.module.decode_perception(*held, lifted)
+            tau = torch.rand(len(x), 1, 1, 1).to(x.device)
+            lead = partial(self.base.lead, y=self._natural(self.fuser, decoded.y_hat, rate))
+        (x_p,) = self.module.decode_perception(*held, lead, [tau])
         return natural_loss(self.critic, x_p, x)
 
     def _decoded(self, x: Tensor, rate: Tensor, depth: int) -> Decoded:
@@ -84,9 +87,8 @@ class MoDEStage:
             return Decoded(y_hat * base.ungain(rate), vq.codebook.lookup(tokens, depth), rate)
 
     @torch.no_grad()
-    def _lifted(self, fuser: Denoiser, y_hat: Tensor, rate: Tensor) -> Tensor:
-        residual = fuser.residual(y_hat, self.base.ungain(rate), torch.randn_like(y_hat), rate, 1)
-        return self.base.g_s.linear(torch.rand(len(y_hat), 1, 1, 1).to(y_hat.device) * residual)
+    def _natural(self, fuser: Denoiser, y_hat: Tensor, rate: Tensor) -> Tensor:
+        return y_hat + fuser.residual(y_hat, self.base.ungain(rate), torch.randn_like(y_hat), rate, 1)
 
     @torch.no_grad()
     def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:
@@ -103,7 +105,7 @@ class MoDEStage:
                 pictures_of = {
                     "base": self.base.g_s(decoded.y_hat, rate),
                     "fidelity": module.decode_fidelity(self.vq.painter, *held),
-                    "perception": module.decode_perception(*held),
+                    "perception": module.decode_perception(*held)[0],
                 }
                 for name, x_hat in pictures_of.items():
                     same, texture = self.critic(x_hat.clamp(0, 1), x)

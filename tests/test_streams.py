@@ -17,6 +17,7 @@ from nicodec.entropy.tokens import decode_tokens, encode_tokens, estimate_token_
 from nicodec.networks.base import HALO, Base, BaseConfig
 from nicodec.networks.experts import Experts
 from nicodec.networks.mode import MoDE
+from nicodec.networks.tiling import LED
 from nicodec.networks.vq import VQConfig, VQExpert
 from nicodec.streams import decode_symbols
 from nicodec.zoo.load import load_prior
@@ -92,25 +93,28 @@ def test_a_crop_is_cut_out_of_the_whole(model, anchor):
     assert np.abs(whole[30:90, 900:1100] - part).max() <= 1
 
 
+@pytest.mark.parametrize(("tau", "halo"), [(0.0, HALO), (1.0, HALO + LED)])
 @pytest.mark.parametrize("stride", [16, 32])
-def test_the_halo_covers_what_mode_sees(stride):
+def test_the_halo_covers_what_mode_sees(stride, tau, halo):
     torch.manual_seed(0)
     base = Base(BaseConfig(latent=16, hyper=4, wide_8=8, wide_16=8, context=8, scale_context=8))
     vq = VQExpert(VQConfig.beside(base.config, stride=stride, code=4))
     mode = MoDE.between(base, vq)
     for parameter in (*base.parameters(), *vq.parameters(), *mode.parameters()):
         torch.nn.init.normal_(parameter, std=0.5)
-    side, size = stride // 16, 4 * HALO
+    side, size = stride // 16, 4 * halo
     near = torch.randn(1, 16, size, size), torch.randn(1, 4, size // side, size // side)
     far = tuple(tensor.clone() for tensor in near)
-    far[0][:, :, :HALO] = 0
-    far[1][:, :, : HALO // side] = 0
+    far[0][:, :, :halo] = 0
+    far[1][:, :, : halo // side] = 0
     rate, experts = torch.tensor([30000.0]), Experts(base, vq, mode)
     with torch.no_grad():
         for anchor in Anchor:
-            first, second = (experts.paint(anchor, *given, rate, given[0], (1.0,))[0] for given in (near, far))
-            assert not torch.equal(first[:, :, : 16 * HALO], second[:, :, : 16 * HALO])
-            assert torch.equal(first[:, :, 32 * HALO :], second[:, :, 32 * HALO :])
+            first, second = (
+                experts.paint(anchor, *given, rate, given[0] if tau else None, (tau,))[0] for given in (near, far)
+            )
+            assert not torch.equal(first[:, :, : 16 * halo], second[:, :, : 16 * halo])
+            assert torch.equal(first[:, :, 32 * halo :], second[:, :, 32 * halo :])
 
 
 def test_info_tells_of_tokens():

@@ -17,6 +17,7 @@ from nicodec.entropy.tokens import estimate_token_bits
 from nicodec.networks.effort import to_array
 from nicodec.networks.mode import MoDE
 from nicodec.networks.vq import Codebook, VQConfig, VQExpert
+from nicodec.training.cortex import Cortex
 from nicodec.training.critic import Critic, grid
 from nicodec.training.data import Pictures
 from nicodec.training.tokens import bits_of, integer_prior, sample_of, train_prior
@@ -45,6 +46,21 @@ def test_the_critic_knows_equal_from_different(trunk):
     noisy, far = (critic((x + level * torch.randn_like(x)).clamp(0, 1), x) for level in (0.02, 0.2))
     assert noisy[0].item() < far[0].item()
     assert 0 < noisy[1].item() < far[1].item()
+
+
+def test_the_cortex_sees_structure_and_not_brightness():
+    cortex = Cortex()
+    x = torch.from_numpy(pictures.scene(96, 96)).permute(2, 0, 1)[None] / 255
+    inside = (..., slice(2, -2), slice(2, -2))  # filters that reach over the border see an edge there
+
+    def distance(other):
+        return (cortex(other) - cortex(x))[inside].square().sum(1).mean().item()
+
+    blurred = torch.nn.functional.avg_pool2d(x, 5, 1, 2)
+    assert cortex.distance(x, x).item() == 0
+    assert distance(x + 0.1) < 1e-6
+    assert distance(0.9 * x) < 0.1 * distance(blurred)
+    assert distance(blurred) > 0.05
 
 
 def test_the_critic_doubts_itself(trunk):

@@ -17,9 +17,12 @@ from nicodec.image.files import read_picture
 from nicodec.metrics.perceptual import Features, Perception, kernel_distance
 from nicodec.metrics.psnr import psnr
 from nicodec.options import DEFAULT_STEPS, DecodeOptions
+from nicodec.zoo.load import is_foreign
+from nicodec.zoo.store import find_package
 
 QUALITIES = (5, 23, 41)  # 0.06, 0.15 and 0.32 bpp of latents on Kodak
 TAUS = tuple(tenth / 10 for tenth in range(11))
+STREAMS = {"fidelity": "sq", "perception": "sq+vq"}
 WAYS = (("fidelity", 1), ("fidelity", 2), ("fidelity", 4), ("fidelity", 8), ("perception", DEFAULT_STEPS))
 
 
@@ -44,20 +47,27 @@ class Line:
 def measure(model: str, trunk: Path, paths: list[Path]) -> list[Line]:
     """Encode pictures at QUALITIES and decode each file in all WAYS at all TAUS.
 
-    The fidelity anchor decodes files without tokens: it is the plain base, and tau all that is added.
+    The fidelity anchor decodes files without tokens: it is the plain base, and tau all that is added. Another codec's
+    base has one quality and no perception anchor.
     """
     import nicodec
+
+    foreign = is_foreign(find_package(model).parts["base"])
+    ways = [way for way in WAYS if way[0] == "fidelity" or not foreign]
 
     perception = Perception(trunk)
     originals = [read_picture(path.read_bytes()).pixels for path in paths]
     expected = np.concatenate([perception.features(pixels) for pixels in originals])
     lines = []
-    for quality in QUALITIES:
+    for quality in QUALITIES[:1] if foreign else QUALITIES:
         files = {
-            anchor: [nicodec.encode(path, quality=quality, model=model, streams=streams) for path in paths]
-            for anchor, streams in (("fidelity", "sq"), ("perception", "sq+vq"))
+            anchor: [
+                nicodec.encode(path, quality=quality, model=model, streams=None if foreign else STREAMS[anchor])
+                for path in paths
+            ]
+            for anchor in dict(ways)
         }
-        for anchor, steps in WAYS:
+        for anchor, steps in ways:
             sizes = [
                 8 * len(data) / original[..., 0].size for data, original in zip(files[anchor], originals, strict=True)
             ]
@@ -100,7 +110,7 @@ def draw(lines: list[Line], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 4.6))
     for index, (anchor, steps) in enumerate(WAYS):
         for line in (line for line in lines if (line.anchor, line.steps) == (anchor, steps)):
-            label = f"{anchor}, {steps} steps" if line.quality == QUALITIES[0] else None
+            label = f"{anchor}, {steps} steps" if line.quality == lines[0].quality else None
             axes.plot(line.psnr, line.lpips, marker="o", markersize=3, color=f"C{index}", label=label)
             axes.annotate(f"{line.bpp:.2f} bpp", (line.psnr[0], line.lpips[0]), fontsize=6)
     axes.set(xlabel="PSNR RGB, dB", ylabel="LPIPS (AlexNet), lower is better")

@@ -1,4 +1,4 @@
-"""What a picture looks like, as a loss: LPIPS and the statistics of textures, over one SqueezeNet trunk."""
+"""What a picture looks like, as a loss: LPIPS and statistics of textures over one SqueezeNet trunk, and a cortex."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from nicodec.metrics.perceptual import load_lpips
+from nicodec.training.cortex import Cortex
 from nicodec.training.sq import psnr
 
 CELLS = (4, 4, 2, 2, 1, 1, 1)  # positions of each layer of the trunk that are averaged before anything else
+SHARES = (0.25, 0.5, 0.35, 0.5, 1.0, 2.0, 2.0)  # on top of LPIPS's own weights, by which the late layers hardly count
+CORTEX = 0.3  # weight of `Cortex.distance` next to LPIPS
 HALVED = 128  # pixels, at least, of a side that may be halved: the trunk wants 31
 TEXTURE = 0.3  # weight next to LPIPS: with 1.0 LPIPS (AlexNet) and PSNR were worse after as many steps
-L1 = 0.35  # weight next to LPIPS: with 2.0 decoders gained less of it
-GRID = 500.0  # weight of `grid` next to LPIPS: a pattern of 3/255 costs as much as 0.07
+L1 = 0.015  # weight next to LPIPS: beside the cortex, which sees phases, colours need no more
+GRID = 250.0  # weight of `grid` next to LPIPS: a pattern of 3/255 costs as much as 0.035
 PERIOD = 8  # pixels: of the finest blocks that any of our decoders paints alike
 GRAIN = 0.02  # sigma of the noise, at most, that both pictures get: the trunk sees less of what is fainter
 DOUBT = 0.2  # sigma of the change of each of the trunk's weights from batch to batch, as a share of it
@@ -25,12 +28,13 @@ WINDOW = 2  # cells, overlapping by half: a window is 16 to 32 pixels wide
 
 
 class Critic(nn.Module):
-    """LPIPS (SqueezeNet) and a Wasserstein distortion in the same features.
+    """LPIPS (SqueezeNet), a Wasserstein distortion in the same features, and `Cortex`.
 
     ::
 
-        x_hat, x ─ trunk ─ unit vectors f_hat, f of each layer ─┬─ |f_hat - f|^2 ──────────────────────► LPIPS
-                                                                └─ local means and spreads, compared ──► texture
+        x_hat, x ─┬─ trunk ─ unit vectors f_hat, f of each layer ─┬─ |f_hat - f|^2 ─────────────────(+)─► likeness
+                  │                                               └─ local means and spreads, compared ─► texture
+                  └─ cortex ─ |c_hat - c|^2 ─────────────────────────────────────────────────────────┘
 
     The texture term is the 2-Wasserstein distance of Gaussians fitted, channel by channel, to the features in
     windows (Ballé et al., arXiv 2412.00505, there over VGG): grass may be other grass. Weights of channels are
@@ -38,7 +42,8 @@ class Critic(nn.Module):
 
     A decoder learns to please one trunk in ways that no other sees: half of what it gained in SqueezeNet's eyes was
     nothing in AlexNet's. `anew` therefore shows each pair differently (as E-LPIPS does, Kettunen et al., arXiv
-    1906.03973), under the same noise, and to a trunk of slightly other weights (both ours).
+    1906.03973), under the same noise, and to a trunk of slightly other weights (both ours). And the cortex, which
+    nobody trained, has a say.
 
     Training only; figures are reported with AlexNet, which no loss has seen.
     """
@@ -46,9 +51,10 @@ class Critic(nn.Module):
     def __init__(self, trunk: Path) -> None:
         super().__init__()
         self.lpips = load_lpips("squeeze", trunk).to(memory_format=torch.channels_last)
+        self.cortex = Cortex()
 
     def forward(self, x_hat: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Compare pictures (B, 3, H, W), 0..1: LPIPS and texture, (B,) each."""
+        """Compare pictures (B, 3, H, W), 0..1: likeness (0 is equal) and texture, (B,) each."""
         return self._compare(x_hat, x, {})
 
     def anew(self, x_hat: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,9 +77,10 @@ class Critic(nn.Module):
     def _compare(self, x_hat: Tensor, x: Tensor, weights: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             targets = self._features(x, weights)
-        same = texture = torch.zeros(len(x), device=x.device)
-        for f_hat, f, line, cell in zip(self._features(x_hat, weights), targets, self.lpips.lins, CELLS, strict=True):
-            weight = line.model[-1].weight
+        same, texture = CORTEX * self.cortex.distance(x_hat, x), torch.zeros(len(x), device=x.device)
+        layers = zip(self._features(x_hat, weights), targets, self.lpips.lins, SHARES, CELLS, strict=True)
+        for f_hat, f, line, share, cell in layers:
+            weight = share * line.model[-1].weight
             same = same + _weighed((f_hat - f).square(), weight)
             texture = texture + _weighed(_wasserstein(f_hat, f, cell), weight)
         return same, texture
@@ -87,13 +94,14 @@ class Critic(nn.Module):
 def natural_loss(critic: Critic, x_hat: Tensor, x: Tensor) -> tuple[Tensor, dict[str, float]]:
     """What a decoder for natural pictures is trained with, of pictures (B, 3, H, W), 0..1; and figures for the record.
 
-    L1, LPIPS, texture, and no grid. MoDE-P and the fuser share it: what one may do, the other may.
+    Likeness, texture, a little L1, and no grid. MoDE-P and the fuser share it: what one may do, the other may.
     """
     same, texture = critic.anew(x_hat, x)
     repeated = grid(x_hat - x).mean()
     loss = L1 * (x_hat - x).abs().mean() + same.mean() + TEXTURE * texture.mean() + GRID * repeated
     return loss, {
-        "psnr": psnr(x_hat, x), "lpips": same.mean().item(), "texture": texture.mean().item(), "grid": repeated.item(),
+        "psnr": psnr(x_hat, x), "likeness": same.mean().item(), "texture": texture.mean().item(),
+        "grid": repeated.item(),
     }  # fmt: skip
 
 

@@ -17,9 +17,9 @@ from nicodec.training.latents import Coded, Latents
 from nicodec.training.sq import psnr, random_low_rates
 
 NOISE = 0.5  # quantiser steps: what the auxiliary encoder sees of y is this vague, so that y' cannot smuggle y through
-KEEP = 0.02  # weight of |y' - y_hat|^2 in quantiser steps: no further off than it helps
+KEEP = 0.01  # weight of |y' - y_hat|^2 in quantiser steps: no further off than it helps
 AT_ONCE = 0.75  # share of the pictures whose r_t is all noise: one step is the default, more of them say little more
-MATCH = 0.05  # weight of |D - r|^2 in units of its spread, for all others: the mean that it asks for is timid
+MATCH = 0.025  # weight of |D - r|^2 in units of its spread, for all others: the mean that it asks for is timid
 
 
 class AuxStage:
@@ -136,7 +136,7 @@ def imagine(aux: Denoiser, coded: Coded) -> Tensor:
 
 @torch.no_grad()
 def validate(base: Latents, critic: Critic, pictures: Pictures, find: Callable[[Coded], Tensor]) -> dict[str, Any]:
-    """(PSNR, LPIPS by SqueezeNet, texture) of y_hat, and with what `find` adds to it, over 16 pictures at each rate."""
+    """(PSNR, likeness, texture) of y_hat, and with what `find` adds to it, over 16 pictures at each rate."""
     torch.manual_seed(0)
     figures: dict[str, list[list[float]]] = {"plain": [], "natural": []}
     for value in base.rates:

@@ -18,8 +18,8 @@ from nicodec.training.data import Pictures
 from nicodec.training.sq import psnr, random_low_rates
 
 RATES = (0, 8192, 16384, 24576, 40960)  # of validation
-LPIPS_FIDELITY = 1.0  # weight next to log10 MSE, at rate 0: 0.01 of the doubting critic's LPIPS for 0.1 dB
-LPIPS_RISE = 3e-5  # of that weight with the rate, an exponent: as fast as LPIPS itself falls
+LIKENESS = 1.0  # weight next to log10 MSE, at rate 0: 0.01 of the doubting critic's likeness for 0.1 dB
+LIKENESS_RISE = 3e-5  # of that weight with the rate, an exponent: as fast as likeness itself falls
 EVEN = 0.03  # weight of MoDE-F's loss: makes its gradients as large as MoDE-P's, so that one measure finds the spikes
 FIDELITY_SHARE = 0.35  # of the steps; all others train MoDE-P
 TAU_SHARE = 0.3  # of MoDE-P's
@@ -37,7 +37,7 @@ class Decoded:
 class MoDEStage:
     """Stage `mode` for the training loop.
 
-    MoDE-F: 10 log10 MSE and a little LPIPS; MoDE-P: `natural_loss`. They share no weights, so a step trains one of
+    MoDE-F: 10 log10 MSE and a little likeness; MoDE-P: `natural_loss`. They share no weights, so a step trains one of
     them. Rates are drawn more often low, where there is something to mend. With a fuser, some of MoDE-P's batches are
     led by a random tau, by one step of D: the anchor and the slider are to be used together.
     """
@@ -68,8 +68,8 @@ class MoDEStage:
             x_f = self.module.decode_fidelity(self.vq.painter, *held)
             same, _ = self.critic.anew(x_f, x)
             error = (x_f - x).square().mean((1, 2, 3)).clamp_min(1e-7)
-            loss = error.log10().mean() + LPIPS_FIDELITY * ((LPIPS_RISE * rate).exp() * same).mean()
-            return EVEN * loss, {"psnr_f": psnr(x_f, x), "lpips_f": same.mean().item()}
+            loss = error.log10().mean() + LIKENESS * ((LIKENESS_RISE * rate).exp() * same).mean()
+            return EVEN * loss, {"psnr_f": psnr(x_f, x), "likeness_f": same.mean().item()}
         tau: Tensor | float = 0.0
         lead = None
         if self.fuser is not None and torch.rand(()) < TAU_SHARE:
@@ -92,7 +92,7 @@ class MoDEStage:
 
     @torch.no_grad()
     def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:
-        """(PSNR, LPIPS by SqueezeNet, texture) at RATES of base and both anchors; 16 pictures, 512x512 of each."""
+        """(PSNR, likeness, texture) at RATES of base and both anchors; 16 pictures, 512x512 of each."""
         assert isinstance(module, MoDE)
         figures: dict[str, list[list[float]]] = {"base": [], "fidelity": [], "perception": []}
         for value in RATES:

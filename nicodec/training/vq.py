@@ -19,11 +19,11 @@ from nicodec.training.sq import psnr
 DECAY = 0.98  # of the counts and sums behind the codebook's vectors
 DEAD = 0.02  # of an even share: a vector used less is put where data is
 COMMITMENT = 1.0
-TEXTURE = 1.0  # weight of the texture term next to LPIPS
+TEXTURE = 1.0  # weight of the texture term next to likeness
 
 
 class VQStage:
-    """Stage `vq` for the training loop: L1 + LPIPS + texture, and a codebook that follows the codes.
+    """Stage `vq` for the training loop: L1 + likeness + texture, and a codebook that follows the codes.
 
     The codebook moves by moving averages (van den Oord et al. 2017), not by gradient.
     """
@@ -76,7 +76,7 @@ class VQStage:
         self._follow(codes.detach(), tokens)
         loss = l1 + same.mean() + TEXTURE * texture.mean() + COMMITMENT * commitment
         return loss, {
-            "psnr": psnr(x_v, x), "lpips": same.mean().item(), "texture": texture.mean().item(),
+            "psnr": psnr(x_v, x), "likeness": same.mean().item(), "texture": texture.mean().item(),
             "commitment": commitment.item(), "perplexity": self._perplexity(),
         }  # fmt: skip
 
@@ -105,7 +105,7 @@ class VQStage:
 
     @torch.no_grad()
     def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:
-        """Means over 16 held-out pictures, 512x512 of each: PSNR, LPIPS (SqueezeNet), entropy of the tokens in bits."""
+        """Means over 16 held-out pictures, 512x512 of each: PSNR, likeness, entropy of the tokens in bits."""
         assert isinstance(module, VQExpert)
         rows, tokens = [], []
         for picture in pictures.pictures[:: max(1, len(pictures) // 16)][:16]:
@@ -119,6 +119,6 @@ class VQStage:
         share = share[share > 0] / share.sum()
         score, same_mean, texture_mean = (sum(column) / len(rows) for column in zip(*rows, strict=True))
         return {
-            "psnr": round(score, 3), "lpips": round(same_mean, 4), "texture": round(texture_mean, 4),
+            "psnr": round(score, 3), "likeness": round(same_mean, 4), "texture": round(texture_mean, 4),
             "entropy": round(-(share * share.log2()).sum().item(), 3),
         }  # fmt: skip

@@ -19,7 +19,9 @@ from nicodec import __version__
 from nicodec.errors import NicodecError, OutOfMemoryError, OutputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what a disk says under stdout
-COMMANDS = ("encode", "decode", "info", "verify", "view", "compare", "conformance", "models", "train", "bench")
+COMMANDS = (
+    "encode", "decode", "info", "verify", "view", "compare", "conformance", "models", "dictionary", "train", "bench",
+)  # fmt: skip
 
 
 class LazyGroup(click.Group):

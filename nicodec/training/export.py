@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from nicodec.dictionary.asset import Dictionary
 from nicodec.entropy.integer import ACTIVATION_BITS, ACTIVATION_MAX, WEIGHT_MAX, Layer
 from nicodec.entropy.scales import MAGNITUDES, ScaleModel
 from nicodec.entropy.tables import SCALE_LEVELS, Tables
@@ -27,7 +28,7 @@ from nicodec.networks.vq import VQExpert
 from nicodec.rate.scale import KNOTS
 from nicodec.training.scales import LOG_MIN, LOG_STEP, ScalePass, Scales
 from nicodec.training.sq import SQCodec
-from nicodec.zoo.load import EXACT
+from nicodec.zoo.load import EXACT, REFERENCES
 from nicodec.zoo.manifest import TRAINED_ON, read_manifest, write_manifest
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -98,6 +99,13 @@ def export_fuser(fuser: Denoiser, folder: Path) -> None:
     """Add a fuser to the package in `folder`."""
     write_part(folder, "fuser", fuser, asdict(fuser.config), {})
     _extend_manifest(folder, "fuser")
+
+
+def export_dictionary(dictionary: Dictionary, folder: Path) -> None:
+    """Add a dictionary to the package in `folder`."""
+    tensors = {REFERENCES + name: torch.from_numpy(array) for name, array in dictionary.to_arrays().items()}
+    save_file(tensors, folder / "dictionary.safetensors", metadata={"config": "{}"})
+    _extend_manifest(folder, "dictionary")
 
 
 def write_part(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from nicodec.dictionary.asset import Dictionary
 from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.tokens import TokenPrior
 from nicodec.errors import DamagedPartError, out_of_memory
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from nicodec.networks.mode import MoDE
     from nicodec.networks.vq import VQExpert
 
-EXACT = "entropy."  # prefix of the arrays of the integer path; all others belong to the float networks
+EXACT = "entropy."  # prefix of the arrays of the integer path
+REFERENCES = "references."  # of those of a dictionary; all others belong to the float networks
 
 
 @cache
@@ -39,7 +41,7 @@ def load_scales(part: Part) -> ScaleModel:
     """
     with _described(part):
         config = read_config(part)
-        return ScaleModel.from_arrays(_exact(part), config["latent"], config["hyper"], config["slices"])
+        return ScaleModel.from_arrays(_arrays(part, EXACT), config["latent"], config["hyper"], config["slices"])
 
 
 @cache
@@ -51,7 +53,7 @@ def load_prior(part: Part) -> TokenPrior:
     """
     with _described(part):
         config = read_config(part)
-        return TokenPrior.from_arrays(_exact(part), config["bits"], config["stride"] // 16)
+        return TokenPrior.from_arrays(_arrays(part, EXACT), config["bits"], config["stride"] // 16)
 
 
 @cache
@@ -132,6 +134,17 @@ def load_fuser(part: Part, device: str) -> Denoiser:
         return _filled(lambda: Denoiser(FuserConfig(**read_config(part))), part, device)
 
 
+@cache
+def load_dictionary(part: Part) -> Dictionary:
+    """The references of a dictionary part.
+
+    Raises:
+        DamagedPartError: the part does not hold them.
+    """
+    with _described(part):
+        return Dictionary.from_arrays(_arrays(part, REFERENCES))
+
+
 def read_config(part: Part) -> dict[str, Any]:
     """The widths of a part's networks, from the header of its safetensors file."""
     content = read_part(part)
@@ -140,9 +153,9 @@ def read_config(part: Part) -> dict[str, Any]:
     return config
 
 
-def _exact(part: Part) -> dict[str, NDArray[Any]]:
+def _arrays(part: Part, prefix: str) -> dict[str, NDArray[Any]]:
     arrays = safetensors.numpy.load(read_part(part))
-    return {name.removeprefix(EXACT): array for name, array in arrays.items() if name.startswith(EXACT)}
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _filled(make: Callable[[], nn.Module], part: Part, device: str, later: frozenset[str] = frozenset()) -> Any:

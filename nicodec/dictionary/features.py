@@ -1,0 +1,50 @@
+"""What a region looks like, as one vector: spatial pyramid pooling over its latent."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from nicodec.dictionary.asset import LAYOUT, LAYOUT_GRIDS
+from nicodec.image.picture import Pixels
+from nicodec.networks.base import Base
+from nicodec.networks.layers import PATCH
+
+TEXTURE_GRIDS = (1, 2)  # cells along a side
+LEAST = 4 * PATCH  # pixels along a side of what can be described
+
+
+def describe(y: Tensor, std: Tensor) -> Tensor:
+    """The features of regions of any size.
+
+    After CLC's spatial pyramid pooling, there of the maxima of a ResNet's last layer. Ours pools the codec's own
+    latent, so that a dictionary needs no other network: signed means of the strongest components say what lies where,
+    mean magnitudes of all of them what texture there is.
+
+    Args:
+        y: latents (B, M, h, w) in natural units, of one region each; h and w at least 4.
+        std: spread of y on training pictures (M,).
+
+    Returns:
+        (B, F) float32.
+    """
+    unit = y / std[:, None, None]
+    strongest = unit[:, std.argsort(descending=True)[:LAYOUT]]
+    magnitude = unit.abs()
+    layout = [F.adaptive_avg_pool2d(strongest, cells).flatten(1) / cells for cells in LAYOUT_GRIDS]
+    texture = [F.adaptive_avg_pool2d(magnitude, cells).log1p().flatten(1) / cells for cells in TEXTURE_GRIDS]
+    return torch.cat([*layout, *texture], 1).float()
+
+
+@torch.inference_mode()
+def features_of(pixels: Pixels, base: Base) -> NDArray[np.float32]:
+    """The features (F,) of a picture (h, w, 1 or 3), as one region; small ones are repeated at their borders."""
+    height, width = (max(LEAST, length // PATCH * PATCH) for length in pixels.shape[:2])
+    inside = pixels[:height, :width]
+    missing = ((0, height - inside.shape[0]), (0, width - inside.shape[1]), (0, 0))
+    whole = np.pad(np.broadcast_to(inside, (*inside.shape[:2], 3)), missing, mode="edge")
+    x = torch.from_numpy(whole.copy()).permute(2, 0, 1)[None].float() / 255
+    return describe(base.g_a(x), base.std)[0].numpy()

@@ -24,7 +24,7 @@ def command() -> None:
 @click.option("--data", "folders", required=True, multiple=True, metavar="DIR",
               type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="Pictures, searched below DIR; may be given several times.")  # fmt: skip
-@click.option("--size", type=click.IntRange(1, 1 << 16), default=1024, show_default=True,
+@click.option("--size", type=click.IntRange(1, 1 << 17), default=1024, show_default=True,
               help="References, at most.")  # fmt: skip
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="models/NAME",
               help="Folder of the package that it becomes a part of; its base makes the latents.")  # fmt: skip

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 SIDE = 8  # positions along a side of a reference: 128 pixels
 CHANNELS = 24  # strongest components that a reference keeps
 DIMENSIONS = 64  # of search vectors
-ENTRIES_MAX = 1 << 16
+ENTRIES_MAX = 1 << 17
 LEVELS = 127  # of int8
 LAYOUT = 12  # strongest components, whose signed means over cells are a region in small
 LAYOUT_GRIDS = (1, 2, 4)  # cells along a side
@@ -82,15 +82,13 @@ class Dictionary:
     def search(self, features: NDArray[np.float32], count: int) -> list[Match]:
         """The `count` references most like a region with these features (F,), best first; equals by ID.
 
-        Exact: an inner product with every search vector, 2.4 ms for 100,000 of them on one core.
+        Exact: an inner product with every search vector, 21 ms for 100,000 of them on two cores.
         """
         terms = (features - self.mean)[:, None] * self.projection
         layout, texture = terms[:LAYOUT_FEATURES].sum(0), terms[LAYOUT_FEATURES:].sum(0)
         length = max(float(np.linalg.norm(layout + texture)), 1e-9) * LEVELS
         likeness = self.vectors.astype(np.float32) @ (layout + texture) / length
-        count = min(count, len(self))
-        best = np.argpartition(-likeness, count - 1)[:count]
-        best = best[np.lexsort((best, -likeness[best]))]
+        best = np.argsort(-likeness, kind="stable")[:count]
         shares = self.vectors[best].astype(np.float32) @ layout / length
         return [Match(int(i), float(likeness[i]), float(share)) for i, share in zip(best, shares, strict=True)]
 

@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from nicodec.container.layout import Box, Colour, Foreign, Section, SectionType
 from nicodec.container.reader import NicFile, read_foreign
 from nicodec.container.writer import write_foreign
@@ -65,15 +63,12 @@ def encode_foreign(picture: Picture, part: Part, device: str) -> Section:
         LimitError: more than MAX_PIXELS pixels.
         DamagedPartError: the part holds no foreign base.
     """
-    import torch
-
-    from nicodec.networks.tiling import resolve_device
+    from nicodec.networks.tiling import resolve_device, to_input
 
     _check_size(picture.width, picture.height)
-    base = load_foreign(part, resolve_device(device))
-    rgb = np.broadcast_to(picture.pixels, (picture.height, picture.width, 3)).copy()
-    x = torch.from_numpy(rgb).to(resolve_device(device)).permute(2, 0, 1)[None].float() / 255
-    strings, shape = base.compress(x)
+    place = resolve_device(device)
+    base = load_foreign(part, place)
+    strings, shape = base.compress(to_input(picture.pixels, place))
     return Section(SectionType.FOREIGN, write_foreign(Foreign(base.name, part.id, shape, strings)))
 
 

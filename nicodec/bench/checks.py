@@ -182,9 +182,11 @@ def pattern(error: NDArray[np.float64], period: int) -> float:
 
 
 def _decoded(image: Image.Image, quality: int) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """An image decoded in all WAYS."""
-    for codec in map(Nicodec.named, WAYS):
-        yield codec.name, np.asarray(codec.decode(codec.encode(image, quality)), np.float64)
+    """An image decoded in all WAYS; those of the same streams decode one file."""
+    codecs = [Nicodec.named(name) for name in WAYS]
+    files = {streams: codec.encode(image, quality) for streams, codec in {c.streams: c for c in codecs}.items()}
+    for codec in codecs:
+        yield codec.name, np.asarray(codec.decode(files[codec.streams]), np.float64)
 
 
 def _blind(args: tuple[torch.Tensor, torch.Tensor], width: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -92,14 +92,13 @@ def search_dictionary(picture: Path, model: str, count: int, as_json: bool) -> N
     for match in dictionary.search(features, count):
         scale, members = 1 << int(dictionary.scale[match.id]), int(dictionary.members[match.id])
         if as_json:
-            texture = match.likeness - match.layout
-            fields = {"id": match.id, "likeness": match.likeness, "layout": match.layout, "texture": texture,
+            fields = {"id": match.id, "likeness": match.likeness, "layout": match.layout, "texture": match.texture,
                       "scale": f"1/{scale}", "members": members}  # fmt: skip
             click.echo(json.dumps(fields))
             continue
         click.echo(
             f"{match.id}: likeness {match.likeness:.3f} = {match.layout:+.3f} layout "
-            f"{match.likeness - match.layout:+.3f} texture; seen at 1/{scale} of its size, stands for {members} regions"
+            f"{match.texture:+.3f} texture; seen at 1/{scale} of its size, stands for {members} regions"
         )
 
 

@@ -26,12 +26,17 @@ class Match:
     Attributes:
         id: its number in the dictionary.
         likeness: cosine of its search vector and the query's, -1..1.
-        layout: the part of that sum which comes from what lies where; all else is texture.
+        layout: the part of that sum which comes from what lies where.
     """
 
     id: int
     likeness: float
     layout: float
+
+    @property
+    def texture(self) -> float:
+        """The rest of the likeness."""
+        return self.likeness - self.layout
 
 
 @dataclass(frozen=True)
@@ -104,8 +109,3 @@ class Dictionary:
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays to store."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
-
-
-def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows (n, d) at length 1; rows of zeros stay."""
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)

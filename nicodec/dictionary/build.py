@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from nicodec.dictionary.asset import CHANNELS, DIMENSIONS, LEVELS, SIDE, Dictionary, unit
-from nicodec.dictionary.features import describe
+from nicodec.dictionary.asset import CHANNELS, DIMENSIONS, LEVELS, SIDE, Dictionary
+from nicodec.dictionary.features import describe, strongest
 from nicodec.errors import TrainingDataError, UsageError
 from nicodec.image.picture import Pixels
 from nicodec.networks.base import Base
 from nicodec.networks.layers import PATCH
+from nicodec.networks.tiling import to_input
 
 SCALES = (0, 1, 2)  # a picture is seen at 1 / 2^scale of its size
 STEP_QUANTILE = 0.999  # of magnitudes: what int8 holds without clipping
@@ -39,10 +40,10 @@ def regions(base: Base, pictures: Iterable[Pixels]) -> Regions:
     Raises:
         TrainingDataError: no picture holds one.
     """
-    channels = base.std.argsort(descending=True)[:CHANNELS]
+    channels = strongest(base.std, CHANNELS)
     features, latents, scales = [], [], []
     for pixels in pictures:
-        for scale, tile in _tiles(pixels):
+        for scale, tile in _tiles(to_input(pixels, base.std.device)):
             y = base.g_a(tile)
             features.append(describe(y, base.std).numpy())
             latents.append(y[:, channels].numpy())
@@ -52,10 +53,9 @@ def regions(base: Base, pictures: Iterable[Pixels]) -> Regions:
     return Regions(np.concatenate(features), np.concatenate(latents), np.concatenate(scales))
 
 
-def _tiles(pixels: Pixels) -> Iterator[tuple[int, Tensor]]:
-    """A picture's regions at each scale that has any: (n, 3, side, side), 0..1."""
+def _tiles(x: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """The regions of a picture (1, 3, h, w) at each scale that has any: (n, 3, side, side)."""
     side = SIDE * PATCH
-    x = torch.from_numpy(np.broadcast_to(pixels, (*pixels.shape[:2], 3)).copy()).permute(2, 0, 1)[None].float() / 255
     for scale in SCALES:
         small = x if scale == 0 else F.avg_pool2d(x, 1 << scale)
         rows, columns = (length // side for length in small.shape[2:])
@@ -83,12 +83,12 @@ def build(base: Base, pictures: Iterable[Pixels], size: int, seed: int = 0) -> D
             "more pictures, or a smaller --size"
         )
     mean, projection = principal(found.features)
-    vectors = unit((found.features - mean) @ projection)
+    vectors = _unit((found.features - mean) @ projection)
     clusters = MiniBatchKMeans(size, batch_size=BATCH, n_init=3, random_state=seed).fit(vectors)
     chosen = _nearest(vectors, clusters.cluster_centers_, clusters.labels_)
     levels, step = _quantised(found.latents[chosen])
     return Dictionary(
-        levels, base.std.argsort(descending=True)[:CHANNELS].numpy().astype(np.int16), step,
+        levels, strongest(base.std, CHANNELS).numpy().astype(np.int16), step,
         np.round(vectors[chosen] * LEVELS).astype(np.int8), mean, projection, found.scales[chosen],
         np.bincount(clusters.labels_, minlength=size)[clusters.labels_[chosen]].astype(np.int32),
     )  # fmt: skip
@@ -117,3 +117,8 @@ def _quantised(latents: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[
     step = np.maximum(largest, 1e-9) / LEVELS
     levels = np.round(latents / step[:, None, None]).clip(-LEVELS, LEVELS)
     return levels.astype(np.int8), step.astype(np.float32)
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows (n, d) at length 1; rows of zeros stay."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)

@@ -12,9 +12,15 @@ from nicodec.dictionary.asset import LAYOUT, LAYOUT_GRIDS
 from nicodec.image.picture import Pixels
 from nicodec.networks.base import Base
 from nicodec.networks.layers import PATCH
+from nicodec.networks.tiling import cut, to_input
 
 TEXTURE_GRIDS = (1, 2)  # cells along a side
 LEAST = 4 * PATCH  # pixels along a side of what can be described
+
+
+def strongest(std: Tensor, count: int) -> Tensor:
+    """The `count` components of y with the largest spread, largest first: (count,) int64."""
+    return std.argsort(descending=True)[:count]
 
 
 def describe(y: Tensor, std: Tensor) -> Tensor:
@@ -32,10 +38,9 @@ def describe(y: Tensor, std: Tensor) -> Tensor:
         (B, F) float32.
     """
     unit = y / std[:, None, None]
-    strongest = unit[:, std.argsort(descending=True)[:LAYOUT]]
-    magnitude = unit.abs()
-    layout = [F.adaptive_avg_pool2d(strongest, cells).flatten(1) / cells for cells in LAYOUT_GRIDS]
-    texture = [F.adaptive_avg_pool2d(magnitude, cells).log1p().flatten(1) / cells for cells in TEXTURE_GRIDS]
+    signed = unit[:, strongest(std, LAYOUT)]
+    layout = [F.adaptive_avg_pool2d(signed, cells).flatten(1) / cells for cells in LAYOUT_GRIDS]
+    texture = [F.adaptive_avg_pool2d(unit.abs(), cells).log1p().flatten(1) / cells for cells in TEXTURE_GRIDS]
     return torch.cat([*layout, *texture], 1).float()
 
 
@@ -43,8 +48,5 @@ def describe(y: Tensor, std: Tensor) -> Tensor:
 def features_of(pixels: Pixels, base: Base) -> NDArray[np.float32]:
     """The features (F,) of a picture (h, w, 1 or 3), as one region; small ones are repeated at their borders."""
     height, width = (max(LEAST, length // PATCH * PATCH) for length in pixels.shape[:2])
-    inside = pixels[:height, :width]
-    missing = ((0, height - inside.shape[0]), (0, width - inside.shape[1]), (0, 0))
-    whole = np.pad(np.broadcast_to(inside, (*inside.shape[:2], 3)), missing, mode="edge")
-    x = torch.from_numpy(whole.copy()).permute(2, 0, 1)[None].float() / 255
+    x = to_input(cut(pixels, slice(0, height), slice(0, width)), base.std.device)
     return describe(base.g_a(x), base.std)[0].numpy()

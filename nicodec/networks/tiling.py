@@ -66,7 +66,7 @@ def analyse(picture: Picture, base: Base, vq: VQExpert | None, depth: int) -> It
 @torch.inference_mode(False)  # whatever mode the host program is in: see `choose_symbols`
 def _analyse_tile(pixels: Pixels, core: Span, base: Base, vq: VQExpert | None, depth: int) -> Analysed:
     with torch.no_grad():
-        y, tokens = base.g_a(_to_input(pixels, base)), None
+        y, tokens = base.g_a(to_input(pixels, base.std.device)), None
         if vq is not None:
             spread = y[:, :, core[0], core[1]] / base.std[None, :, None, None]
             tokens = vq.tokens(spread, depth)[0].cpu().numpy().astype(np.uint16)
@@ -80,13 +80,13 @@ def choose_symbols(held: Analysed, base: Base, scales: ScaleModel | None, rate: 
         return TileSymbols(None, held.tokens)
     with torch.no_grad():
         y, z_hat = base.scaled(held.y, torch.tensor([float(rate)], device=held.y.device), held.core)
-    x = _to_input(held.pixels, base)
+    x = to_input(held.pixels, base.std.device)
     return TileSymbols(encode_tile(base, scales, x, y, z_hat, rate, held.core, effort), held.tokens)
 
 
-def _to_input(pixels: Pixels, base: Base) -> Tensor:
+def to_input(pixels: Pixels, device: torch.device | str) -> Tensor:
     """(h, w, 1 or 3) to (1, 3, h, w), float, 0..1."""
-    x = torch.from_numpy(np.broadcast_to(pixels, (*pixels.shape[:2], 3)).copy()).to(base.std.device)
+    x = torch.from_numpy(np.broadcast_to(pixels, (*pixels.shape[:2], 3)).copy()).to(device)
     return x.permute(2, 0, 1)[None].float() / 255
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from nicodec.errors import NicodecError
-from nicodec.options import DEFAULT_EFFORT, DEFAULT_MODEL, DEFAULT_QUALITY, DEFAULT_STEPS
+from nicodec.options import DEFAULT_EFFORT, DEFAULT_MODEL, DEFAULT_QUALITY, DEFAULT_REFERENCES, DEFAULT_STEPS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,6 +33,7 @@ def encode(
     streams: str | None = None,
     token_bits: int | None = None,
     robust: bool = False,
+    references: str | int = DEFAULT_REFERENCES,
     model: str = DEFAULT_MODEL,
     base: str | None = None,
     base_weights: str | os.PathLike[str] | None = None,
@@ -51,6 +52,8 @@ def encode(
         streams: `sq`, `vq` or `sq+vq`; None: all that the model has parts for.
         token_bits: bits a token; None: as many as the codebook has.
         robust: code tokens so that they survive damage to the SQ stream.
+        references: how many entries of the model's dictionary the file refers to: a number, `off`, or `auto`: some,
+            where they pay.
         model: name of the model package.
         base: another codec in its place, such as `compressai:mbt2018-mean-q3`, with `base_weights`.
         base_weights: a safetensors file, see `nicodec models fetch`.
@@ -71,7 +74,9 @@ def encode(
     from nicodec.options import EncodeOptions
 
     weights = None if base_weights is None else Path(base_weights)
-    options = EncodeOptions(quality, effort, streams, token_bits, robust, model, base, weights, verify, device)
+    options = EncodeOptions(
+        quality, effort, streams, token_bits, robust, references, model, base, weights, verify, device
+    )
     if isinstance(image, (bytes, str, os.PathLike)) or hasattr(image, "read"):
         picture = read_picture(_read(image), frame, allow_8bit=allow_8bit)
     elif hasattr(image, "getexif"):

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from nicodec.container.layout import NO_BASE, Anchor, Box, Colour, Header, Section, SectionType, TokenStreams
 from nicodec.container.limits import check_declared, check_size
-from nicodec.container.reader import NicFile, read_file, read_foreign, read_packed, read_tokens
+from nicodec.container.reader import NicFile, read_file, read_foreign, read_packed, read_references, read_tokens
 from nicodec.container.writer import write_file, write_packed
 from nicodec.errors import MissingPartError, MissingStreamError, UsageError
 from nicodec.foreign import decode_foreign, encode_foreign, find_foreign
@@ -79,8 +79,9 @@ def _encode(
     picture: Picture, encoder: StreamEncoder, analysed: Iterable[Analysed], kept: list[Section], quality: float
 ) -> bytes:
     rate = rate_from_quality(quality)
-    coded = encoder.sections(encoder.symbols(analysed, rate), rate)
-    return write_file(_header(picture, rate, encoder.parts["base"].id), [*coded, *kept])
+    referred = encoder.refer(picture, rate)
+    coded = encoder.sections(encoder.symbols(analysed, referred.base, rate), rate)
+    return write_file(_header(picture, rate, encoder.parts["base"].id), [*referred.sections, *coded, *kept])
 
 
 def _header(picture: Picture, rate: int, base_id: bytes) -> Header:
@@ -163,23 +164,26 @@ def find_experts(
     """
     from nicodec.networks.experts import Experts
     from nicodec.networks.tiling import resolve_device
+    from nicodec.references import restore
     from nicodec.zoo.load import load_base, load_mode, load_vq
 
     place = resolve_device(device)
     base = load_base(find_part("base", file.header.base_id), place)
+    references = attempt(lambda: read_references(file), damage)
     streams = attempt(lambda: read_tokens(file, damage), damage)
     if streams is None and not damage and anchor is Anchor.PERCEPTION:
         raise MissingStreamError(
             "the file has no tokens, so there is nothing to anchor perception on; decode with --anchor fidelity, or "
             "encode the picture again with --streams sq+vq"
         )
-    if streams is None:
+    found = streams and find_trained("mode", {file.header.base_id, streams.vq_id})
+    mode = load_mode(found, place) if found else None
+    if references is not None:
+        base, mode = attempt(lambda: restore(references, base, mode), damage) or (base, mode)
+    alone = mode is None and anchor is Anchor.FIDELITY and SectionType.SQ in file.sections and not damage
+    if streams is None or alone:
         return Experts(base), None
-    mode = find_trained("mode", {file.header.base_id, streams.vq_id})
-    if mode is None and anchor is Anchor.FIDELITY and SectionType.SQ in file.sections and not damage:
-        return Experts(base), None
-    vq = load_vq(find_part("vq", streams.vq_id), place)
-    return Experts(base, vq, load_mode(mode, place) if mode else None), streams
+    return Experts(base, load_vq(find_part("vq", streams.vq_id), place), mode), streams
 
 
 def find_fuser(file: NicFile, device: str) -> Denoiser:
@@ -238,6 +242,7 @@ def verify_bytes(data: bytes, max_pixels: int | None = None) -> Verdict:
     file = read_file(data)
     check_declared(file.header, file.size, max_pixels)
     foreign = read_foreign(file)
+    read_references(file)
     symbols = {} if foreign else decode_symbols(file, read_tokens(file))
     unpack_transparency(file)
     unpack_metadata(file)

@@ -22,6 +22,7 @@ START = 630 << 20  # the interpreter, torch, and all of a model's networks
 MARGIN = 2 * STRIDE  # pixels around a tile, and around a crop, that are worked on too
 # Bytes a pixel of the largest tile that the networks hold at once, and a pixel of the crop that stay until the end.
 ALONE, MORE = (180, 20), (450, 50)  # the base; experts together, or the fuser
+CONDITIONED = 100 << 20  # the dictionary, and networks of the picture's own
 TAU = 8  # bytes a pixel of the crop for each further tau
 FOREIGN_START, FOREIGN = 600 << 20, 700  # what other codecs take on top, and bytes a pixel: they know no tiles
 
@@ -33,8 +34,9 @@ def estimate_memory(file: NicFile, options: DecodeOptions, crop: Box) -> int:
         return START + FOREIGN_START + FOREIGN * coded_pixels(width, height)
     width, height = min(width, crop.width + 2 * MARGIN), min(height, crop.height + 2 * MARGIN)
     tile = coded_pixels(min(width, TILE + 2 * MARGIN), min(height, TILE + 2 * MARGIN))
+    start = START + (CONDITIONED if SectionType.REFERENCES in file.sections else 0)
     at_once, kept = MORE if SectionType.VQ in file.sections or max(options.taus) > 0 else ALONE
-    return START + tile * at_once + coded_pixels(width, height) * (kept + TAU * (len(options.taus) - 1))
+    return start + tile * at_once + coded_pixels(width, height) * (kept + TAU * (len(options.taus) - 1))
 
 
 def check_memory(file: NicFile, options: DecodeOptions, crop: Box) -> None:

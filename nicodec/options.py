@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from nicodec.container.layout import MAX_REFERENCES
 from nicodec.errors import UsageError
 
 DEFAULT_MODEL = "base1"
@@ -13,12 +14,18 @@ QUALITY_RANGE = (0.0, 100.0)
 DEFAULT_EFFORT = 3
 EFFORT_RANGE = (1, 9)
 STREAMS = ("sq", "vq", "sq+vq")
+DEFAULT_REFERENCES = "auto"
 STRIPPABLE = ("all", "icc", "exif", "xmp")
 ANCHORS = ("fidelity", "perception")
 TAU_RANGE = (0.0, 1.0)
 DEFAULT_STEPS = 1
 STEPS_RANGE = (1, 8)
 SEED_RANGE = (0, 2**64 - 1)
+
+
+def parse_references(text: str) -> str | int:
+    """`auto`, `off` or a number, as `EncodeOptions` takes it, which knows what is allowed."""
+    return int(text) if text.isdigit() else text
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class EncodeOptions:
         streams: `sq`, `vq` or `sq+vq`; None: all that the model has parts for.
         token_bits: bits a token, from 1 to the depth of the model's codebook; None: that depth.
         robust: code tokens without regard to the SQ symbols: larger, but they survive damage there.
+        references: how many entries of the model's dictionary: a number, `off`, or `auto`: some, where they pay.
         model: name of the model package.
         base: name of another codec, such as `compressai:mbt2018-mean-q3`, in place of the model; streams, quality and
             effort then mean nothing.
@@ -39,7 +47,7 @@ class EncodeOptions:
         device: `auto`, `cpu` or `cuda`, for the float networks.
 
     Raises:
-        UsageError: quality, effort or bits a token out of range, unknown streams.
+        UsageError: quality, effort, references or bits a token out of range, unknown streams.
     """
 
     quality: float = DEFAULT_QUALITY
@@ -47,6 +55,7 @@ class EncodeOptions:
     streams: str | None = None
     token_bits: int | None = None
     robust: bool = False
+    references: str | int = DEFAULT_REFERENCES
     model: str = DEFAULT_MODEL
     base: str | None = None
     base_weights: Path | None = None
@@ -61,6 +70,8 @@ class EncodeOptions:
             raise UsageError("base and base weights go together: name the codec, and the file with its weights")
         if self.streams is not None and self.streams not in STREAMS:
             raise UsageError(f"streams are {self.streams!r}, expected one of {', '.join(STREAMS)}")
+        if self.references not in ("auto", "off") and self.references not in range(1, MAX_REFERENCES + 1):
+            raise UsageError(f"references are {self.references!r}, expected auto, off or 1..{MAX_REFERENCES}")
         if self.token_bits is not None and self.token_bits < 1:
             raise UsageError(f"token bits are {self.token_bits}, expected 1 or more")
 

@@ -16,11 +16,13 @@ from nicodec.entropy.tokens import TokenPrior, Tokens, decode_tokens, encode_tok
 from nicodec.errors import CorruptFileError, InexactError, MissingPartError, UnsupportedVersionError, UsageError
 from nicodec.image.picture import Picture
 from nicodec.options import EncodeOptions
-from nicodec.zoo.load import load_prior, load_scales
+from nicodec.zoo.load import has_adapters, load_prior, load_scales
 from nicodec.zoo.store import find_package, find_part
 
 if TYPE_CHECKING:
+    from nicodec.networks.base import Base
     from nicodec.networks.tiling import Analysed
+    from nicodec.references import Referred
 
 T = TypeVar("T")
 
@@ -50,6 +52,12 @@ class StreamEncoder:
         deepest = self.prior.bits if self.prior else 0
         self.depth = deepest if options.token_bits is None else options.token_bits
         self.kind = Prior.STATIC if options.robust or self.scales is None else Prior.SQ
+        held = parts.get("dictionary")
+        self.dictionary = held if held and self.scales and has_adapters(held) else None
+        if options.references not in ("auto", "off") and self.dictionary is None:
+            raise MissingPartError(
+                f"model {options.model} has no dictionary that a latent can refer to; encode with --references off"
+            )
         if self.prior and self.depth > deepest:
             raise UsageError(f"token bits are {self.depth}, expected 1..{deepest} with model {options.model}")
 
@@ -59,11 +67,21 @@ class StreamEncoder:
 
         return analyse(picture, self.base, self.vq, self.depth)
 
-    def symbols(self, analysed: Iterable[Analysed], rate: int) -> Iterator[TileSymbols]:
-        """The symbols of each tile in order: all that floats decide."""
+    def refer(self, picture: Picture, rate: int) -> Referred:
+        """The base that a picture is coded with, and its REFERENCES section, if references pay or are asked for."""
+        from nicodec.references import Referred, refer
+
+        wanted = self.options.references
+        if self.scales is None or self.dictionary is None or wanted == "off":
+            return Referred(self.base)
+        count = None if wanted == "auto" else int(wanted)
+        return refer(picture, self.base, self.scales, self.dictionary, rate, count)
+
+    def symbols(self, analysed: Iterable[Analysed], base: Base, rate: int) -> Iterator[TileSymbols]:
+        """The symbols of each tile in order: all that floats decide. `base`: as `refer` says."""
         from nicodec.networks.tiling import choose_symbols
 
-        return (choose_symbols(held, self.base, self.scales, rate, self.options.effort) for held in analysed)
+        return (choose_symbols(held, base, self.scales, rate, self.options.effort) for held in analysed)
 
     def sections(self, symbols: Iterable[TileSymbols], rate: int) -> list[Section]:
         """The SQ section, the VQ section or both.
@@ -127,11 +145,9 @@ def decode_symbols(
     Raises:
         InexactError: a stream parses, but to other symbols than the encoder's.
         MissingPartError, DamagedPartError, CorruptFileError: see `codec.decode_bytes`.
-        UnsupportedVersionError: the file has neither stream, or one that depends on references.
+        UnsupportedVersionError: the file has neither stream.
     """
     header = file.header
-    if SectionType.REFERENCES in file.sections:
-        raise UnsupportedVersionError("the file needs a dictionary of references; use a newer nicodec")
     payload = file.payload(SectionType.SQ)
     if payload is None and streams is None:
         raise UnsupportedVersionError("the file has no SQ and no VQ section; this version decodes no other picture")

@@ -28,6 +28,7 @@ from nicodec.zoo.load import load_scales  # noqa: E402
 from nicodec.zoo.store import find_part  # noqa: E402
 
 BOTH = {"model": "tiny-full"}
+REFERRING = {"model": "tiny-references"}
 PERCEPTION = {"anchor": "perception"}
 FOUR = {"steps": 4}
 
@@ -101,6 +102,8 @@ CASES = {
     "tokens-grey-alpha": (pictures.image(66, 40, "LA"), {"robust": True, "token_bits": 1, **BOTH}),
     "hint-16-bit": (pictures.image(40, 30), BOTH),
     "unknown-section": (pictures.image(40, 30), {}),
+    "references-100x90": (pictures.image(100, 90), {"quality": 40, "references": 3, **REFERRING}),
+    "references-latent-only": (pictures.image(70, 130), {"streams": "sq", "references": 1, **REFERRING}),
 }
 CHANGED = {
     "extreme-symbols": with_extreme_symbols, "hint-16-bit": hinted, "unknown-section": with_unknown_section,
@@ -115,6 +118,7 @@ DECODED = {
                        "-seam-tau": {"crop": (1000, 10, 60, 50), "tau": 1.0, **FOUR},
                        "-seam-perception": {"crop": (990, 10, 70, 50), **PERCEPTION}},
     "tokens-of-32-alone": {"": PERCEPTION},
+    "references-100x90": {"": {}, "-perception": {**PERCEPTION, "tau": 0.7}},
     "rgb-1100x70-q20": {"": {}, "-crop": {"crop": (1030, 5, 60, 40)},
                         "-tau": {"crop": (1000, 5, 60, 40), "tau": 1.0, **FOUR}},
 }  # fmt: skip

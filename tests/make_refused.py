@@ -18,21 +18,24 @@ sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
 from nicodec.container.layout import Colour, Foreign, Header, Section, SectionType, write_varint  # noqa: E402
 from nicodec.container.limits import MAX_METADATA  # noqa: E402
-from nicodec.container.reader import read_file, read_tiles, read_tokens  # noqa: E402
+from nicodec.container.reader import read_file, read_references, read_tiles, read_tokens  # noqa: E402
 from nicodec.container.writer import (  # noqa: E402
     write_file,
     write_foreign,
     write_header,
+    write_references,
     write_section,
     write_tiles,
     write_tokens,
 )
 
 GOLDEN = TESTS / "golden"
-PLAIN, TILED, TOKENS, ALONE, ALPHA = (
+PLAIN, TILED, TOKENS, ALONE, ALPHA, REFERRING = (
     (GOLDEN / f"{name}.nic").read_bytes()
-    for name in ("effort9-60x40", "rgb-1100x70-q20", "tokens-90x70", "tokens-alone-64x48", "rgba-50x90-q40")
-)
+    for name in (
+        "effort9-60x40", "rgb-1100x70-q20", "tokens-90x70", "tokens-alone-64x48", "rgba-50x90-q40", "references-100x90",
+    )
+)  # fmt: skip
 
 
 def remade(data, drop=(), **payloads):
@@ -74,6 +77,14 @@ def tokens(data=TOKENS, **fields):
     return remade(data, VQ=write_tokens(held.vq_id, held.prior, held.depth, held.tiles))
 
 
+def payload(data):
+    return read_file(data).payload(SectionType.REFERENCES)
+
+
+def references(**fields):
+    return remade(REFERRING, REFERENCES=write_references(replace(read_references(read_file(REFERRING)), **fields)))
+
+
 def foreign(**fields):
     held = Foreign("compressai:mbt2018-mean-q3", bytes(range(8)), (1, 1), [b"a", b"b"])
     header = Header(64, 64, Colour.RGB, 8, 0, bytes(8))
@@ -91,7 +102,6 @@ def cases():
         "UnsupportedVersionError": {
             "version-2": raw_header(PLAIN, _4=PLAIN[4] + 16),
             "unknown-critical-section": head + write_section(sq, last=False) + sealed(0x40 | 50, b"new"),
-            "references": remade(PLAIN, REFERENCES=bytes(10)),
         },
         "CorruptFileError": {
             "cut-in-header": PLAIN[:12], "cut-in-section": PLAIN[:-30], "cut-before-section": head,
@@ -127,6 +137,14 @@ def cases():
             "tokens-without-their-latent": remade(TOKENS, drop=("SQ",)),
             "tokens-cut": tokens(tiles=[(0, b"")]) , "tokens-of-odd-length": tokens(tiles=[(0, b"abc")]),
             "base-of-nobody": write_file(replace(read_file(PLAIN).header, base_id=bytes(8)), [sq]),
+            "references": remade(PLAIN, REFERENCES=bytes(10)),
+            "references-beside-no-latent": remade(ALONE, REFERENCES=payload(REFERRING)),
+            "references-of-18-bits": references(id_bits=18), "references-of-nothing": references(ids=()),
+            "references-that-fall": references(ids=(3, 2)), "references-twice": references(ids=(2, 2)),
+            "references-cut": remade(REFERRING, REFERENCES=payload(REFERRING)[:-1]),
+            "references-with-loose-bits": remade(REFERRING, REFERENCES=payload(REFERRING)[:-1] + b"\xff"),
+            "references-beyond-the-dictionary": references(ids=(1, 15)),
+            "references-of-other-bits": references(id_bits=9),
             "foreign-with-base": write_file(
                 read_file(PLAIN).header, [Section(SectionType.FOREIGN, read_file(foreign()).sections[4].payload)]
             ),
@@ -142,6 +160,7 @@ def cases():
         },
         "MissingPartError": {
             "another-base": write_file(replace(read_file(PLAIN).header, base_id=b"\7" * 8), [sq]),
+            "another-dictionary": references(dictionary_id=b"\7" * 8),
             "another-codebook": tokens(ALONE, vq_id=b"\7" * 8), "another-codec": foreign(),
         },
         "InexactError": {

@@ -18,6 +18,7 @@ import nicodec as api
 from nicodec import errors
 from nicodec.bench.codecs import make
 from nicodec.bench.curves import Curve, bd_psnr, bd_rate, overlap
+from nicodec.image.files import read_picture
 from nicodec.metrics.perceptual import Perception, frechet_distance, kernel_distance
 from nicodec.metrics.psnr import psnr, psnr_y
 from nicodec.metrics.structure import ms_ssim
@@ -230,6 +231,7 @@ def test_peak_memory_is_the_codecs_own():
 
 
 def test_names_say_how_nicodec_decodes():
+    assert make("nicodec:references=2").references == 2
     codec = make("nicodec:sq:perception:tau=0.7:steps=2@mine")
     assert (codec.streams, codec.anchor, codec.tau, codec.steps, codec.model) == ("sq", "perception", 0.7, 2, "mine")
     for wrong in ("nicodec:tau", "nicodec:tau=much", "nicodec:nonsense"):
@@ -254,3 +256,24 @@ def test_the_plane_of_tau(toys, trunk, tmp_path, monkeypatch):
     assert len(taus.table(lines).splitlines()) == 5
     taus.draw(lines, tmp_path / "plane.png")
     assert Image.open(tmp_path / "plane.png").size > (300, 200)
+
+
+def test_what_references_are_worth(monkeypatch, tmp_path):
+    """The table's points are those of real files."""
+    from nicodec.bench import references
+
+    monkeypatch.setattr(references, "SIZES", (4,))
+    monkeypatch.setattr(references, "NOISES", (1.0,))
+    path = tmp_path / "a.png"
+    pictures.image(140, 130).save(path)
+    trial, picture = references.Trial("tiny-references"), read_picture(path.read_bytes())
+    for chosen, find in (("off", lambda picture, index: None), (references.USUAL, trial.found())):
+        data = api.encode(path, model="tiny-references", streams="sq", quality=20, references=chosen)
+        decoded = np.asarray(api.decode(data))
+        expected = 8 * len(data) / (140 * 130), psnr(picture.pixels, decoded)
+        assert trial.point(picture, 20, find(picture, 0)) == pytest.approx(expected)
+    off, curves = references.measure(trial, [picture])
+    assert curves["by search"].value != curves["random"].value != curves["zeros"].value != off.value
+    assert len(references.table(off, curves).splitlines()) == 8
+    references.draw({1: 0.0, 12: 0.1}, {0.0: 0.1, 1.0: 0.0}, tmp_path / "plot.png")
+    assert Image.open(tmp_path / "plot.png").size > (300, 200)

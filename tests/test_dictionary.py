@@ -5,9 +5,9 @@ import os
 import shutil
 
 import numpy as np
-import pictures
 import pytest
 import torch
+import toy
 from PIL import Image
 
 from nicodec.dictionary.build import build, regions
@@ -16,14 +16,8 @@ from nicodec.errors import TrainingDataError
 from nicodec.zoo.load import load_base, load_dictionary
 from nicodec.zoo.manifest import read_manifest
 
-COUNT, SIDE = 16, 256  # pictures: 4 regions at full size and one at half, 80 in all
-
-
-def picture(index):
-    """Unlike its neighbours: a scene, brighter or darker, with more or less noise."""
-    random = np.random.default_rng(index)
-    noise = random.normal(0, 2 * index, (SIDE, SIDE, 3))
-    return (pictures.scene(SIDE, SIDE) * random.uniform(0.3, 1, 3) + noise).clip(0, 255).astype(np.uint8)
+COUNT = toy.COUNT  # pictures: 4 regions at full size and one at half, 80 in all
+picture = toy.picture
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +83,7 @@ def test_the_command_builds_shows_and_searches(nicodec, tiny, tmp_path):
     facts = json.loads(out)
     assert facts["references"] == len(load_dictionary(part)) <= 20
     assert facts["bits"] == 5
+    assert facts["adapters"] is False
     assert facts["regions"] == 5 * COUNT
 
     code, out, _ = nicodec("dictionary", "search", "data/04.png", "--model", "tiny", "-n", 3, "--json",

@@ -2,16 +2,22 @@
 
 import shutil
 
+import numpy as np
+import pictures
 import torch
 
+from nicodec.dictionary.build import build
+from nicodec.networks.clc import CLC, CLCConfig
 from nicodec.networks.fuser import Denoiser, FuserConfig
 from nicodec.networks.mode import MoDE
 from nicodec.networks.vq import VQConfig, VQExpert
-from nicodec.training.export import export_fuser, export_mode, export_vq
+from nicodec.training.export import export_dictionary, export_fuser, export_mode, export_vq
 from nicodec.training.latents import OwnLatents
 from nicodec.training.tokens import TokenNet, integer_prior
 from nicodec.zoo.load import load_base, load_scales
 from nicodec.zoo.manifest import read_manifest
+
+COUNT, SIDE = 16, 256  # pictures that a toy dictionary is built of
 
 
 def make_model(folder, name, tiny, *, stride):
@@ -42,3 +48,19 @@ def make_model(folder, name, tiny, *, stride):
         torch.nn.init.normal_(layer.weight, std=0.1)
     export_fuser(fuser, target)
     return package
+
+
+def picture(index):
+    """Unlike its neighbours: a scene, brighter or darker, with more or less noise."""
+    random = np.random.default_rng(index)
+    noise = random.normal(0, 2 * index, (SIDE, SIDE, 3))
+    return (pictures.scene(SIDE, SIDE) * random.uniform(0.3, 1, 3) + noise).clip(0, 255).astype(np.uint8)
+
+
+def add_dictionary(folder, base):
+    """Give the package in `folder` a dictionary of 12 references that change its base at random."""
+    torch.manual_seed(3)
+    clc = CLC(CLCConfig(wide=8, latent=2), base)
+    for name, parameter in clc.named_parameters():
+        torch.nn.init.normal_(parameter, std=0.01 if name.startswith("change") else 1.0)
+    export_dictionary(build(base, map(picture, range(COUNT)), 12), folder, clc)

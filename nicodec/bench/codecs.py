@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from PIL import Image, features
 
 from nicodec.errors import UsageError
-from nicodec.options import DEFAULT_MODEL, DEFAULT_STEPS
+from nicodec.options import DEFAULT_MODEL, DEFAULT_REFERENCES, DEFAULT_STEPS, parse_references
 
 
 class Codec(Protocol):
@@ -86,12 +86,13 @@ class Nicodec:
     model: str = DEFAULT_MODEL
     streams: str | None = None
     anchor: str = "fidelity"
+    references: str | int = DEFAULT_REFERENCES
     tau: float = 0.0
     steps: int = DEFAULT_STEPS
 
     @classmethod
     def named(cls, name: str) -> Nicodec:
-        """`nicodec[:sq|vq][:perception][:tau=T][:steps=N][@MODEL]`.
+        """`nicodec[:sq|vq][:perception][:tau=T][:steps=N][:references=auto|off|N][@MODEL]`.
 
         Raises:
             UsageError: an option that is none of these.
@@ -109,17 +110,22 @@ class Nicodec:
                     codec.tau = float(value)
                 elif key == "steps":
                     codec.steps = int(value)
+                elif key == "references":
+                    codec.references = parse_references(value)
                 else:
                     raise ValueError
             except ValueError:
-                raise UsageError(f"{name}: {choice!r} is none of sq, vq, perception, tau=T, steps=N") from None
+                known = "sq, vq, perception, tau=T, steps=N, references=N"
+                raise UsageError(f"{name}: {choice!r} is none of {known}") from None
         return codec
 
     def encode(self, image: Image.Image, setting: float) -> bytes:
         """As `Codec`."""
         import nicodec
 
-        return nicodec.encode(image, quality=setting, model=self.model, streams=self.streams)
+        return nicodec.encode(
+            image, quality=setting, model=self.model, streams=self.streams, references=self.references
+        )
 
     def decode(self, data: bytes) -> Image.Image:
         """As `Codec`."""

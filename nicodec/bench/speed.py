@@ -76,15 +76,17 @@ def time_stages(path: Path) -> tuple[dict[str, float], dict[str, float]]:
     data, rate = path.read_bytes(), rate_from_quality(DEFAULT_QUALITY)
     picture = read_picture(data)
     encoder = StreamEncoder(EncodeOptions(device="cpu", verify=False))
-    held = list(encoder.symbols(encoder.analyse(picture), rate))
+    referred = encoder.refer(picture, rate)
+    held = list(encoder.symbols(encoder.analyse(picture), referred.base, rate))
     header = Header(picture.width, picture.height, Colour.RGB, 8, rate, encoder.parts["base"].id)
-    sections = encoder.sections(held, rate)
+    sections = [*referred.sections, *encoder.sections(held, rate)]
     file = read_file(write_file(header, sections))
     experts, streams = find_experts(file, Anchor.FIDELITY, "cpu")
     symbols, depth, whole = decode_symbols(file, streams), encoder.depth, Box(0, 0, picture.width, picture.height)
     stages: dict[str, Callable[[], Any]] = {
         "encode: read": lambda: read_picture(data),
-        "encode: networks": lambda: list(encoder.symbols(encoder.analyse(picture), rate)),
+        "encode: references": lambda: encoder.refer(picture, rate),
+        "encode: networks": lambda: list(encoder.symbols(encoder.analyse(picture), referred.base, rate)),
         "encode: entropy": lambda: encoder.sections(held, rate),
         "encode: verify": lambda: decode_symbols(file, streams),
         "encode: container": lambda: write_file(header, sections),

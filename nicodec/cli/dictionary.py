@@ -56,12 +56,15 @@ def build_dictionary(folders: tuple[Path, ...], size: int, output: Path, force: 
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 def show_dictionary(model: str, as_json: bool) -> None:
     """The dictionary of MODEL: id, size, bits an ID, at which scales its references were seen."""
+    from nicodec.zoo.load import has_adapters
+
     package, dictionary = _find(model)
     part = package.parts["dictionary"]
     scales = {f"1/{1 << scale}": int((dictionary.scale == scale).sum()) for scale in sorted({*dictionary.scale})}
     facts = {
         "model": model, "id": part.id.hex(), "references": len(dictionary), "bytes": len(part.read()),
-        "bits": dictionary.id_bits, "scales": scales, "regions": int(dictionary.members.sum()),
+        "bits": dictionary.id_bits, "adapters": has_adapters(part), "scales": scales,
+        "regions": int(dictionary.members.sum()),
     }  # fmt: skip
     if as_json:
         click.echo(json.dumps(facts))
@@ -70,6 +73,8 @@ def show_dictionary(model: str, as_json: bool) -> None:
         f"{model}: dictionary {facts['id']}: {facts['references']} references in {facts['bytes']} bytes, "
         f"{facts['bits']} bits an ID; they stand for {facts['regions']} regions of pictures"
     )
+    if not facts["adapters"]:
+        click.echo("  no adapters: it can be searched, but no file can refer to it before `nicodec train clc`")
     for scale, count in scales.items():
         click.echo(f"  {count} at {scale} of the picture's size")
 

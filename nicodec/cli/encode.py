@@ -18,11 +18,13 @@ from nicodec.options import (
     DEFAULT_EFFORT,
     DEFAULT_MODEL,
     DEFAULT_QUALITY,
+    DEFAULT_REFERENCES,
     EFFORT_RANGE,
     QUALITY_RANGE,
     STREAMS,
     STRIPPABLE,
     EncodeOptions,
+    parse_references,
 )
 
 PICTURES = frozenset({
@@ -114,6 +116,9 @@ class Encoding:
               help="Bits a token: 1 (coarse) .. depth of the codebook (closest). Default: all.")  # fmt: skip
 @click.option("--robust", is_flag=True, help="Code tokens without regard to the SQ stream: larger, but they survive "
               "damage to it (decode --best-effort).")  # fmt: skip
+@click.option("--references", default=DEFAULT_REFERENCES, show_default=True, metavar="auto|off|N",
+              help="Entries of the model's dictionary that the file refers to: N of them, none, or some where they "
+              "pay. Decoding takes the same dictionary.")  # fmt: skip
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model package, see `nicodec models list`.")
 @click.option("--base", metavar="NAME", help="Another codec in place of the model, such as compressai:mbt2018-mean-q3; "
               "its entropy path is float, so its files are not promised to decode on other machines.")  # fmt: skip
@@ -136,7 +141,7 @@ def command(
     sources: tuple[str, ...], output: str | None, quality: float, target_size: float | None,
     target_bpp: float | None, target_psnr: float | None, target_lpips: float | None, trunk: Path | None, effort: int,
     streams: str | None,
-    token_bits: int | None, robust: bool, model: str, base: str | None, base_weights: Path | None,
+    token_bits: int | None, robust: bool, references: str, model: str, base: str | None, base_weights: Path | None,
     verify: bool, device: str, frame: int | None, allow_8bit: bool,
     strip: tuple[str, ...], preserve_time: bool, lossless: bool, force: bool, threads: int | None, as_json: bool,
     verbose: bool, quiet: bool, **inputs: Any,
@@ -147,7 +152,10 @@ def command(
     """
     if lossless:
         raise UsageError("nicodec is lossy at any quality; for lossless files use PNG, WebP -lossless or cjxl -d 0")
-    options = EncodeOptions(quality, effort, streams, token_bits, robust, model, base, base_weights, verify, device)
+    options = EncodeOptions(
+        quality, effort, streams, token_bits, robust, parse_references(references), model, base, base_weights, verify,
+        device,
+    )  # fmt: skip
     targets = {"bytes": target_size, "bpp": target_bpp, "psnr": target_psnr, "lpips": target_lpips}
     asked = [(kind, value) for kind, value in targets.items() if value is not None]
     explicit = click.get_current_context().get_parameter_source("quality") is ParameterSource.COMMANDLINE

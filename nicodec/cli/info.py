@@ -78,8 +78,11 @@ def _lines(source: str, facts: dict[str, Any], verbose: bool) -> str:
 
 
 def _own(facts: dict[str, Any]) -> list[str]:
+    held = facts["references"]
+    references = held and f"references: {', '.join(map(str, held['ids']))} of dictionary {held['dictionary']}, "
     return [
         f"base: {facts['base']}",
+        *([f"{references}{held['bits']} bits"] if held else []),
         f"rate: {facts['rate']} of 65535",
         "entropy path: integer, the same symbols on every machine",
     ]

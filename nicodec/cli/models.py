@@ -80,7 +80,10 @@ def fetch_model(name: str, output: Path, source: Path | None, force: bool) -> No
               "2 % smaller than with Gaussian tables), or to train the prior of the tokens on (stage vq).")  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Overwrite what is there.")
 def export_model(run: Path, output: Path, summary: str, folders: tuple[Path, ...], force: bool) -> None:
-    """Make of the training run in folder RUN a package (stage sq), or a part of the package there (vq, mode, fuser)."""
+    """Make of the training run in folder RUN a package (stage sq), or a part of the package there.
+
+    Stages vq, mode and fuser are parts; stage clc gives the dictionary there its adapters, and so another id.
+    """
     import torch
 
     from nicodec.errors import OutputExistsError, TrainingRunError
@@ -88,12 +91,12 @@ def export_model(run: Path, output: Path, summary: str, folders: tuple[Path, ...
     from nicodec.training.export import stage_of
 
     stage = stage_of(run)
-    kind = {"sq": "base"}.get(stage, stage)
+    kind = {"sq": "base", "clc": "dictionary"}.get(stage, stage)
     if (output / f"{kind}.safetensors").exists() and not force:
         raise OutputExistsError(f"{output} holds a {kind} part; use -f to overwrite it")
     least = 512 if stage == "sq" else 256  # sides of the crops that are coded
     pictures = Pictures(folders, torch.device("cpu"), least) if folders else None
-    exports = {"sq": _export_sq, "vq": _export_vq, "mode": _export_mode, "fuser": _export_fuser}
+    exports = {"sq": _export_sq, "vq": _export_vq, "mode": _export_mode, "fuser": _export_fuser, "clc": _export_clc}
     if stage not in exports:
         raise TrainingRunError(f"{run} holds a run of stage {stage}, which is needed in training only")
     exports[stage](run, output, summary, pictures)
@@ -138,3 +141,15 @@ def _export_fuser(run: Path, output: Path, summary: str, pictures: Pictures | No
     from nicodec.training.export import export_fuser, load_module
 
     export_fuser(load_module(run, "fuser", lambda config: Denoiser(FuserConfig(**config))), output)
+
+
+def _export_clc(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:
+    from nicodec.networks.clc import CLC, CLCConfig
+    from nicodec.training.export import export_dictionary, load_module
+    from nicodec.zoo.load import load_base, load_dictionary
+    from nicodec.zoo.manifest import read_manifest
+
+    parts = read_manifest(output / "model.toml").parts
+    base = load_base(parts["base"], "cpu")
+    clc = load_module(run, "clc", lambda config: CLC(CLCConfig(**config), base))
+    export_dictionary(load_dictionary(parts["dictionary"]), output, clc)

@@ -155,6 +155,26 @@ def train_fuser(model: str, trunk: Path, aux: Path, **options: Any) -> None:
     )
 
 
+@command.command("clc")
+@MODEL
+@WIDTHS
+@run_options
+def train_clc(model: str, widths: tuple[str, ...], **options: Any) -> None:
+    """Train what the references of a model's dictionary do to its frozen base (widths: see CLCConfig)."""
+    from nicodec.errors import MissingPartError
+    from nicodec.networks.clc import CLCConfig
+    from nicodec.training.clc import CLCStage
+    from nicodec.zoo.load import load_base, load_dictionary, load_scales
+    from nicodec.zoo.store import find_package
+
+    parts = find_package(model).parts
+    if "dictionary" not in parts:
+        raise MissingPartError(f"model {model} has no dictionary; make one with `nicodec dictionary build`")
+    config = CLCConfig(**_parse(widths, CLCConfig))
+    base, scales, dictionary = parts["base"], load_scales(parts["base"]), load_dictionary(parts["dictionary"])
+    _run(lambda device: CLCStage(config, load_base(base, device), scales, dictionary), **options)
+
+
 def _latents(model: str, device: str) -> Latents:
     """The base of a package, ours or another codec's."""
     from nicodec.training.latents import ForeignLatents, OwnLatents

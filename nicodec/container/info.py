@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nicodec.container.layout import Colour, SectionType
-from nicodec.container.reader import NicFile, read_foreign, read_tokens
+from nicodec.container.reader import NicFile, read_foreign, read_references, read_tokens
 from nicodec.container.writer import write_header
 from nicodec.rate.scale import quality_from_rate
 
@@ -16,11 +16,12 @@ def describe(file: NicFile) -> dict[str, Any]:
     Keys: `format_version`, `width`, `height`, `colour` (`grey` or `rgb`), `alpha`, `bit_depth`, `bytes`, `bpp` (bits
     of the whole file per pixel), `quality`, `rate`, `base` (id in hex), `hint` (`anchor` and `tau`, or null),
     `foreign` (the other codec's `name` and its `weights` in hex, or null),
+    `references` (`dictionary` id in hex, `ids`, `bits` that they take without the section around them; or null),
     `tokens` (`vq` id in hex, `prior` `static` or `sq`, `bits` a token; or null),
     `header_bytes`, `sections` (bytes of each payload by name).
     """
     header = file.header
-    tokens, foreign = read_tokens(file), read_foreign(file)
+    tokens, foreign, references = read_tokens(file), read_foreign(file), read_references(file)
     sections = {kind.name.lower(): len(section.payload) for kind, section in file.sections.items()}
     hint = header.hint and {"anchor": header.hint.anchor.name.lower(), "tau": header.hint.tau_percent / 100}
     return {
@@ -37,6 +38,10 @@ def describe(file: NicFile) -> dict[str, Any]:
         "base": header.base_id.hex(),
         "hint": hint,
         "foreign": foreign and {"name": foreign.name, "weights": foreign.weights_id.hex()},
+        "references": references and {
+            "dictionary": references.dictionary_id.hex(), "ids": list(references.ids),
+            "bits": len(references.ids) * references.id_bits,
+        },
         "tokens": tokens and {"vq": tokens.vq_id.hex(), "prior": tokens.prior.name.lower(), "bits": tokens.depth},
         "header_bytes": len(write_header(header)),
         "sections": sections,

@@ -60,6 +60,8 @@ class Prior(IntEnum):
 
 
 MAX_TOKEN_BITS = 16
+MAX_ID_BITS = 17
+MAX_REFERENCES = 8
 TileBody = tuple[int, bytes]  # the CRC of a tile's symbols, and its coded bytes
 BIT_DEPTHS = (8, 10, 12, 16)
 
@@ -139,6 +141,21 @@ class TokenStreams:
     prior: Prior
     depth: int
     tiles: list[TileBody | None]
+
+
+@dataclass(frozen=True)
+class References:
+    """A REFERENCES section.
+
+    Attributes:
+        dictionary_id: first 8 bytes of the SHA-256 of the dictionary part.
+        id_bits: of an ID, 1..MAX_ID_BITS.
+        ids: 1..MAX_REFERENCES of them, rising: which references a picture has counts, their order does not.
+    """
+
+    dictionary_id: bytes
+    id_bits: int
+    ids: tuple[int, ...]
 
 
 @dataclass(frozen=True)

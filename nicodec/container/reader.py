@@ -12,6 +12,8 @@ from nicodec.container.layout import (
     ID_BYTES,
     LAST_SECTION,
     MAGIC,
+    MAX_ID_BITS,
+    MAX_REFERENCES,
     MAX_TOKEN_BITS,
     NO_BASE,
     SKIPPABLE,
@@ -24,6 +26,7 @@ from nicodec.container.layout import (
     Header,
     Hint,
     Prior,
+    References,
     Section,
     SectionType,
     TileBody,
@@ -83,6 +86,8 @@ def _check_whole(cursor: Cursor, header: Header, sections: dict[SectionType, Sec
         raise CorruptFileError(f"{len(cursor.data) - cursor.position} bytes follow the last section")
     if not sections.keys() & {SectionType.SQ, SectionType.FOREIGN, SectionType.VQ}:
         raise CorruptFileError("the file holds no picture: no SQ, VQ or foreign section")
+    if SectionType.REFERENCES in sections and SectionType.SQ not in sections:
+        raise CorruptFileError("the file has references, but no SQ section that would depend on them")
     if (SectionType.FOREIGN in sections) != (header.base_id == NO_BASE):
         raise CorruptFileError("the base id and the sections do not agree on whose base this is")
 
@@ -191,6 +196,32 @@ def read_tokens(file: NicFile, damage: list[str] | None = None) -> TokenStreams 
             f"the VQ section has prior {prior} and {depth} bits a token, expected 0..1 and 1..{MAX_TOKEN_BITS}"
         )
     return TokenStreams(vq_id, Prior(prior), depth, read_tiles(cursor.rest(), file.header, "the VQ section", damage))
+
+
+def read_references(file: NicFile) -> References | None:
+    """Parse the REFERENCES section of a file, if there is one.
+
+    Raises:
+        CorruptFileError: a field is out of its range, the IDs do not rise, or other bytes are there than they take.
+    """
+    payload = file.payload(SectionType.REFERENCES)
+    if payload is None:
+        return None
+    cursor = Cursor(payload, "the REFERENCES section")
+    dictionary_id, bits, count = cursor.take(ID_BYTES), cursor.byte(), cursor.byte()
+    if not 1 <= bits <= MAX_ID_BITS or not 1 <= count <= MAX_REFERENCES:
+        raise CorruptFileError(
+            f"the REFERENCES section has {count} IDs of {bits} bits, expected 1..{MAX_REFERENCES} of 1..{MAX_ID_BITS}"
+        )
+    data = cursor.rest()
+    spare = 8 * len(data) - count * bits
+    packed = int.from_bytes(data, "big")
+    if not 0 <= spare < 8 or packed & ((1 << spare) - 1):
+        raise CorruptFileError(f"the REFERENCES section has {len(data)} bytes of IDs, expected {count} of {bits} bits")
+    ids = tuple(packed >> spare + bits * (count - 1 - index) & ((1 << bits) - 1) for index in range(count))
+    if list(ids) != sorted(set(ids)):
+        raise CorruptFileError(f"the reference IDs {ids} do not rise")
+    return References(dictionary_id, bits, ids)
 
 
 def read_foreign(file: NicFile) -> Foreign | None:

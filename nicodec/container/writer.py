@@ -17,6 +17,7 @@ from nicodec.container.layout import (
     Foreign,
     Header,
     Prior,
+    References,
     Section,
     TileBody,
     write_varint,
@@ -68,6 +69,16 @@ def write_tiles(streams: Sequence[TileBody]) -> bytes:
 def write_tokens(vq_id: bytes, prior: Prior, depth: int, streams: Sequence[TileBody]) -> bytes:
     """The payload of a VQ section; arguments as in `TokenStreams`."""
     return vq_id + bytes([prior, depth]) + write_tiles(streams)
+
+
+def write_references(references: References) -> bytes:
+    """The payload of a REFERENCES section."""
+    count, packed = len(references.ids), 0
+    for id_ in references.ids:
+        packed = packed << references.id_bits | id_
+    size = -(-count * references.id_bits // 8)
+    packed <<= 8 * size - count * references.id_bits
+    return references.dictionary_id + bytes([references.id_bits, count]) + packed.to_bytes(size, "big")
 
 
 def write_foreign(foreign: Foreign) -> bytes:

@@ -48,7 +48,7 @@ class Dictionary:
         channels: (CHANNELS,) int16, which components of y these are.
         step: (CHANNELS,) float32.
         vectors: (K, DIMENSIONS) int8, unit search vectors times LEVELS.
-        mean: (F,) float32 and projection: (F, DIMENSIONS) float32: features to search vectors.
+        mean: (F,) float32 and projection: (F, DIMENSIONS) float16: features to search vectors.
         scale: (K,) uint8: a reference was seen at 1 / 2^scale of its picture's size.
         members: (K,) int32: regions that its cluster had; how common it is.
     """
@@ -58,7 +58,7 @@ class Dictionary:
     step: NDArray[np.float32]
     vectors: NDArray[np.int8]
     mean: NDArray[np.float32]
-    projection: NDArray[np.float32]
+    projection: NDArray[np.float16]
     scale: NDArray[np.uint8]
     members: NDArray[np.int32]
 

@@ -89,7 +89,7 @@ def build(base: Base, pictures: Iterable[Pixels], size: int, seed: int = 0) -> D
     levels, step = _quantised(found.latents[chosen])
     return Dictionary(
         levels, strongest(base.std, CHANNELS).numpy().astype(np.int16), step,
-        np.round(vectors[chosen] * LEVELS).astype(np.int8), mean, projection, found.scales[chosen],
+        np.round(vectors[chosen] * LEVELS).astype(np.int8), mean, projection.astype(np.float16), found.scales[chosen],
         np.bincount(clusters.labels_, minlength=size)[clusters.labels_[chosen]].astype(np.int32),
     )  # fmt: skip
 

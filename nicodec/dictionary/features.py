@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from nicodec.container.layout import STRIDE
 from nicodec.dictionary.asset import LAYOUT, LAYOUT_GRIDS
 from nicodec.image.picture import Pixels
 from nicodec.networks.base import Base
@@ -15,7 +16,7 @@ from nicodec.networks.layers import PATCH
 from nicodec.networks.tiling import cut, to_input
 
 TEXTURE_GRIDS = (1, 2)  # cells along a side
-LEAST = 4 * PATCH  # pixels along a side of what can be described
+SEEN = 512  # pixels along a side, at most, of what stands for a picture
 
 
 def strongest(std: Tensor, count: int) -> Tensor:
@@ -44,9 +45,20 @@ def describe(y: Tensor, std: Tensor) -> Tensor:
     return torch.cat([*layout, *texture], 1).float()
 
 
+def central(pixels: Pixels) -> Pixels:
+    """The middle of a picture (h, w, C), which stands for all of it: SEEN pixels a side at most, multiples of 64.
+
+    Sides of less than 64 pixels are filled up by their last row or column.
+    """
+    spans = []
+    for length in pixels.shape[:2]:
+        side = max(STRIDE, min(SEEN, length // STRIDE * STRIDE))
+        start = max(0, length - side) // 2 // PATCH * PATCH
+        spans.append(slice(start, start + side))
+    return cut(pixels, spans[0], spans[1])
+
+
 @torch.inference_mode()
 def features_of(pixels: Pixels, base: Base) -> NDArray[np.float32]:
-    """The features (F,) of a picture (h, w, 1 or 3), as one region; small ones are repeated at their borders."""
-    height, width = (max(LEAST, length // PATCH * PATCH) for length in pixels.shape[:2])
-    x = to_input(cut(pixels, slice(0, height), slice(0, width)), base.std.device)
-    return describe(base.g_a(x), base.std)[0].numpy()
+    """The features (F,) of a picture (h, w, 1 or 3), as one region: of its middle."""
+    return describe(base.g_a(to_input(central(pixels), base.std.device)), base.std)[0].cpu().numpy()

@@ -22,6 +22,7 @@ from nicodec.entropy.tables import SCALE_LEVELS, Tables
 from nicodec.entropy.tokens import TokenPrior
 from nicodec.errors import ExportError, TrainingRunError
 from nicodec.networks.base import BaseConfig
+from nicodec.networks.clc import CLC
 from nicodec.networks.fuser import Denoiser
 from nicodec.networks.mode import MoDE
 from nicodec.networks.vq import VQExpert
@@ -101,10 +102,13 @@ def export_fuser(fuser: Denoiser, folder: Path) -> None:
     _extend_manifest(folder, "fuser")
 
 
-def export_dictionary(dictionary: Dictionary, folder: Path) -> None:
-    """Add a dictionary to the package in `folder`."""
+def export_dictionary(dictionary: Dictionary, folder: Path, clc: CLC | None = None) -> None:
+    """Add a dictionary to the package in `folder`; without adapters it can only be searched."""
     tensors = {REFERENCES + name: torch.from_numpy(array) for name, array in dictionary.to_arrays().items()}
-    save_file(tensors, folder / "dictionary.safetensors", metadata={"config": "{}"})
+    for name, value in clc.state_dict().items() if clc else ():
+        tensors[name] = (value.half() if name.startswith("change") else value.float()).contiguous()
+    config = asdict(clc.config) if clc else {}
+    save_file(tensors, folder / "dictionary.safetensors", metadata={"config": json.dumps(config)})
     _extend_manifest(folder, "dictionary")
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from nicodec.networks.adapters import ForeignBase
     from nicodec.networks.base import Base
+    from nicodec.networks.clc import CLC
     from nicodec.networks.fuser import Denoiser
     from nicodec.networks.mode import MoDE
     from nicodec.networks.vq import VQExpert
@@ -143,6 +144,29 @@ def load_dictionary(part: Part) -> Dictionary:
     """
     with _described(part):
         return Dictionary.from_arrays(_arrays(part, REFERENCES))
+
+
+def has_adapters(part: Part) -> bool:
+    """Whether a dictionary can be coded with, and not only searched.
+
+    Raises:
+        DamagedPartError: it holds nothing of the kind that a dictionary is.
+    """
+    with _described(part):
+        return bool(read_config(part))
+
+
+@cache
+def load_clc(part: Part, base: Base) -> CLC:
+    """What a dictionary's references do to the base that it was trained on: in float32, where the base is.
+
+    Raises:
+        DamagedPartError: the dictionary has no adapters, or not whole.
+    """
+    from nicodec.networks.clc import CLC, CLCConfig
+
+    with _described(part):
+        return _filled(lambda: CLC(CLCConfig(**read_config(part)), base), part, str(base.std.device))
 
 
 def read_config(part: Part) -> dict[str, Any]:

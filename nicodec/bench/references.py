@@ -1,0 +1,175 @@
+"""What references are worth: those that search finds, others, spoilt ones, and those of small dictionaries.
+
+python -m nicodec.bench.references MODEL PLOT.png PICTURES...
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nicodec.bench.curves import Curve, bd_psnr, bd_rate
+from nicodec.codec import encode_picture
+from nicodec.container.layout import Anchor, Box, Colour, Header, SectionType
+from nicodec.container.reader import read_file
+from nicodec.container.writer import write_file
+from nicodec.dictionary.asset import CHANNELS, LEVELS, SIDE
+from nicodec.dictionary.features import features_of
+from nicodec.image.files import read_picture
+from nicodec.image.picture import Picture
+from nicodec.metrics.psnr import psnr
+from nicodec.networks.experts import Experts
+from nicodec.networks.tiling import synthesise
+from nicodec.options import EncodeOptions
+from nicodec.rate.scale import rate_from_quality
+from nicodec.references import USUAL
+from nicodec.streams import StreamEncoder, decode_symbols
+from nicodec.zoo.load import load_clc, load_dictionary
+
+QUALITIES = (3, 10, 20, 30)  # of which those below 0.2 bpp on Kodak are the first three
+SIZES = (1, 4, 16, 64, 256)  # of dictionaries, besides the whole one
+NOISES = (0.25, 0.5, 1.0, 2.0, 4.0)  # of references, in root mean squares of theirs
+Find = Callable[[Picture, int], Tensor | None]
+
+
+class Trial:
+    """A model's base and references, and files with any references.
+
+    Raises:
+        MissingPartError: the model has no dictionary with adapters.
+    """
+
+    def __init__(self, model: str) -> None:
+        self.encoder = StreamEncoder(EncodeOptions(model=model, streams="sq", references=USUAL, device="cpu"))
+        assert self.encoder.dictionary is not None
+        self.dictionary = load_dictionary(self.encoder.dictionary)
+        self.clc = load_clc(self.encoder.dictionary, self.encoder.base)
+
+    def found(self, size: int | None = None) -> Find:
+        """References by search, in all of the dictionary or in `size` entries of it, drawn anew for each picture."""
+
+        def find(picture: Picture, index: int) -> Tensor:
+            matches = self.dictionary.search(features_of(picture.pixels, self.encoder.base), len(self.dictionary))
+            kept = set(np.random.default_rng(index).permutation(len(self.dictionary))[:size].tolist())
+            return self._levels([match.id for match in matches if match.id in kept][:USUAL])
+
+        return find
+
+    def random(self, picture: Picture, index: int) -> Tensor:
+        """Any references."""
+        return self._levels(np.random.default_rng(index).choice(len(self.dictionary), USUAL, replace=False).tolist())
+
+    def noisy(self, sigma: float) -> Find:
+        """The best references, spoilt."""
+
+        def find(picture: Picture, index: int) -> Tensor:
+            levels = self.found()(picture, index)
+            assert levels is not None
+            noise = torch.randn(levels.shape, generator=torch.Generator().manual_seed(index))
+            return levels + sigma * levels.square().mean().sqrt() * noise
+
+        return find
+
+    def _levels(self, ids: list[int]) -> Tensor:
+        levels: NDArray[np.float32] = self.dictionary.latents[ids].astype(np.float32) / LEVELS
+        return torch.from_numpy(levels)
+
+    def curve(self, pictures: list[Picture], find: Find) -> Curve:
+        """Means over pictures of (bpp, PSNR) at QUALITIES: of files with these references, their section counted."""
+        rows = []
+        for quality in QUALITIES:
+            points = [self.point(picture, quality, find(picture, index)) for index, picture in enumerate(pictures)]
+            rows.append([statistics.mean(column) for column in zip(*points, strict=True)])
+        return Curve(*map(list, zip(*rows, strict=True)))
+
+    def point(self, picture: Picture, quality: float, levels: Tensor | None) -> tuple[float, float]:
+        """Bits a pixel and PSNR of a file with references, or without."""
+        rate = rate_from_quality(quality)
+        base, extra = self.encoder.base, 0
+        if levels is not None:
+            with torch.no_grad():
+                base = self.clc.conditioned(base, self.clc.latent(levels))
+            extra = 4 + 2 + 10 + -(-len(levels) * self.dictionary.id_bits // 8)
+        symbols = self.encoder.symbols(self.encoder.analyse(picture), base, rate)
+        header = Header(picture.width, picture.height, Colour.RGB, 8, rate, self.encoder.parts["base"].id)
+        data = write_file(header, self.encoder.sections(symbols, rate))
+        held, whole = decode_symbols(read_file(data), None), Box(0, 0, picture.width, picture.height)
+        (decoded,) = synthesise(held, header, Experts(base), Anchor.FIDELITY, 0, whole)
+        return 8 * (len(data) + extra) / (picture.width * picture.height), psnr(picture.pixels, decoded)
+
+
+def real(pictures: list[Picture], model: str) -> str:
+    """What `encode` itself does: how often `auto` refers, and the share of the section in the file."""
+    used, shares = 0, []
+    for picture in pictures:
+        for quality in QUALITIES:
+            data = encode_picture(picture, EncodeOptions(quality, model=model, device="cpu"))
+            section = read_file(data).sections.get(SectionType.REFERENCES)
+            used += section is not None
+            if section:
+                shares.append((len(section.payload) + 6) / len(data))
+    share = f", whose section is {statistics.mean(shares):.2%} of the file" if shares else ""
+    return f"auto refers in {used} of {len(pictures) * len(QUALITIES)} files{share}"
+
+
+def draw(k: dict[int, float], noise: dict[float, float], path: Path) -> None:
+    """Gain against the size of the dictionary, and against noise in the references."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
+    left.plot(list(k), list(k.values()), marker="o")
+    left.set(xscale="log", xlabel="references in the dictionary", ylabel="BD-PSNR, dB")
+    right.plot(list(noise), list(noise.values()), marker="o")
+    right.set(xlabel="noise in the references, in their root mean square")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
+
+
+def measure(trial: Trial, pictures: list[Picture]) -> tuple[Curve, dict[str, Curve]]:
+    """Without references, and with those of every way to come by some."""
+    zeros = torch.zeros(USUAL, CHANNELS, SIDE, SIDE)
+    ways: dict[str, Find] = {
+        "by search": trial.found(), "random": trial.random, "zeros": lambda picture, index: zeros,
+        **{f"by search in {size}": trial.found(size) for size in SIZES},
+        **{f"noise of {sigma:g}": trial.noisy(sigma) for sigma in NOISES},
+    }  # fmt: skip
+    off = trial.curve(pictures, lambda picture, index: None)
+    return off, {name: trial.curve(pictures, find) for name, find in ways.items()}
+
+
+def table(off: Curve, curves: Mapping[str, Curve]) -> str:
+    """Markdown: the points, and differences to files without references."""
+    rows = ["| references | bpp, PSNR | BD-rate | BD-PSNR |", "|---|---|---|---|"]
+    for name, curve in {"off": off, **curves}.items():
+        points = "; ".join(f"{bpp:.3f}, {value:.2f}" for bpp, value in zip(curve.bpp, curve.value, strict=True))
+        rate, gain = bd_rate("psnr", off, curve) or 0.0, bd_psnr(off, curve) or 0.0
+        rows.append(f"| {name} | {points} | {rate:+.1f} % | {gain:+.3f} dB |")
+    return "\n".join(rows)
+
+
+def main(model: str, plot: Path, paths: list[Path]) -> None:
+    """Print all figures, draw two of them."""
+    trial = Trial(model)
+    pictures = [read_picture(path.read_bytes()) for path in paths]
+    off, curves = measure(trial, pictures)
+    print(table(off, curves))
+    print(real(pictures, model))
+    gain = {name: bd_psnr(off, curve) or 0.0 for name, curve in curves.items()}
+    k = {size: gain[f"by search in {size}"] for size in SIZES} | {len(trial.dictionary): gain["by search"]}
+    noise = {0.0: gain["by search"]} | {sigma: gain[f"noise of {sigma:g}"] for sigma in NOISES}
+    draw(k, noise, plot)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), [Path(path) for path in sys.argv[3:]])

@@ -1,0 +1,125 @@
+"""Stage `clc`: what references are worth to the frozen base."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from nicodec.dictionary.asset import LEVELS, Dictionary
+from nicodec.dictionary.features import describe
+from nicodec.entropy.order import passes
+from nicodec.entropy.scales import ScaleModel
+from nicodec.networks.base import Base
+from nicodec.networks.clc import CLC, PATHS, CLCConfig
+from nicodec.networks.effort import to_array
+from nicodec.training.data import Pictures
+from nicodec.training.scales import LOG_MIN, LOG_STEP, gaussian_bits
+from nicodec.training.sq import Outcome, insert, loss, mask_of, psnr, random_low_rates, round_through
+
+REFERENCES = 3  # of a picture
+
+
+class Coding(nn.Module):
+    """The frozen base, and the integer path that its files are coded with, as one differentiable codec.
+
+    The scales are those of the symbols that a file would hold, and have no gradient.
+    """
+
+    def __init__(self, base: Base, scales: ScaleModel) -> None:
+        super().__init__()
+        self.base, self.scales = base, scales
+
+    def forward(self, y: Tensor, z_hat: Tensor, rate: Tensor) -> Outcome:
+        """Code y (1, M, h, w) in quantiser steps."""
+        base, whole = self.base, int(rate.item())
+        unit = base.unit(rate)
+        features, known = base.means.features(z_hat, rate), self.scales.features(to_array(z_hat), whole)
+        y_hat, symbols = torch.zeros_like(y), np.zeros((*known.shape[:2], y.shape[1]), np.int16)
+        bits = y.new_zeros(1)
+        for step in passes(base.config.latent, base.config.slices):
+            mask, part = mask_of(step, y), slice(step.start, step.stop)
+            at = mask.bool().cpu().numpy()
+            index = np.zeros((*at.shape, part.stop - part.start), np.float32)
+            index[at] = self.scales.y_indices(known, symbols, step, whole)
+            log_scale = torch.from_numpy(index).permute(2, 0, 1)[None].to(y.device) * LOG_STEP + LOG_MIN
+            residual = y[:, part] - base.means(features, y_hat / unit, step, rate) * unit[:, part]
+            noisy = residual + torch.rand_like(residual) - 0.5 if self.training else residual.round()
+            bits = bits + (gaussian_bits(noisy, log_scale) * mask).sum((1, 2, 3))
+            mean = y[:, part] - residual
+            y_hat = insert(y_hat, (round_through(residual) + mean) * mask, part)
+            symbols[at, part] = to_array(residual.detach().round())[at]
+        return Outcome(base.g_s(y_hat * base.ungain(rate), rate), torch.zeros_like(bits), bits)
+
+
+class CLCStage:
+    """Stage `clc` for the training loop: the references of each crop are those that search finds."""
+
+    name = "clc"
+    module: CLC
+    slow: tuple[str, ...] = ()
+    muon: tuple[str, ...] = ()
+
+    def __init__(self, config: CLCConfig, base: Base, scales: ScaleModel, dictionary: Dictionary) -> None:
+        self.module = CLC(config, base)
+        self.base, self.coding, self.dictionary = base, Coding(base, scales), dictionary
+
+    def config(self) -> dict[str, Any]:
+        """The widths, as in `CLCConfig`."""
+        return asdict(self.module.config)
+
+    def start(self, pictures: Pictures) -> None:
+        """Nothing: it starts as the base."""
+
+    def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Rate-distortion loss of a batch (B, 3, H, W), 0..1, each with 1 to REFERENCES of its references."""
+        rate = random_low_rates(len(x)).to(x.device)
+        counts = torch.randint(1, REFERENCES + 1, (len(x),)).tolist()
+        pictures = zip(torch.split(x, 1), torch.split(rate, 1), counts, strict=True)
+        outcomes = [self.code(self.module, *each) for each in pictures]
+        outcome = Outcome(*(torch.cat([getattr(o, name) for o in outcomes]) for name in ("x_hat", "z_bits", "y_bits")))
+        bpp = outcome.bits.mean().item() / (x.shape[2] * x.shape[3])
+        return loss(outcome, x, rate), {"bpp": bpp, "psnr": psnr(outcome.x_hat, x)}
+
+    def code(self, module: CLC, x: Tensor, rate: Tensor, count: int) -> Outcome:
+        """One picture (1, 3, H, W) with its `count` best references."""
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            y = self.base.g_a(x)
+            found = self.dictionary.search(describe(y, self.base.std)[0].cpu().numpy(), count)
+            y, z_hat = self.base.scaled(y, rate)
+        levels = torch.from_numpy(self.dictionary.latents[[match.id for match in found]] / np.float32(LEVELS))
+        return self.coded(module, levels.to(x.device), y, z_hat, rate)
+
+    def coded(self, module: CLC, levels: Tensor, y: Tensor, z_hat: Tensor, rate: Tensor) -> Outcome:
+        """A latent (1, M, h, w) in quantiser steps, coded with references (n, CHANNELS, SIDE, SIDE), -1..1."""
+        c = module.latent(levels)
+        changed = {
+            f"base.{path}.{name}": weight
+            for path in PATHS
+            for name, weight in module.weights(getattr(self.base, path), path, c).items()
+        }
+        outcome: Outcome = functional_call(self.coding, changed, (y, z_hat, rate))
+        return outcome
+
+    @torch.no_grad()
+    def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:
+        """(bits of y a pixel, PSNR) means at four rates, without and with references, over 16 pictures."""
+        assert isinstance(module, CLC)
+        self.coding.eval()
+        figures: dict[str, list[list[float]]] = {"off": [], "on": []}
+        for value in (0, 8192, 16384, 24576):
+            rows: dict[str, list[tuple[float, float]]] = {name: [] for name in figures}
+            for picture in pictures.pictures[:: max(1, len(pictures) // 16)][:16]:
+                x = picture[None, :, :512, :512].float() / 255
+                rate = torch.tensor([float(value)], device=x.device)
+                plain = self.coding(*self.base.transform(x, rate), rate)
+                for name, outcome in {"off": plain, "on": self.code(module, x, rate, REFERENCES)}.items():
+                    rows[name].append((outcome.bits.item() / x[0, 0].numel(), psnr(outcome.x_hat, x)))
+            for name, entries in rows.items():
+                figures[name].append([round(sum(column) / len(entries), 4) for column in zip(*entries, strict=True)])
+        self.coding.train()
+        return figures

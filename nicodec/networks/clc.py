@@ -21,6 +21,7 @@ from nicodec.networks.base import Base
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 PATHS = ("means", "g_s")  # what runs in floats on both sides, and no bit of a stream depends on
 PLACES = {"means": "means", "g_s": "g_s", "g_s_f": "g_s", "g_s_p": "g_s"}  # where these, or copies of them, stand
+GAIN = 8.0  # of what CLM sees: int8 holds the largest of all levels, most are small
 FIXED = ("klt_t", "lapping")  # of g_s: what makes pixels of latents, for the fuser too
 
 
@@ -58,7 +59,7 @@ class CLC(nn.Module):
 
     def latent(self, levels: Tensor) -> Tensor:
         """CLM: references (n, CHANNELS, SIDE, SIDE), -1..1, to the conditioning latent (latent,), 0..1."""
-        seen = F.leaky_relu(self.look(levels * 8), 0.1).mean((2, 3))
+        seen = F.leaky_relu(self.look(GAIN * levels), 0.1).mean((2, 3))
         c: Tensor = self.match(seen).float().softmax(1)[:, 1:].mean(0)
         return c
 

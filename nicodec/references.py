@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from nicodec.container.layout import References, Section, SectionType
 from nicodec.container.writer import write_references, write_section
-from nicodec.dictionary.asset import LEVELS
+from nicodec.dictionary.asset import LEVELS, Dictionary
 from nicodec.dictionary.features import central, describe
 from nicodec.entropy.scales import ScaleModel
 from nicodec.errors import CorruptFileError
@@ -23,7 +24,8 @@ from nicodec.zoo.load import load_clc, load_dictionary
 from nicodec.zoo.manifest import Part
 from nicodec.zoo.store import find_part
 
-USUAL = 3  # references that `auto` tries
+USUAL = 3  # references that `auto` tries, those most like the picture
+NEAR = 8  # among which it tries the one that changes most, too
 FAINT = 0.05  # c up to which the networks hardly change
 
 
@@ -34,32 +36,43 @@ class Referred:
     base: Base
     sections: tuple[Section, ...] = ()
 
+    @property
+    def bits(self) -> int:
+        """Of the section in the file."""
+        return sum(8 * len(write_section(section, last=False)) for section in self.sections)
+
 
 @torch.inference_mode(False)  # whatever mode the host program is in: `effort` takes gradients
 @torch.no_grad()
 def refer(picture: Picture, base: Base, scales: ScaleModel, part: Part, rate: int, count: int | None) -> Referred:
     """Search a picture's references, and decide whether they pay.
 
-    They are tried on its middle (`central`): bits by the real tables, errors in pixels. Where they change next to
+    They are tried on its middle (`central`): bits by the real tables, errors in pixels. Where they would change next to
     nothing, as on most photographs, they are not even tried.
 
     Args:
         part: a dictionary, trained on `base`.
-        count: of references, 1 or more; None: USUAL, or none where they do not pay.
+        count: of references, 1 or more, the most like the picture; None: what pays most, and that may be none.
     """
     dictionary, clc = load_dictionary(part), load_clc(part, base)
     x = to_input(central(picture.pixels), base.std.device)
     y = base.g_a(x)
-    found = dictionary.search(describe(y, base.std)[0].cpu().numpy(), count or USUAL)
-    references = References(part.id, dictionary.id_bits, tuple(sorted(match.id for match in found)))
-    c = clc.latent(looked_up(references, part, base))
-    if count is None and float(c.max()) < FAINT:
+    found = [match.id for match in dictionary.search(describe(y, base.std)[0].cpu().numpy(), count or NEAR)]
+    if count is not None:
+        return _referred(found, part, base)
+    strength = {id_: float(clc.latent(latents(dictionary, [id_], base)).max()) for id_ in found}
+    strongest = max(found, key=lambda id_: strength[id_])
+    if strength[strongest] < FAINT:
         return Referred(base)
-    section = Section(SectionType.REFERENCES, write_references(references))
-    referred = Referred(clc.conditioned(base, c), (section,))
-    extra = 8 * len(write_section(section, last=False))
-    pays = count is not None or cost(referred.base, scales, x, y, rate) + extra < cost(base, scales, x, y, rate)
-    return referred if pays else Referred(base)
+    tried = [Referred(base), _referred(found[:USUAL], part, base), _referred([strongest], part, base)]
+    return min(tried, key=lambda referred: referred.bits + cost(referred.base, scales, x, y, rate))
+
+
+def _referred(ids: list[int], part: Part, base: Base) -> Referred:
+    dictionary, clc = load_dictionary(part), load_clc(part, base)
+    references = References(part.id, dictionary.id_bits, tuple(sorted(ids)))
+    c = clc.latent(latents(dictionary, ids, base))
+    return Referred(clc.conditioned(base, c), (Section(SectionType.REFERENCES, write_references(references)),))
 
 
 def cost(base: Base, scales: ScaleModel, x: Tensor, y: Tensor, rate: int) -> float:
@@ -72,19 +85,9 @@ def cost(base: Base, scales: ScaleModel, x: Tensor, y: Tensor, rate: int) -> flo
     return rounding.bits + error * lambda_from_rate(rate) * 255**2 / 3
 
 
-def looked_up(references: References, part: Part, base: Base) -> Tensor:
-    """The latents that a picture refers to: (n, CHANNELS, SIDE, SIDE), -1..1, where the base is.
-
-    Raises:
-        CorruptFileError: an ID that the dictionary does not have.
-    """
-    dictionary = load_dictionary(part)
-    if references.ids[-1] >= len(dictionary) or references.id_bits != dictionary.id_bits:
-        raise CorruptFileError(
-            f"the file has references {references.ids} of {references.id_bits} bits, dictionary {part.id.hex()} has "
-            f"{len(dictionary)} of {dictionary.id_bits}"
-        )
-    return torch.from_numpy(dictionary.latents[list(references.ids)]).to(base.std.device) / LEVELS
+def latents(dictionary: Dictionary, ids: Sequence[int], base: Base) -> Tensor:
+    """References (n, CHANNELS, SIDE, SIDE), -1..1, where the base is."""
+    return torch.from_numpy(dictionary.latents[list(ids)]).to(base.std.device) / LEVELS
 
 
 @torch.no_grad()
@@ -93,10 +96,15 @@ def restore(references: References, base: Base, mode: MoDE | None) -> tuple[Base
 
     Raises:
         MissingPartError: the dictionary is not installed; says its id.
-        CorruptFileError: see `looked_up`.
-        DamagedPartError: the dictionary has no adapters, or is not whole.
+        CorruptFileError: an ID that it does not have.
+        DamagedPartError: it has no adapters, or is not whole.
     """
     part = find_part("dictionary", references.dictionary_id)
-    clc = load_clc(part, base)
-    c = clc.latent(looked_up(references, part, base))
+    dictionary, clc = load_dictionary(part), load_clc(part, base)
+    if references.ids[-1] >= len(dictionary) or references.id_bits != dictionary.id_bits:
+        raise CorruptFileError(
+            f"the file has references {references.ids} of {references.id_bits} bits, dictionary {part.id.hex()} has "
+            f"{len(dictionary)} of {dictionary.id_bits}"
+        )
+    c = clc.latent(latents(dictionary, references.ids, base))
     return clc.conditioned(base, c), mode and clc.conditioned(mode, c)

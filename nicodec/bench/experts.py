@@ -98,7 +98,7 @@ def measure(model: str, trunk: Path, paths: list[Path]) -> dict[str, Way]:
         rows: dict[str, list[tuple[float, float, float]]] = {}
         features: dict[str, list[Features]] = {}
         for path, original in zip(paths, originals, strict=True):
-            data = nicodec.encode(path, quality=quality, model=model)
+            data = nicodec.encode(path, quality=quality, model=model, references="off")
             file = read_file(data)
             experts, streams = find_experts(file, Anchor.PERCEPTION, "cpu")
             found = found or ways(experts)

@@ -62,7 +62,9 @@ def measure(model: str, trunk: Path, paths: list[Path]) -> list[Line]:
     for quality in QUALITIES[:1] if foreign else QUALITIES:
         files = {
             anchor: [
-                nicodec.encode(path, quality=quality, model=model, streams=None if foreign else STREAMS[anchor])
+                nicodec.encode(
+                    path, quality=quality, model=model, streams=None if foreign else STREAMS[anchor], references="off"
+                )
                 for path in paths
             ]
             for anchor in dict(ways)

@@ -38,8 +38,10 @@ def describe(file: NicFile) -> dict[str, Any]:
         "base": header.base_id.hex(),
         "hint": hint,
         "foreign": foreign and {"name": foreign.name, "weights": foreign.weights_id.hex()},
-        "references": references and {
-            "dictionary": references.dictionary_id.hex(), "ids": list(references.ids),
+        "references": references
+        and {
+            "dictionary": references.dictionary_id.hex(),
+            "ids": list(references.ids),
             "bits": len(references.ids) * references.id_bits,
         },
         "tokens": tokens and {"vq": tokens.vq_id.hex(), "prior": tokens.prior.name.lower(), "bits": tokens.depth},

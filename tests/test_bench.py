@@ -275,5 +275,8 @@ def test_what_references_are_worth(monkeypatch, tmp_path):
     off, curves = references.measure(trial, [picture])
     assert curves["by search"].value != curves["random"].value != curves["zeros"].value != off.value
     assert len(references.table(off, curves).splitlines()) == 8
+    auto, said = references.automatic([picture], "tiny-references")
+    assert auto == off  # random adapters do not pay
+    assert said == "auto refers in 0 of 4 files"
     references.draw({1: 0.0, 12: 0.1}, {0.0: 0.1, 1.0: 0.0}, tmp_path / "plot.png")
     assert Image.open(tmp_path / "plot.png").size > (300, 200)

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nicodec.bench.curves import Curve, bd_psnr, bd_rate
-from nicodec.codec import encode_picture
+from nicodec.codec import decode_bytes, encode_picture
 from nicodec.container.layout import Anchor, Box, Colour, Header, SectionType
 from nicodec.container.reader import read_file
-from nicodec.container.writer import write_file
+from nicodec.container.writer import write_file, write_section
 from nicodec.dictionary.asset import CHANNELS, LEVELS, SIDE
 from nicodec.dictionary.features import features_of
 from nicodec.image.files import read_picture
@@ -27,7 +27,7 @@ from nicodec.image.picture import Picture
 from nicodec.metrics.psnr import psnr
 from nicodec.networks.experts import Experts
 from nicodec.networks.tiling import synthesise
-from nicodec.options import EncodeOptions
+from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.rate.scale import rate_from_quality
 from nicodec.references import USUAL
 from nicodec.streams import StreamEncoder, decode_symbols
@@ -105,18 +105,22 @@ class Trial:
         return 8 * (len(data) + extra) / (picture.width * picture.height), psnr(picture.pixels, decoded)
 
 
-def real(pictures: list[Picture], model: str) -> str:
-    """What `encode` itself does: how often `auto` refers, and the share of the section in the file."""
-    used, shares = 0, []
-    for picture in pictures:
-        for quality in QUALITIES:
-            data = encode_picture(picture, EncodeOptions(quality, model=model, device="cpu"))
-            section = read_file(data).sections.get(SectionType.REFERENCES)
-            used += section is not None
-            if section:
-                shares.append((len(section.payload) + 6) / len(data))
-    share = f", whose section is {statistics.mean(shares):.2%} of the file" if shares else ""
-    return f"auto refers in {used} of {len(pictures) * len(QUALITIES)} files{share}"
+def automatic(pictures: list[Picture], model: str) -> tuple[Curve, str]:
+    """What `encode` does by itself: means of (bpp, PSNR), and how often it refers, for what share of the file."""
+    rows, shares = [], []
+    for quality in QUALITIES:
+        points = []
+        for picture in pictures:
+            data = encode_picture(picture, EncodeOptions(quality, model=model, streams="sq", device="cpu"))
+            decoded = decode_bytes(data, DecodeOptions(device="cpu")).pixels
+            points.append((8 * len(data) / (picture.width * picture.height), psnr(picture.pixels, decoded)))
+            if section := read_file(data).sections.get(SectionType.REFERENCES):
+                shares.append(len(write_section(section, last=False)) / len(data))
+        rows.append([statistics.mean(column) for column in zip(*points, strict=True)])
+    share = f"; their section is {statistics.mean(shares):.2%} of the file" if shares else ""
+    return Curve(*map(list, zip(*rows, strict=True))), (
+        f"auto refers in {len(shares)} of {len(pictures) * len(QUALITIES)} files{share}"
+    )
 
 
 def draw(k: dict[int, float], noise: dict[float, float], path: Path) -> None:
@@ -163,8 +167,9 @@ def main(model: str, plot: Path, paths: list[Path]) -> None:
     trial = Trial(model)
     pictures = [read_picture(path.read_bytes()) for path in paths]
     off, curves = measure(trial, pictures)
-    print(table(off, curves))
-    print(real(pictures, model))
+    auto, said = automatic(pictures, model)
+    print(table(off, {"auto": auto, **curves}))
+    print(said)
     gain = {name: bd_psnr(off, curve) or 0.0 for name, curve in curves.items()}
     k = {size: gain[f"by search in {size}"] for size in SIZES} | {len(trial.dictionary): gain["by search"]}
     noise = {0.0: gain["by search"]} | {sigma: gain[f"noise of {sigma:g}"] for sigma in NOISES}

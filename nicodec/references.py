@@ -24,9 +24,8 @@ from nicodec.zoo.load import load_clc, load_dictionary
 from nicodec.zoo.manifest import Part
 from nicodec.zoo.store import find_part
 
-USUAL = 3  # references that `auto` tries, those most like the picture
-NEAR = 8  # among which it tries the one that changes most, too
-FAINT = 0.05  # c up to which the networks hardly change
+USUAL = 3  # references that `auto` tries
+FAINT = 0.3  # c up to which the networks change so little that a trial is not worth its time
 
 
 @dataclass(frozen=True)
@@ -36,43 +35,32 @@ class Referred:
     base: Base
     sections: tuple[Section, ...] = ()
 
-    @property
-    def bits(self) -> int:
-        """Of the section in the file."""
-        return sum(8 * len(write_section(section, last=False)) for section in self.sections)
-
 
 @torch.inference_mode(False)  # whatever mode the host program is in: `effort` takes gradients
 @torch.no_grad()
 def refer(picture: Picture, base: Base, scales: ScaleModel, part: Part, rate: int, count: int | None) -> Referred:
     """Search a picture's references, and decide whether they pay.
 
-    They are tried on its middle (`central`): bits by the real tables, errors in pixels. Where they would change next to
-    nothing, as on most photographs, they are not even tried.
+    They are tried on its middle (`central`): bits by the real tables, errors in pixels. Where they would change little,
+    as on most photographs, they are not even tried.
 
     Args:
         part: a dictionary, trained on `base`.
-        count: of references, 1 or more, the most like the picture; None: what pays most, and that may be none.
+        count: of references, 1 or more; None: USUAL, or none where they do not pay.
     """
     dictionary, clc = load_dictionary(part), load_clc(part, base)
     x = to_input(central(picture.pixels), base.std.device)
     y = base.g_a(x)
-    found = [match.id for match in dictionary.search(describe(y, base.std)[0].cpu().numpy(), count or NEAR)]
-    if count is not None:
-        return _referred(found, part, base)
-    strength = {id_: float(clc.latent(latents(dictionary, [id_], base)).max()) for id_ in found}
-    strongest = max(found, key=lambda id_: strength[id_])
-    if strength[strongest] < FAINT:
+    found = dictionary.search(describe(y, base.std)[0].cpu().numpy(), count or USUAL)
+    references = References(part.id, dictionary.id_bits, tuple(sorted(match.id for match in found)))
+    c = clc.latent(latents(dictionary, references.ids, base))
+    if count is None and float(c.max()) < FAINT:
         return Referred(base)
-    tried = [Referred(base), _referred(found[:USUAL], part, base), _referred([strongest], part, base)]
-    return min(tried, key=lambda referred: referred.bits + cost(referred.base, scales, x, y, rate))
-
-
-def _referred(ids: list[int], part: Part, base: Base) -> Referred:
-    dictionary, clc = load_dictionary(part), load_clc(part, base)
-    references = References(part.id, dictionary.id_bits, tuple(sorted(ids)))
-    c = clc.latent(latents(dictionary, ids, base))
-    return Referred(clc.conditioned(base, c), (Section(SectionType.REFERENCES, write_references(references)),))
+    section = Section(SectionType.REFERENCES, write_references(references))
+    referred = Referred(clc.conditioned(base, c), (section,))
+    extra = 8 * len(write_section(section, last=False))
+    pays = count is not None or cost(referred.base, scales, x, y, rate) + extra < cost(base, scales, x, y, rate)
+    return referred if pays else Referred(base)
 
 
 def cost(base: Base, scales: ScaleModel, x: Tensor, y: Tensor, rate: int) -> float:

@@ -137,7 +137,7 @@ def test_training_pays_and_the_encoder_notices(trained, inside, monkeypatch):
     assert inside("dictionary", "build", "--data", data, "--size", 12, "-o", model)[0] == 0
     untrained = encode(toy.picture(3), model="model")
     where = ("--data", data, "--validation", trained / "held out", "--out", run)
-    code, _, message = inside("train", "clc", "--model", "model", *where, "--steps", 60, "--batch", 4, "--crop", 64,
+    code, _, message = inside("train", "clc", "--model", "model", *where, "--steps", 40, "--batch", 4, "--crop", 64,
                               "--quiet")  # fmt: skip
     assert code == 0, message
     assert inside("models", "export", run, "-o", model)[0] == 12
@@ -151,7 +151,7 @@ def test_training_pays_and_the_encoder_notices(trained, inside, monkeypatch):
     data = encode(toy.picture(3), model="model", quality=90)
     held = read_references(read_file(data))
     assert held is not None
-    assert len(held.ids) in (1, USUAL)
+    assert len(held.ids) == USUAL
     assert read_references(read_file(untrained)) is None
 
 

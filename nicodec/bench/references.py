@@ -165,7 +165,7 @@ def table(off: Curve, curves: Mapping[str, Curve]) -> str:
 def main(model: str, plot: Path, paths: list[Path]) -> None:
     """Print all figures, draw two of them."""
     trial = Trial(model)
-    pictures = [read_picture(path.read_bytes()) for path in paths]
+    pictures = [read_picture(path.read_bytes()).stripped(("all",)) for path in paths]
     off, curves = measure(trial, pictures)
     auto, said = automatic(pictures, model)
     print(table(off, {"auto": auto, **curves}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,12 +9,13 @@ from torch import Tensor
 
 from nicodec.container.layout import References, Section, SectionType
 from nicodec.container.writer import write_references, write_section
-from nicodec.dictionary.asset import LEVELS, Dictionary
+from nicodec.dictionary.asset import Dictionary
 from nicodec.dictionary.features import central, describe
 from nicodec.entropy.scales import ScaleModel
 from nicodec.errors import CorruptFileError
 from nicodec.image.picture import Picture
 from nicodec.networks.base import Base
+from nicodec.networks.clc import CLC
 from nicodec.networks.effort import ThriftyRounding
 from nicodec.networks.mode import MoDE
 from nicodec.networks.tiling import to_input
@@ -53,7 +53,7 @@ def refer(picture: Picture, base: Base, scales: ScaleModel, part: Part, rate: in
     y = base.g_a(x)
     found = dictionary.search(describe(y, base.std)[0].cpu().numpy(), count or USUAL)
     references = References(part.id, dictionary.id_bits, tuple(sorted(match.id for match in found)))
-    c = clc.latent(latents(dictionary, references.ids, base))
+    c = _latent(clc, dictionary, references)
     if count is None and float(c.max()) < FAINT:
         return Referred(base)
     section = Section(SectionType.REFERENCES, write_references(references))
@@ -73,9 +73,10 @@ def cost(base: Base, scales: ScaleModel, x: Tensor, y: Tensor, rate: int) -> flo
     return rounding.bits + error * lambda_from_rate(rate) * 255**2 / 3
 
 
-def latents(dictionary: Dictionary, ids: Sequence[int], base: Base) -> Tensor:
-    """References (n, CHANNELS, SIDE, SIDE), -1..1, where the base is."""
-    return torch.from_numpy(dictionary.latents[list(ids)]).to(base.std.device) / LEVELS
+def _latent(clc: CLC, dictionary: Dictionary, references: References) -> Tensor:
+    """The conditioning latent of references, where their CLM is."""
+    levels = torch.from_numpy(dictionary.levels(references.ids))
+    return clc.latent(levels.to(clc.match.weight.device))
 
 
 @torch.no_grad()
@@ -94,5 +95,5 @@ def restore(references: References, base: Base, mode: MoDE | None) -> tuple[Base
             f"the file has references {references.ids} of {references.id_bits} bits, dictionary {part.id.hex()} has "
             f"{len(dictionary)} of {dictionary.id_bits}"
         )
-    c = clc.latent(latents(dictionary, references.ids, base))
+    c = _latent(clc, dictionary, references)
     return clc.conditioned(base, c), mode and clc.conditioned(mode, c)

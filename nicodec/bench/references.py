@@ -12,15 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from nicodec.bench.curves import Curve, bd_psnr, bd_rate
 from nicodec.codec import decode_bytes, encode_picture
-from nicodec.container.layout import Anchor, Box, Colour, Header, SectionType
+from nicodec.container.layout import ID_BYTES, Anchor, Box, Colour, Header, References, Section, SectionType
 from nicodec.container.reader import read_file
-from nicodec.container.writer import write_file, write_section
-from nicodec.dictionary.asset import CHANNELS, LEVELS, SIDE
+from nicodec.container.writer import write_file, write_references, write_section
+from nicodec.dictionary.asset import CHANNELS, SIDE
 from nicodec.dictionary.features import features_of
 from nicodec.image.files import read_picture
 from nicodec.image.picture import Picture
@@ -58,13 +57,14 @@ class Trial:
         def find(picture: Picture, index: int) -> Tensor:
             matches = self.dictionary.search(features_of(picture.pixels, self.encoder.base), len(self.dictionary))
             kept = set(np.random.default_rng(index).permutation(len(self.dictionary))[:size].tolist())
-            return self._levels([match.id for match in matches if match.id in kept][:USUAL])
+            return torch.from_numpy(self.dictionary.levels([match.id for match in matches if match.id in kept][:USUAL]))
 
         return find
 
     def random(self, picture: Picture, index: int) -> Tensor:
         """Any references."""
-        return self._levels(np.random.default_rng(index).choice(len(self.dictionary), USUAL, replace=False).tolist())
+        ids = np.random.default_rng(index).choice(len(self.dictionary), USUAL, replace=False)
+        return torch.from_numpy(self.dictionary.levels(ids.tolist()))
 
     def noisy(self, sigma: float) -> Find:
         """The best references, spoilt."""
@@ -77,15 +77,11 @@ class Trial:
 
         return find
 
-    def _levels(self, ids: list[int]) -> Tensor:
-        levels: NDArray[np.float32] = self.dictionary.latents[ids].astype(np.float32) / LEVELS
-        return torch.from_numpy(levels)
-
     def curve(self, pictures: list[Picture], find: Find) -> Curve:
         """Means over pictures of (bpp, PSNR) at QUALITIES: of files with these references, their section counted."""
-        rows = []
+        chosen, rows = [find(picture, index) for index, picture in enumerate(pictures)], []
         for quality in QUALITIES:
-            points = [self.point(picture, quality, find(picture, index)) for index, picture in enumerate(pictures)]
+            points = [self.point(picture, quality, levels) for picture, levels in zip(pictures, chosen, strict=True)]
             rows.append([statistics.mean(column) for column in zip(*points, strict=True)])
         return Curve(*map(list, zip(*rows, strict=True)))
 
@@ -96,13 +92,18 @@ class Trial:
         if levels is not None:
             with torch.no_grad():
                 base = self.clc.conditioned(base, self.clc.latent(levels))
-            extra = 4 + 2 + 10 + -(-len(levels) * self.dictionary.id_bits // 8)
+            extra = self._section_bytes(len(levels))
         symbols = self.encoder.symbols(self.encoder.analyse(picture), base, rate)
         header = Header(picture.width, picture.height, Colour.RGB, 8, rate, self.encoder.parts["base"].id)
         data = write_file(header, self.encoder.sections(symbols, rate))
         held, whole = decode_symbols(read_file(data), None), Box(0, 0, picture.width, picture.height)
         (decoded,) = synthesise(held, header, Experts(base), Anchor.FIDELITY, 0, whole)
         return 8 * (len(data) + extra) / (picture.width * picture.height), psnr(picture.pixels, decoded)
+
+    def _section_bytes(self, count: int) -> int:
+        """Of so many references; whichever they are takes as much."""
+        references = References(bytes(ID_BYTES), self.dictionary.id_bits, tuple(range(count)))
+        return len(write_section(Section(SectionType.REFERENCES, write_references(references)), last=False))
 
 
 def automatic(pictures: list[Picture], model: str) -> tuple[Curve, str]:

@@ -57,8 +57,10 @@ def build_dictionary(folders: tuple[Path, ...], size: int, output: Path, force: 
 def show_dictionary(model: str, as_json: bool) -> None:
     """The dictionary of MODEL: id, size, bits an ID, at which scales its references were seen."""
     from nicodec.zoo.load import has_adapters
+    from nicodec.zoo.store import find_package
 
-    package, dictionary = _find(model)
+    package = find_package(model)
+    dictionary = dictionary_of(package)
     part = package.parts["dictionary"]
     scales = {f"1/{1 << scale}": int((dictionary.scale == scale).sum()) for scale in sorted({*dictionary.scale})}
     facts = {
@@ -90,8 +92,10 @@ def search_dictionary(picture: Path, model: str, count: int, as_json: bool) -> N
     from nicodec.dictionary.features import features_of
     from nicodec.image.files import read_picture
     from nicodec.zoo.load import load_base
+    from nicodec.zoo.store import find_package
 
-    package, dictionary = _find(model)
+    package = find_package(model)
+    dictionary = dictionary_of(package)
     pixels = read_picture(read_input(str(picture)), allow_8bit=True).pixels
     features = features_of(pixels, load_base(package.parts["base"], "cpu"))
     for match in dictionary.search(features, count):
@@ -107,12 +111,15 @@ def search_dictionary(picture: Path, model: str, count: int, as_json: bool) -> N
         )
 
 
-def _find(model: str) -> tuple[Package, Dictionary]:
+def dictionary_of(package: Package) -> Dictionary:
+    """The dictionary of a package.
+
+    Raises:
+        MissingPartError: it has none.
+    """
     from nicodec.errors import MissingPartError
     from nicodec.zoo.load import load_dictionary
-    from nicodec.zoo.store import find_package
 
-    package = find_package(model)
     if "dictionary" not in package.parts:
-        raise MissingPartError(f"model {model} has no dictionary; make one with `nicodec dictionary build`")
-    return package, load_dictionary(package.parts["dictionary"])
+        raise MissingPartError(f"model {package.name} has no dictionary; make one with `nicodec dictionary build`")
+    return load_dictionary(package.parts["dictionary"])

@@ -144,12 +144,13 @@ def _export_fuser(run: Path, output: Path, summary: str, pictures: Pictures | No
 
 
 def _export_clc(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:
+    from nicodec.cli.dictionary import dictionary_of
     from nicodec.networks.clc import CLC, CLCConfig
     from nicodec.training.export import export_dictionary, load_module
-    from nicodec.zoo.load import load_base, load_dictionary
+    from nicodec.zoo.load import load_base
     from nicodec.zoo.manifest import read_manifest
 
-    parts = read_manifest(output / "model.toml").parts
-    base = load_base(parts["base"], "cpu")
+    package = read_manifest(output / "model.toml")
+    dictionary, base = dictionary_of(package), load_base(package.parts["base"], "cpu")
     clc = load_module(run, "clc", lambda config: CLC(CLCConfig(**config), base))
-    export_dictionary(load_dictionary(parts["dictionary"]), output, clc)
+    export_dictionary(dictionary, output, clc)

@@ -161,17 +161,15 @@ def train_fuser(model: str, trunk: Path, aux: Path, **options: Any) -> None:
 @run_options
 def train_clc(model: str, widths: tuple[str, ...], **options: Any) -> None:
     """Train what the references of a model's dictionary do to its frozen base (widths: see CLCConfig)."""
-    from nicodec.errors import MissingPartError
+    from nicodec.cli.dictionary import dictionary_of
     from nicodec.networks.clc import CLCConfig
     from nicodec.training.clc import CLCStage
-    from nicodec.zoo.load import load_base, load_dictionary, load_scales
+    from nicodec.zoo.load import load_base, load_scales
     from nicodec.zoo.store import find_package
 
-    parts = find_package(model).parts
-    if "dictionary" not in parts:
-        raise MissingPartError(f"model {model} has no dictionary; make one with `nicodec dictionary build`")
+    package = find_package(model)
     config = CLCConfig(**_parse(widths, CLCConfig))
-    base, scales, dictionary = parts["base"], load_scales(parts["base"]), load_dictionary(parts["dictionary"])
+    base, scales, dictionary = package.parts["base"], load_scales(package.parts["base"]), dictionary_of(package)
     _run(lambda device: CLCStage(config, load_base(base, device), scales, dictionary), **options)
 
 

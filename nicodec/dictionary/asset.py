@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +78,10 @@ class Dictionary:
 
     def __len__(self) -> int:
         return len(self.latents)
+
+    def levels(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """The latents of some references (n, CHANNELS, SIDE, SIDE), -1..1: what CLM reads."""
+        return self.latents[list(ids)].astype(np.float32) / LEVELS
 
     @property
     def id_bits(self) -> int:

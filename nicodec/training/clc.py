@@ -10,18 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from nicodec.dictionary.asset import LEVELS, Dictionary
+from nicodec.dictionary.asset import Dictionary
 from nicodec.dictionary.features import describe
 from nicodec.entropy.order import passes
 from nicodec.entropy.scales import ScaleModel
 from nicodec.networks.base import Base
 from nicodec.networks.clc import CLC, PATHS, CLCConfig
 from nicodec.networks.effort import to_array
+from nicodec.references import USUAL
 from nicodec.training.data import Pictures
 from nicodec.training.scales import LOG_MIN, LOG_STEP, gaussian_bits
 from nicodec.training.sq import Outcome, insert, loss, mask_of, psnr, random_low_rates, round_through
-
-REFERENCES = 3  # of a picture
 
 
 class Coding(nn.Module):
@@ -76,9 +75,9 @@ class CLCStage:
         """Nothing: it starts as the base."""
 
     def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """Rate-distortion loss of a batch (B, 3, H, W), 0..1, each with 1 to REFERENCES of its references."""
+        """Rate-distortion loss of a batch (B, 3, H, W), 0..1, each with 1 to USUAL of its references."""
         rate = random_low_rates(len(x)).to(x.device)
-        counts = torch.randint(1, REFERENCES + 1, (len(x),)).tolist()
+        counts = torch.randint(1, USUAL + 1, (len(x),)).tolist()
         pictures = zip(torch.split(x, 1), torch.split(rate, 1), counts, strict=True)
         outcomes = [self.code(self.module, *each) for each in pictures]
         outcome = Outcome(*(torch.cat([getattr(o, name) for o in outcomes]) for name in ("x_hat", "z_bits", "y_bits")))
@@ -91,7 +90,7 @@ class CLCStage:
             y = self.base.g_a(x)
             found = self.dictionary.search(describe(y, self.base.std)[0].cpu().numpy(), count)
             y, z_hat = self.base.scaled(y, rate)
-        levels = torch.from_numpy(self.dictionary.latents[[match.id for match in found]] / np.float32(LEVELS))
+        levels = torch.from_numpy(self.dictionary.levels([match.id for match in found]))
         return self.coded(module, levels.to(x.device), y, z_hat, rate)
 
     def coded(self, module: CLC, levels: Tensor, y: Tensor, z_hat: Tensor, rate: Tensor) -> Outcome:
@@ -117,7 +116,7 @@ class CLCStage:
                 x = picture[None, :, :512, :512].float() / 255
                 rate = torch.tensor([float(value)], device=x.device)
                 plain = self.coding(*self.base.transform(x, rate), rate)
-                for name, outcome in {"off": plain, "on": self.code(module, x, rate, REFERENCES)}.items():
+                for name, outcome in {"off": plain, "on": self.code(module, x, rate, USUAL)}.items():
                     rows[name].append((outcome.bits.item() / x[0, 0].numel(), psnr(outcome.x_hat, x)))
             for name, entries in rows.items():
                 figures[name].append([round(sum(column) / len(entries), 4) for column in zip(*entries, strict=True)])

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from nicodec.zoo.manifest import read_manifest
 
 COUNT = toy.COUNT  # pictures: 4 regions at full size and one at half, 80 in all
 picture = toy.picture
+BY_REFERENCE = ("latents", "vectors", "scale", "members")  # arrays with a row for each
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,12 @@ def test_search_is_exact_and_sorted(base, all_regions):
     assert [match.id for match in matches] == np.argsort(-likeness)[:7].tolist()
     assert matches[0].likeness == pytest.approx(likeness.max(), abs=1e-4)
     assert len(all_regions.search(features, 10**6)) == len(all_regions)
+
+
+def test_ids_have_as_many_bits_as_they_need_and_files_allow(base, all_regions):
+    bits = {size: replace(all_regions, **{name: getattr(all_regions, name)[:size] for name in BY_REFERENCE}).id_bits
+            for size in (1, 2, 3, 4, 5)}  # fmt: skip
+    assert bits == {1: 1, 2: 1, 3: 2, 4: 2, 5: 3}
 
 
 def test_too_few_pictures_are_refused(base):

@@ -155,6 +155,15 @@ def test_training_pays_and_the_encoder_notices(trained, inside, monkeypatch):
     assert read_references(read_file(untrained)) is None
 
 
+def test_export_without_a_dictionary_says_what_is_missing(inside, tmp_path):
+    shutil.copytree(find_package("tiny").folder, tmp_path / "bare")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text('{"stage": "clc"}')
+    code, _, message = inside("models", "export", tmp_path / "run", "-o", tmp_path / "bare")
+    assert code == 9
+    assert "nicodec dictionary build" in message
+
+
 def test_auto_refuses_references_that_do_not_pay():
     """The toy adapters are noise."""
     package = find_package("tiny-references")

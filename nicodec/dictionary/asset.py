@@ -85,8 +85,8 @@ class Dictionary:
 
     @property
     def id_bits(self) -> int:
-        """Of a reference's ID at a fixed length."""
-        return (len(self) - 1).bit_length()
+        """Of a reference's ID at a fixed length, 1 or more."""
+        return max(1, (len(self) - 1).bit_length())
 
     def search(self, features: NDArray[np.float32], count: int) -> list[Match]:
         """The `count` references most like a region with these features (F,), best first; equals by ID.

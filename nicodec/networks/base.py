@@ -13,9 +13,10 @@ from nicodec.entropy.order import Pass, checkerboard, passes
 from nicodec.entropy.tables import SYMBOL_MAX
 from nicodec.networks.hyper import HyperAnalysis, Means
 from nicodec.networks.lapping import Lapping, prefilter
-from nicodec.networks.layers import PATCH, RateScale, interpolate, stack, zero_init
-from nicodec.rate.scale import KNOTS, RATE_MAX, lambda_from_rate
+from nicodec.networks.layers import PATCH, Pointwise, RateScale, interpolate, spread, stack, zero_init
+from nicodec.rate.scale import KNOTS, LAMBDA_MAX, RATE_MAX, lambda_from_rate
 
+TILT = 0.25  # tune `eye` starts with steps in proportion to this power of a component's frequency
 HALO = 8  # latent positions around a tile's core that g_a and g_s may see; no output depends on more
 WHOLE = (slice(None), slice(None))
 LATER = frozenset({  # what the first bases were stored without; these start as nothing or the identity
@@ -37,12 +38,20 @@ class BaseConfig:
     slices: int = 2  # channel slices of y, each coded in two checkerboard passes
     context: int = 160  # features of the mean path (float)
     scale_context: int = 96  # features of the scale path (integer)
+    context_depth: int = 1  # blocks of a pass of the mean path
+    tunes: int = 1  # sets of gains, rate vectors and tables: what distortion was weighed against bits
+    lambda_max: float = LAMBDA_MAX  # at quality 100
 
     def __post_init__(self) -> None:
         if self.depth_16 + (self.depth_8 + 1) / 2 > HALO - 1:
             raise ValueError(f"depths {self.depth_8} and {self.depth_16} see further than the halo of {HALO} positions")
         if self.latent % self.slices:
             raise ValueError(f"{self.latent} channels of y do not make {self.slices} equal slices")
+
+    @property
+    def rows(self) -> int:
+        """Of each table over the rate: KNOTS for each tune."""
+        return KNOTS * self.tunes
 
 
 class Analysis(nn.Module):
@@ -60,7 +69,7 @@ class Analysis(nn.Module):
     def __init__(self, config: BaseConfig) -> None:
         super().__init__()
         self.lapping = Lapping()
-        self.klt = nn.Conv2d(3 * PATCH**2, config.latent, 1, bias=False)
+        self.klt = Pointwise(3 * PATCH**2, config.latent, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):  # bf16 would cost more than the quantiser at high rates
@@ -86,16 +95,16 @@ class Synthesis(nn.Module):
         super().__init__()
         c8, c16 = config.wide_8, config.wide_16
         self.register_buffer("spread", torch.ones(config.latent))  # of y on the training patches
-        self.klt_t = nn.Conv2d(config.latent, 3 * PATCH**2, 1, bias=False)
+        self.klt_t = Pointwise(config.latent, 3 * PATCH**2, bias=False)
         self.lapping = Lapping()
-        self.embed = nn.Conv2d(config.latent, c16, 1)
-        self.coarse_rate = RateScale(c16)
+        self.embed = Pointwise(config.latent, c16)
+        self.coarse_rate = RateScale(c16, config.rows)
         self.coarse = stack(c16, config.depth_16)
-        self.grow = nn.Conv2d(c16, 4 * c8, 1)
-        self.look = zero_init(nn.Conv2d(3 * 64, c8, 1))
-        self.fine_rate = RateScale(c8)
+        self.grow = Pointwise(c16, 4 * c8)
+        self.look = zero_init(Pointwise(3 * 64, c8))
+        self.fine_rate = RateScale(c8, config.rows)
         self.fine = stack(c8, config.depth_8 + 1)
-        self.head = zero_init(nn.Conv2d(c8, 3 * 64, 1))
+        self.head = zero_init(Pointwise(c8, 3 * 64))
 
     def forward(self, y_hat: Tensor, rate: Tensor) -> Tensor:
         linear = self.linear(y_hat)
@@ -143,29 +152,31 @@ class Base(nn.Module):
         self.config = config
         self.g_a = Analysis(config)
         self.g_s = Synthesis(config)
-        self.h_a = HyperAnalysis(config.latent, config.hyper)
-        self.means = Means(config.latent, config.hyper, config.context, config.slices)
-        rates = [knot * RATE_MAX / (KNOTS - 1) for knot in range(KNOTS)]
-        log_step = torch.tensor([0.5 * torch.tensor(4e-4 / lambda_from_rate(rate)).log() for rate in rates])
+        self.h_a = HyperAnalysis(config.latent, config.hyper, config.rows)
+        self.means = Means(
+            config.latent, config.hyper, config.context, config.slices, config.context_depth, config.rows
+        )
+        lambdas = [lambda_from_rate(knot * RATE_MAX / (KNOTS - 1), config.lambda_max) for knot in range(KNOTS)]
+        log_step = 0.5 * (4e-4 / torch.tensor(lambdas)).log().repeat(config.tunes)
         self.log_gain = nn.Parameter(-log_step[:, None].repeat(1, config.latent))  # high-rate theory
         self.log_ungain = nn.Parameter(log_step[:, None].repeat(1, config.latent))
         self.register_buffer("std", torch.ones(config.latent))  # of y on the training patches
 
     def gain(self, rate: Tensor) -> Tensor:
-        """Natural units to quantiser steps: (B, M, 1, 1), positive."""
+        """Natural units to quantiser steps: (B, M, 1, 1), or (B, M, H/64, W/64) with a quality map; positive."""
         return interpolate(self.log_gain, rate).exp()
 
     def ungain(self, rate: Tensor) -> Tensor:
-        """Quantiser steps to natural units: (B, M, 1, 1), positive. Learned apart from `gain`."""
+        """Quantiser steps to natural units, as `gain`; learned apart from it."""
         return interpolate(self.log_ungain, rate).exp()
 
     def unit(self, rate: Tensor) -> Tensor:
-        """About the spread of y in quantiser steps: (B, M, 1, 1). The mean path works in these units."""
+        """About the spread of y in quantiser steps, as `gain`. The mean path works in these units."""
         return self.std[None, :, None, None] * self.gain(rate) + 0.1
 
     def natural(self, y: Tensor, rates: Tensor) -> Tensor:
         """What `transform` returns as y, back in units of its spread: what `h_a` and the tokens see."""
-        return y / self.gain(rates) / self.std[None, :, None, None]
+        return y / spread(self.gain(rates), y) / self.std[None, :, None, None]
 
     @torch.no_grad()
     def start_from_klt(self, crops: Tensor) -> Tensor:
@@ -196,11 +207,15 @@ class Base(nn.Module):
         white = (vectors_8 / values_8.clamp_min(1e-8).sqrt()[:, None])[:c8, :, None, None]
         self.g_s.look.weight[: len(white)] = white  # the network sees each component at the same strength
 
-        impulses = F.pad(torch.eye(m)[:, :, None, None], (1, 1, 1, 1))
+        impulses = F.pad(torch.eye(m, device=crops.device)[:, :, None, None], (1, 1, 1, 1))
         waves = self.g_s.lapping(F.pixel_shuffle(self.g_s.klt_t(impulses), PATCH))
         log_norm = 0.5 * waves.square().sum((1, 2, 3)).log()  # 0 where the lapped transform is orthonormal
         self.log_gain.add_(log_norm)
         self.log_ungain.sub_(log_norm)
+        if self.config.tunes > 1:
+            coarser = TILT * (mean_frequency(waves) / 0.1).log()
+            self.log_gain[:KNOTS].sub_(coarser)
+            self.log_ungain[:KNOTS].add_(coarser)
         return values
 
     def lead(self, x_hat: Tensor, y: Tensor) -> Tensor:
@@ -215,7 +230,7 @@ class Base(nn.Module):
 
         Args:
             x: tiles and their halo (B, 3, H, W), float, 0..1, sides multiples of 64.
-            rates: (B,), 0..65535.
+            rates: as in `interpolate`.
             core: rows and columns of y that are the tile's own.
 
         Returns:
@@ -227,7 +242,7 @@ class Base(nn.Module):
     def scaled(self, y: Tensor, rates: Tensor, core: tuple[slice, slice] = WHOLE) -> tuple[Tensor, Tensor]:
         """`transform` of what g_a made of the pixels already."""
         z = self.h_a(y[:, :, core[0], core[1]] / self.std[None, :, None, None], rates)
-        return y * self.gain(rates), z.round().clamp(-SYMBOL_MAX, SYMBOL_MAX)
+        return y * spread(self.gain(rates), y), z.round().clamp(-SYMBOL_MAX, SYMBOL_MAX)
 
     def quantise(self, y: Tensor, z_hat: Tensor, rates: Tensor, choose: Choice | None = None) -> tuple[Tensor, Tensor]:
         """Encoder, second half: decide on the symbols, pass by pass.
@@ -258,16 +273,16 @@ class Base(nn.Module):
     def reconstruct(self, z_hat: Tensor, symbols: Tensor, rates: Tensor) -> Tensor:
         """Decoder: symbols of tiles, as `analyse` returns them, to y_hat (B, M, h, w) in natural units, for g_s."""
         _, y_hat = self._passes(z_hat, rates, lambda step, _: symbols[:, step.start : step.stop])
-        return y_hat * self.ungain(rates)
+        return y_hat * spread(self.ungain(rates), y_hat)
 
     def _passes(
         self, z_hat: Tensor, rates: Tensor, residual: Callable[[Pass, Tensor], Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Walk the passes: symbols from `residual`, y_hat = symbols + means (in quantiser steps)."""
-        unit = self.unit(rates)
         features = self.means.features(z_hat, rates)
         shape = (len(z_hat), self.config.latent, 4 * z_hat.shape[2], 4 * z_hat.shape[3])
         symbols, y_hat = torch.zeros(shape, device=z_hat.device), torch.zeros(shape, device=z_hat.device)
+        unit = spread(self.unit(rates), y_hat)
         for step in passes(self.config.latent, self.config.slices):
             part = slice(step.start, step.stop)
             mask = torch.from_numpy(checkerboard(*shape[2:], step.parity)).to(z_hat.device)
@@ -276,6 +291,13 @@ class Base(nn.Module):
             symbols[:, part] = torch.where(mask, new, symbols[:, part])
             y_hat[:, part] = torch.where(mask, new + mean, y_hat[:, part])
         return symbols, y_hat
+
+
+def mean_frequency(waves: Tensor) -> Tensor:
+    """Of pictures (n, 3, S, S): the mean of the frequency over their power, in cycles a pixel (n,)."""
+    power = torch.fft.fft2(waves).abs().square().sum(1)  # (n, S, S)
+    axis = torch.fft.fftfreq(waves.shape[-1], device=waves.device)
+    return (power * torch.hypot(axis[:, None], axis)).sum((1, 2)) / power.sum((1, 2))
 
 
 def principal_components(maps: Tensor) -> tuple[Tensor, Tensor]:

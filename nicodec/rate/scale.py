@@ -11,6 +11,9 @@ KNOT_SHIFT = 13
 KNOT_SPACING = 1 << KNOT_SHIFT
 RATE_MAX = (KNOTS - 1) * KNOT_SPACING - 1  # 65535: fits 16 bits
 
+TUNE_SPACING = KNOTS * KNOT_SPACING  # from a rate of one tune to the same of the next, on the axis of all knots
+LEVEL_STEP = 2048  # of rate, for each level of a quality map
+
 LAMBDA_MIN = 0.0004
 LAMBDA_MAX = 0.25
 
@@ -25,9 +28,10 @@ def quality_from_rate(rate: int) -> float:
     return rate / RATE_MAX * 100
 
 
-def lambda_from_rate(rate: float) -> float:
+def lambda_from_rate(rate: float, highest: float = LAMBDA_MAX) -> float:
     """The weight of `255^2 · MSE` (x in 0..1) against bits per pixel that training used at this rate.
 
-    Geometric between LAMBDA_MIN and LAMBDA_MAX, so equal steps of quality are about equal ratios of size.
+    Geometric between LAMBDA_MIN and `highest`, which belongs to the base, so equal steps of quality are about equal
+    ratios of size.
     """
-    return float(LAMBDA_MIN * (LAMBDA_MAX / LAMBDA_MIN) ** (rate / RATE_MAX))
+    return float(LAMBDA_MIN * (highest / LAMBDA_MIN) ** (rate / RATE_MAX))

@@ -82,7 +82,7 @@ class CLCStage:
         outcomes = [self.code(self.module, *each) for each in pictures]
         outcome = Outcome(*(torch.cat([getattr(o, name) for o in outcomes]) for name in ("x_hat", "z_bits", "y_bits")))
         bpp = outcome.bits.mean().item() / (x.shape[2] * x.shape[3])
-        return loss(outcome, x, rate), {"bpp": bpp, "psnr": psnr(outcome.x_hat, x)}
+        return loss(outcome, x, rate, self.coding.base.config), {"bpp": bpp, "psnr": psnr(outcome.x_hat, x)}
 
     def code(self, module: CLC, x: Tensor, rate: Tensor, count: int) -> Outcome:
         """One picture (1, 3, H, W) with its `count` best references."""

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from nicodec.errors import TrainingDataError
 from nicodec.training.drawn import drawn
 
-DRAWN = 12
+DRAWN = 10
+GREY = 24
 SUFFIXES = {".avif", ".png", ".jpg", ".jpeg", ".webp", ".ppm", ".bmp", ".tif", ".tiff"}
 
 
@@ -52,7 +53,7 @@ class Pictures:
     def batch(self, count: int, size: int) -> Tensor:
         """Random crops (count, 3, size, size), float 0..1: flipped, turned and, one in three, scaled down.
 
-        One in DRAWN is no crop but a drawing.
+        One in DRAWN is no crop but a drawing, one in GREY has no colour.
 
         Draws from torch's global CPU generator, so that a seed per step makes a run resumable to the step.
         """
@@ -70,6 +71,8 @@ class Pictures:
         crop = picture[:, top : top + source, left : left + source].float() / 255
         if source != size:
             crop = F.interpolate(crop[None], (size, size), mode="bilinear", antialias=True)[0]
+        if _below(GREY) == 0:
+            crop = crop.mean(0, keepdim=True).expand(3, -1, -1)
         if _below(2):
             crop = crop.flip(2)
         return torch.rot90(crop, _below(4), (1, 2))

@@ -1,11 +1,11 @@
-"""Drawn pictures: text, stripes, checks, flat shapes and noise, of which photographs hold too little to learn from."""
+"""Drawn pictures, of which photographs hold too little to learn from: text, hard edges, ramps, flat shapes, noise."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from torch import Tensor
 
 WORDS = (
@@ -26,18 +26,19 @@ WORDS = (
 def drawn(size: int) -> Tensor:
     """A random drawing (3, size, size), float 0..1. From torch's global CPU generator."""
     random = np.random.default_rng(int(torch.randint(1 << 31, ()).item()))
-    kinds = (_text, _text, _shapes, _waves, _noise)
+    kinds = (_text, _text, _shapes, _waves, _noise, _cells, _cells, _ramp, _page)
     pixels = np.asarray(kinds[random.integers(len(kinds))](size, random), np.float32)
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1) / 255
 
 
 def _colour(random: np.random.Generator) -> tuple[int, int, int]:
-    """Black, white, a grey or any colour."""
+    """Black, white, a grey, any colour or a fully saturated one."""
     choices = [
         (0, 0, 0),
         (255, 255, 255),
         (int(random.integers(256)),) * 3,
         tuple(map(int, random.integers(256, size=3))),
+        tuple(map(int, 255 * random.integers(2, size=3))),
     ]
     r, g, b = choices[random.integers(len(choices))]
     return r, g, b
@@ -85,6 +86,55 @@ def _waves(size: int, random: np.random.Generator) -> NDArray[np.float64]:
     wave = np.sin(2 * np.pi * phase) * (np.sin(2 * np.pi * across) if random.random() < 0.4 else 1)
     share = (np.sign(wave) if random.random() < 0.6 else wave)[..., None] / 2 + 0.5
     return share * np.array(_colour(random)) + (1 - share) * np.array(_colour(random))
+
+
+def _cells(size: int, random: np.random.Generator) -> NDArray[np.uint8]:
+    """Hard-edged squares of 1 to 32 pixels at any phase of the 16-pixel grid: checks, dither, pixel art."""
+    side = int(random.integers(1, 33)) if random.random() < 0.5 else 2 ** int(random.integers(6))
+    palette = np.array([_colour(random) for _ in range(random.integers(2, 8))], np.uint8)
+    count = size // side + 2
+    kind = random.integers(3)
+    if kind == 0:
+        cells = np.indices((count, count)).sum(0) % 2
+    elif kind == 1:
+        cells = (random.random((count, count)) < np.linspace(0, 1, count)).astype(int)
+    else:
+        cells = random.integers(len(palette), size=(count, count))
+        cells[:, count // 2 :] = cells[:, : count - count // 2][:, ::-1]
+    top, left = random.integers(side, size=2)
+    pixels = palette[cells].repeat(side, 0).repeat(side, 1)
+    return pixels[top : top + size, left : left + size]
+
+
+def _ramp(size: int, random: np.random.Generator) -> NDArray[np.float64]:
+    """A smooth sky: two or three colours that are near one another, with next to no noise."""
+    first = random.integers(256, size=3).astype(float)
+    rows, columns = np.indices((size, size)) / size
+    angle = random.uniform(0, 2 * np.pi)
+    along = (np.cos(angle) * rows + np.sin(angle) * columns)[..., None]
+    bend = (rows * columns)[..., None]
+    ramp = first + along * random.normal(0, 40, 3) + bend * random.normal(0, 30, 3)
+    return (ramp + random.normal(0, random.choice([0, 0.5, 1.5]), ramp.shape)).clip(0, 255).round()
+
+
+def _page(size: int, random: np.random.Generator) -> Image.Image:
+    """A scanned page: dark text on paper that is not quite white or even, soft and a little noisy."""
+    image = Image.new("L", (size, size), 255)
+    draw, top = ImageDraw.Draw(image), int(random.integers(-8, 8))
+    points = random.uniform(9, 28)
+    while top < size:
+        draw.text(
+            (int(random.integers(-20, 8)), top), " ".join(random.choice(WORDS, 20)), 0, ImageFont.load_default(points)
+        )
+        top += int(points * random.uniform(1.2, 1.6))
+    ink = np.asarray(image.filter(ImageFilter.GaussianBlur(random.uniform(0.3, 1.0))), float)[..., None] / 255
+    paper = (
+        random.uniform(215, 252)
+        + random.normal(0, 3, 3)
+        + np.indices((size, size))[0, ..., None] * random.normal(0, 0.02)
+    )
+    page = ink * paper + (1 - ink) * random.uniform(10, 70) + random.normal(0, random.uniform(0, 3), (size, size, 1))
+    return Image.fromarray(page.clip(0, 255).round().astype(np.uint8))
 
 
 def _noise(size: int, random: np.random.Generator) -> NDArray[np.float64]:

@@ -22,24 +22,27 @@ from tqdm import tqdm
 from nicodec.errors import TrainingRunError
 from nicodec.training.data import Pictures
 from nicodec.training.muon import Muon
+from nicodec.training.ranks import Ranks
 
 
 @dataclass(frozen=True)
 class Schedule:
     """How long, how fast, on what crops.
 
-    The learning rate warms up and falls as a cosine over `steps`, or over `minutes` where these end first.
+    The learning rate warms up, stays, and falls as half a cosine over the last share `decay` of `steps`, or of
+    `minutes` where these end first: 1 for a whole cosine, 0 for a run that others go on from.
     Crops start small, so that a step is cheap while much is to be learned: at each share of the run in `doublings`
     their side doubles and their number halves.
     """
 
     steps: int = 20_000
     minutes: float | None = None
-    batch: int = 16
+    batch: int = 16  # crops a step, of each process
     crop: int = 128
     doublings: tuple[float, ...] = (0.5, 0.85)
     learning_rate: float = 1e-3
     warmup: int = 100
+    decay: float = 1.0
     ema: float = 0.999
     checkpoint_minutes: float = 5.0
     seed: int = 0
@@ -86,6 +89,7 @@ class Run:
         self.stage, self.schedule, self.folder, self.device = stage, schedule, folder, device
         self.pictures, self.validation, self.quiet = pictures, validation, quiet
         self.step, self.elapsed, self.stopping = 0, 0.0, False
+        self.ranks = Ranks()
         self.usual_norm = 0.0  # of gradients; 0: not known yet
         module = stage.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizers = make_optimizers(module, stage, schedule.learning_rate)
@@ -95,10 +99,12 @@ class Run:
         if resume and not state.exists():
             raise TrainingRunError(f"{folder} holds no run to resume (no state.pt there)")
         folder.mkdir(parents=True, exist_ok=True)
+        self.quiet |= self.ranks.rank > 0
         if not resume:
             stage.start(pictures)
             if init is not None:
                 module.load_state_dict(load_file(init))
+            self.ranks.share(module)
         self.ema = copy.deepcopy(module).requires_grad_(False).eval()
         if resume:
             self._load(state)
@@ -119,7 +125,7 @@ class Run:
                 self.elapsed += now - started
                 pixels += figures.pop("pixels")
                 if now - reported > 20 or self.step == 1:
-                    figures["crops_per_s"] = pixels / 256**2 / (now - reported)
+                    figures["crops_per_s"] = self.ranks.count * pixels / 256**2 / (now - reported)
                     self._report(figures, bar)
                     reported, pixels = now, 0.0
                 if now - saved > 60 * self.schedule.checkpoint_minutes:
@@ -140,12 +146,13 @@ class Run:
 
     def _one_step(self) -> dict[str, float]:
         schedule, module = self.schedule, self.stage.module
-        torch.manual_seed(schedule.seed * 1_000_003 + self.step + 1)
+        torch.manual_seed(schedule.seed * 1_000_003 + self.step * self.ranks.count + self.ranks.rank + 1)
         doubled = sum(self.progress >= share for share in schedule.doublings)
         count, size = max(1, schedule.batch >> doubled), schedule.crop << doubled
         x = self.pictures.batch(count, size).contiguous(memory_format=torch.channels_last)
         rate = schedule.learning_rate * min(1.0, (self.step + 1) / schedule.warmup)
-        rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, self.progress))) + 1e-3
+        falling = max(0.0, min(1.0, self.progress) - (1 - schedule.decay)) / max(schedule.decay, 1e-9)
+        rate *= 0.5 * (1 + math.cos(math.pi * falling)) + 1e-3
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["scale"]
@@ -154,6 +161,8 @@ class Run:
             loss, figures = self.stage.loss(x)
         module.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        stopping, self.elapsed = self.ranks.average(module.parameters(), self.stopping, self.elapsed)
+        self.stopping = stopping > 0
         norm = nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         if self._is_usual(norm.item()):  # one bad batch must not end a run of days
             for optimizer in self.optimizers:
@@ -175,6 +184,8 @@ class Run:
         return norm <= SPIKE * usual
 
     def _report(self, figures: dict[str, Any], bar: tqdm[Any]) -> None:
+        if self.ranks.rank > 0:
+            return
         entry = {"step": self.step, "minutes": round(self.elapsed / 60, 3)}
         entry |= {name: float(f"{value:.5g}") if isinstance(value, float) else value for name, value in figures.items()}
         with (self.folder / "record.jsonl").open("a") as record:
@@ -185,6 +196,8 @@ class Run:
             print(json.dumps(entry), file=sys.stderr, flush=True)
 
     def _save(self) -> None:
+        if self.ranks.rank > 0:
+            return
         state = {
             "module": self.stage.module.state_dict(), "step": self.step, "elapsed": self.elapsed,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -206,6 +219,8 @@ class Run:
         self.ema.load_state_dict(load_file(self.folder / "ema.safetensors"))
 
     def _write_config(self) -> None:
+        if self.ranks.rank > 0:
+            return
         config = {"stage": self.stage.name, "config": self.stage.config(), "schedule": asdict(self.schedule)}
         (self.folder / "run.json").write_text(json.dumps(config, indent=2) + "\n")
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from nicodec.entropy.order import Pass, passes
 from nicodec.entropy.tables import SCALE_LEVELS, SCALE_MAX, SCALE_MIN
-from nicodec.networks.layers import RateBias, interpolate, zero_init
+from nicodec.networks.layers import Pointwise, RateBias, interpolate, zero_init
 from nicodec.rate.scale import KNOTS
 
 LOG_MIN = math.log(SCALE_MIN)
@@ -37,12 +37,12 @@ class ScaleHyper(nn.Module):
         z_hat ─ 1x1 + rate, shuffle 2 ─ relu ─ depthwise 3x3 ─ relu ─ 1x1, shuffle 2 ─ relu ─►
     """
 
-    def __init__(self, hyper: int, width: int) -> None:
+    def __init__(self, hyper: int, width: int, rows: int) -> None:
         super().__init__()
-        self.embed = nn.Conv2d(hyper, 2 * width, 1)
-        self.embed_rate = RateBias(2 * width)
+        self.embed = Pointwise(hyper, 2 * width)
+        self.embed_rate = RateBias(2 * width, rows)
         self.mix = nn.Conv2d(width // 2, width // 2, 3, padding=1, groups=width // 2)
-        self.grow = nn.Conv2d(width // 2, 4 * width, 1)
+        self.grow = Pointwise(width // 2, 4 * width)
 
     def forward(self, z_hat: Tensor, rate: Tensor) -> Tensor:
         z_hat = z_hat.clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
@@ -58,14 +58,14 @@ class ScalePass(nn.Module):
         [features, magnitudes] ─ 1x1 + rate ─ relu ─ depthwise 3x3 ─ relu ─ 1x1 ─ relu ─ 1x1 + rate ─► log-scales
     """
 
-    def __init__(self, width: int, known: int, out: int) -> None:
+    def __init__(self, width: int, known: int, out: int, rows: int) -> None:
         super().__init__()
-        self.embed = nn.Conv2d(width + known, width, 1)
-        self.embed_rate = RateBias(width)
+        self.embed = Pointwise(width + known, width)
+        self.embed_rate = RateBias(width, rows)
         self.mix = nn.Conv2d(width, width, 3, padding=1, groups=width)
-        self.hidden = nn.Conv2d(width, width, 1)
-        self.head = zero_init(nn.Conv2d(width, out, 1))
-        self.head_rate = RateBias(out)
+        self.hidden = Pointwise(width, width)
+        self.head = zero_init(Pointwise(width, out))
+        self.head_rate = RateBias(out, rows)
 
     def forward(self, known: Tensor, rate: Tensor) -> Tensor:
         features = rectify(self.embed_rate(self.embed(known), rate))
@@ -76,11 +76,13 @@ class ScalePass(nn.Module):
 class Scales(nn.Module):
     """All scale networks: log-scales of z (a table over the rate) and of every pass over y."""
 
-    def __init__(self, latent: int, hyper: int, width: int, slices: int) -> None:
+    def __init__(self, latent: int, hyper: int, width: int, slices: int, rows: int = KNOTS) -> None:
         super().__init__()
-        self.z_log_scale = nn.Parameter(torch.ones(KNOTS, hyper))
-        self.hyper = ScaleHyper(hyper, width)
-        self.steps = nn.ModuleList([ScalePass(width, step.known, latent // slices) for step in passes(latent, slices)])
+        self.z_log_scale = nn.Parameter(torch.ones(rows, hyper))
+        self.hyper = ScaleHyper(hyper, width, rows)
+        self.steps = nn.ModuleList(
+            [ScalePass(width, step.known, latent // slices, rows) for step in passes(latent, slices)]
+        )
 
     @torch.no_grad()
     def start_from(self, log_std: Tensor, log_gain: Tensor) -> None:
@@ -90,7 +92,7 @@ class Scales(nn.Module):
             net.head_rate.bias.copy_((log_std + log_gain)[:, step.start : step.stop])
 
     def z(self, rate: Tensor) -> Tensor:
-        """Log-scales of z: (B, N, 1, 1)."""
+        """Log-scales of z: (B, N, 1, 1), or (B, N, H/64, W/64) where there is a quality map."""
         return interpolate(self.z_log_scale, rate)
 
     def y(self, features: Tensor, known: Tensor, step: Pass, rate: Tensor) -> Tensor:

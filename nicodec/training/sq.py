@@ -8,13 +8,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nicodec.entropy.order import Pass, checkerboard, passes
 from nicodec.networks.base import Base, BaseConfig
-from nicodec.networks.layers import PATCH
-from nicodec.rate.scale import LAMBDA_MAX, LAMBDA_MIN, RATE_MAX
+from nicodec.networks.layers import PATCH, spread
+from nicodec.rate.scale import LAMBDA_MAX, LAMBDA_MIN, LEVEL_STEP, RATE_MAX, TUNE_SPACING
 from nicodec.training.data import Pictures
 from nicodec.training.scales import Scales, gaussian_bits, magnitude
+from nicodec.training.visual import SQUARED, visual_error
+
+MAPPED = 0.5  # share of the crops with a quality map, whose levels then have this standard deviation:
+MAP_SPREAD = 2.5
+LEVELS_MAX = 8
+TUNES = ("eye", "psnr")  # where a base has both, in this order
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class SQCodec(nn.Module):
     def __init__(self, config: BaseConfig) -> None:
         super().__init__()
         self.base = Base(config)
-        self.scales = Scales(config.latent, config.hyper, config.scale_context, config.slices)
+        self.scales = Scales(config.latent, config.hyper, config.scale_context, config.slices, config.rows)
 
     def start_from_klt(self, pictures: Pictures, batches: int = 100) -> None:
         """Make the codec a working transform codec before the first step (see `Base.start_from_klt`)."""
@@ -50,10 +57,10 @@ class SQCodec(nn.Module):
         self.scales.start_from(self.base.std.log(), self.base.log_gain.detach())
 
     def forward(self, x: Tensor, rate: Tensor) -> Outcome:
-        """Code x (B, 3, H, W), 0..1, sides multiples of 64, at rates (B,) 0..65535."""
+        """Code x (B, 3, H, W), 0..1, sides multiples of 64, at rates as in `interpolate`."""
         base = self.base
-        unit, gain = base.unit(rate), base.gain(rate)
         y = base.g_a(x)
+        unit, gain, ungain = (spread(of(rate), y) for of in (base.unit, base.gain, base.ungain))
         z = base.h_a(y / base.std[None, :, None, None], rate)
         z_bits = gaussian_bits(self._noisy(z), self.scales.z(rate)).sum((1, 2, 3))
         z_hat = round_through(z)
@@ -73,7 +80,7 @@ class SQCodec(nn.Module):
             y_bits = y_bits + (gaussian_bits(self._noisy(residual), log_scale) * mask).sum((1, 2, 3))
             y_hat = insert(y_hat, (round_through(residual) + mean) * mask, part)
             symbols = insert(symbols, residual.detach().round() * mask, part)
-        return Outcome(base.g_s(y_hat * base.ungain(rate), rate), z_bits, y_bits)
+        return Outcome(base.g_s(y_hat * ungain, rate), z_bits, y_bits)
 
     def _noisy(self, x: Tensor) -> Tensor:
         return x + torch.rand_like(x) - 0.5 if self.training else x.round()
@@ -104,17 +111,43 @@ def random_low_rates(count: int) -> Tensor:
     return torch.rand(count) ** 2 * RATE_MAX
 
 
-def lambdas(rate: Tensor) -> Tensor:
-    """`lambda_from_rate` for tensors."""
-    return LAMBDA_MIN * (LAMBDA_MAX / LAMBDA_MIN) ** (rate / RATE_MAX)
+def random_maps(count: int, height: int, width: int, tunes: int) -> Tensor:
+    """Rates (count, height/64, width/64) of crops, in the tunes by turns; every other picture has a quality map.
+
+    From torch's global CPU generator.
+    """
+    levels = (torch.randn(count, height // 64, width // 64) * MAP_SPREAD).round().clamp(-LEVELS_MAX, LEVELS_MAX)
+    levels *= (torch.rand(count, 1, 1) < MAPPED).float()
+    rate = (random_rates(count)[:, None, None] + LEVEL_STEP * levels).clamp(0, RATE_MAX)
+    return rate + (torch.arange(count) % tunes * TUNE_SPACING)[:, None, None]
 
 
-def loss(outcome: Outcome, x: Tensor, rate: Tensor) -> Tensor:
-    """`lambda · 255^2 · MSE + bpp` of each picture, over sqrt(lambda) so that no rate rules the gradient."""
-    weight = lambdas(rate)
-    pixels = x.shape[2] * x.shape[3]
-    distortion = ((outcome.x_hat - x) ** 2).mean((1, 2, 3)) * 255**2
-    return 0.1 * ((weight * distortion + outcome.bits / pixels) / weight.sqrt()).mean()
+def lambdas(rate: Tensor, highest: float = LAMBDA_MAX) -> Tensor:
+    """`lambda_from_rate` for tensors; the tune in a rate makes no difference."""
+    return LAMBDA_MIN * (highest / LAMBDA_MIN) ** (rate % TUNE_SPACING / RATE_MAX)
+
+
+def loss(outcome: Outcome, x: Tensor, rate: Tensor, config: BaseConfig) -> Tensor:
+    """`lambda · distortion + bpp` of each picture, over sqrt(lambda) so that no rate rules the gradient.
+
+    The distortion is `255^2 · MSE`, and `visual_error` in tune `eye` (the first, where there are several). With a
+    quality map each block has its own lambda.
+    """
+    weight = lambdas(rate, config.lambda_max).reshape(len(x), 1, *rate.shape[1:] or (1, 1))
+    eye = (rate.reshape(len(x), -1)[:, 0] < TUNE_SPACING) & (config.tunes > 1)
+    plain = (outcome.x_hat - x).square().mean(1, keepdim=True) * 255**2
+    distortion = _weighted(plain, weight)
+    if eye.any():
+        maps = visual_error(outcome.x_hat[eye], x[eye])
+        seen = sum((share * _weighted(part, weight[eye]) for part, share in maps), torch.zeros(()))
+        distortion = distortion.masked_scatter(eye, seen)
+    bpp = outcome.bits / (x.shape[2] * x.shape[3])
+    return 0.1 * ((distortion + bpp) / weight.log().mean((1, 2, 3)).mul(0.5).exp()).mean()
+
+
+def _weighted(error: Tensor, weight: Tensor) -> Tensor:
+    """The mean of an error map (B, 1, h, w), each place weighted by its block's lambda: (B,)."""
+    return (error * F.interpolate(weight, error.shape[2:], mode="nearest")).mean((1, 2, 3))
 
 
 def psnr(x_hat: Tensor, x: Tensor) -> float:
@@ -129,7 +162,7 @@ class SQStage:
     name = "sq"
     module: SQCodec
     slow: tuple[str, ...] = ("klt", "lapping", "g_s.head")
-    muon: tuple[str, ...] = ("h_a", "means", "scales")  # on all matrices: same bits, but g_s loses 0.1 dB to noise
+    muon: tuple[str, ...] = ()
 
     def __init__(self, config: BaseConfig) -> None:
         self.module = SQCodec(config)
@@ -144,22 +177,34 @@ class SQStage:
 
     def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Rate-distortion loss at a random rate for each picture; bpp and PSNR are means over the batch."""
-        rate = random_rates(len(x)).to(x.device)
+        config = self.module.base.config
+        rate = random_maps(len(x), x.shape[2], x.shape[3], config.tunes).to(x.device)
         outcome = self.module(x, rate)
         bpp = outcome.bits.mean().item() / (x.shape[2] * x.shape[3])
         z_share = (outcome.z_bits.sum() / outcome.bits.sum()).item()
-        return loss(outcome, x, rate), {"bpp": bpp, "psnr": psnr(outcome.x_hat, x), "z_share": z_share}
+        return loss(outcome, x, rate, config), {"bpp": bpp, "psnr": psnr(outcome.x_hat, x), "z_share": z_share}
 
     @torch.no_grad()
     def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:
-        """(bpp, PSNR) means at four rates, symbols rounded, bits estimated; over 16 pictures, 512x512 of each."""
-        points = []
-        for rate in (8192, 24576, 40960, 57344):
-            rows = []
-            for picture in pictures.pictures[:: max(1, len(pictures) // 16)][:16]:
-                x = picture[None, :, :512, :512].float() / 255
-                outcome = module(x, torch.tensor([float(rate)], device=x.device))
-                rows.append((outcome.bits.item() / x[0, 0].numel(), psnr(outcome.x_hat, x)))
-            bpp, quality = (sum(column) / len(rows) for column in zip(*rows, strict=True))
-            points.append([round(bpp, 4), round(quality, 3)])
-        return {"bpp_psnr": points}
+        """Means at four rates of each tune, symbols rounded, bits estimated; over 16 pictures, 512x512 of each.
+
+        Points are (bpp, PSNR), in tune `eye` (bpp, PSNR, 1600 (1 - SSIM over the scales)).
+        """
+        figures: dict[str, Any] = {}
+        names = ("psnr",) if self.module.base.config.tunes == 1 else TUNES
+        for tune, name in enumerate(names):
+            points = []
+            for rate in (8192, 24576, 40960, 57344):
+                rows = []
+                for picture in pictures.pictures[:: max(1, len(pictures) // 16)][:16]:
+                    x = picture[None, :, :512, :512].float() / 255
+                    outcome = module(x, torch.tensor([float(rate + tune * TUNE_SPACING)], device=x.device))
+                    row = [outcome.bits.item() / x[0, 0].numel(), psnr(outcome.x_hat, x)]
+                    if name == "eye":
+                        _, *parts = visual_error(outcome.x_hat, x)
+                        row.append(sum(share * error.mean().item() for error, share in parts) / (1 - SQUARED))
+                    rows.append(row)
+                means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+                points.append([round(mean, digits) for mean, digits in zip(means, (4, 3, 2), strict=False)])
+            figures["bpp_psnr" if name == "psnr" else "eye"] = points
+        return figures

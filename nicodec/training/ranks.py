@@ -44,4 +44,4 @@ class Ranks:
 
 def _pieces(message: Tensor, like: list[Tensor]) -> list[Tensor]:
     sizes = [tensor.numel() for tensor in like]
-    return list(message[: sum(sizes)].split(sizes))
+    return list(torch.split(message[: sum(sizes)], sizes))

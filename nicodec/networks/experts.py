@@ -15,7 +15,11 @@ from nicodec.networks.base import Base
 from nicodec.networks.fuser import Denoiser
 from nicodec.networks.layers import PATCH
 from nicodec.networks.mode import MoDE
+from nicodec.networks.trust import bounded
 from nicodec.networks.vq import VQExpert
+
+FIDELITY_LIMIT = 1.0  # see `bounded`; photographs stay below 0.8 of it, but for one block of 16x16 in a thousand
+NATURAL_LIMIT = 1.5  # of the perception anchor, and wherever tau leads
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Experts:
         self, anchor: Anchor, y_hat: Tensor | None, code: Tensor | None, rates: Tensor,
         residual: Tensor | None = None, taus: Sequence[float] = (0.0,),
     ) -> list[Tensor]:  # fmt: skip
-        """What the file holds to pixels (B, 3, H, W), about 0..1, for each tau.
+        """What the file holds to pixels (B, 3, H, W), about 0..1, for each tau; never far from its linear synthesis.
 
         Args:
             anchor: asked for; where one stream is missing, the other paints alone.
@@ -55,6 +59,17 @@ class Experts:
             assert self.vq is not None
             assert code is not None
             return [self.vq.painter(code)] * len(taus)
+        linear, step = self.base.g_s.linear(y_hat) + 0.5, self.base.ungain(rates)
+        pictures = self._anchored(anchor, y_hat, code, rates, residual, taus)
+        fidelity = anchor is Anchor.FIDELITY
+        limits = [FIDELITY_LIMIT if fidelity and tau == 0 else NATURAL_LIMIT for tau in taus]
+        return [bounded(picture, linear, step, limit) for picture, limit in zip(pictures, limits, strict=True)]
+
+    def _anchored(
+        self, anchor: Anchor, y_hat: Tensor, code: Tensor | None, rates: Tensor, residual: Tensor | None,
+        taus: Sequence[float],
+    ) -> list[Tensor]:  # fmt: skip
+        """The networks' part of `paint`."""
         lead = None if residual is None else partial(self.base.lead, y=y_hat + residual)
         if code is None or self.vq is None or (self.mode is None and anchor is Anchor.FIDELITY):
             x_hat = self.base.g_s(y_hat, rates)

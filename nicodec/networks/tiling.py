@@ -25,6 +25,7 @@ from nicodec.networks.effort import encode_tile
 from nicodec.networks.experts import Experts
 from nicodec.networks.fuser import normals
 from nicodec.networks.layers import PATCH, float64_product
+from nicodec.networks.trust import TRUST_REACH
 from nicodec.networks.vq import VQExpert
 
 integer.offer(float64_product)
@@ -106,7 +107,7 @@ def needed(crop: Box, header: Header, experts: Experts) -> list[Box]:
 
 def reach(experts: Experts) -> int:
     """Positions of the latent around a crop that its pixels may depend on."""
-    return HALO + (LED + experts.fuser.halo if experts.fuser else 0)
+    return HALO + TRUST_REACH + (LED + experts.fuser.halo if experts.fuser else 0)
 
 
 def synthesise(
@@ -169,7 +170,7 @@ def paint(
     for tile, held in symbols.items():
         if (wanted := crop.common(tile)) is None or held.size == 0:
             continue
-        halo = HALO if residual is None else HALO + LED
+        halo = HALO + TRUST_REACH + (0 if residual is None else LED)
         around, core = neighbourhood(wanted, header.width, header.height, halo)
         rows, columns = (slice(s.start - r.start, s.stop - r.start) for s, r in zip(around, region, strict=True))
         near_y_hat = None if y_hat is None or held.latent is None else y_hat[:, :, rows, columns]

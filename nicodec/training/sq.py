@@ -193,7 +193,7 @@ class SQStage:
     def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:
         """Means at four rates of each tune, symbols rounded, bits estimated; over 16 pictures, 512x512 of each.
 
-        Points are (bpp, PSNR), in tune `eye` (bpp, PSNR, 1600 (1 - SSIM over the scales)).
+        Points are (bpp, PSNR), in tune `eye` (bpp, PSNR, structure that is lost, see `visual_error`).
         """
         figures: dict[str, Any] = {}
         names = ("psnr",) if self.module.base.config.tunes == 1 else TUNES

@@ -51,8 +51,10 @@ def _why_not(picture: Picture, name: str, kind: str) -> str | None:
         return f"{kind} does not hold {name.upper()} here"
     if name == "exif":
         block = readable_exif(block)
-        if block is None or (kind == "TIFF" and exif_of_tiff(block) is None):
+        if block is None:
             return "the EXIF is damaged"
+        if kind == "TIFF" and exif_of_tiff(block) is None:
+            return "TIFF can take nothing of the EXIF"
     if kind == "PNG" and name == "xmp" and not _is_utf8(block):
         return "PNG holds XMP as UTF-8, which the picture's is not"
     if len(block) > BLOCKS.get((kind, name), len(block)):

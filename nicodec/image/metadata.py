@@ -81,7 +81,7 @@ def _upright_exif(image: Image.Image, exif: Image.Exif, *, turned: bool) -> byte
     block, dpi = image.info.get("exif"), image.info.get("dpi")
     if block and readable_exif(block) is None:
         raise ValueError(f"it starts with {bytes(block[:8]).hex(' ')}")
-    lacks_dpi = bool(dpi) and X_RESOLUTION not in exif
+    lacks_dpi = bool(dpi) and X_RESOLUTION not in exif and image.format != "TIFF"  # Pillow makes one up for it
     if block and exif.get(ORIENTATION, 1) == 1 and not lacks_dpi:
         return bytes(block)  # to the byte, makers' notes included
     kept = Image.Exif()  # a copy, for the image is the caller's
@@ -121,7 +121,7 @@ def save_parameters(picture: Picture, kind: str, dpi: tuple[float, float] | None
 
 
 def exif_of_tiff(block: bytes | None, xmp: bytes | None = None) -> bytes | None:
-    """EXIF for a TIFF file, whose tags they become, with XMP as one; None: values that are none of TIFF's."""
+    """EXIF as the tags of a TIFF file that they become, with XMP as one; None: there are none that TIFF takes."""
     exif, kept = Image.Exif(), Image.Exif()
     try:
         exif.load(block or b"")
@@ -130,7 +130,7 @@ def exif_of_tiff(block: bytes | None, xmp: bytes | None = None) -> bytes | None:
                 kept[tag] = exif.get_ifd(tag) if tag in TABLES else value
         if xmp:
             kept[TIFF_XMP] = xmp
-        return kept.tobytes()
+        return kept.tobytes() if len(kept) else None
     except MemoryError:
         raise
     except Exception:  # as above
@@ -141,7 +141,7 @@ def read_dpi(block: bytes | None) -> tuple[float, float] | None:
     """The DPI that EXIF says, if it does and they are ones."""
     exif = Image.Exif()
     try:
-        exif.load(block or b"")
+        exif.load(readable_exif(block or b"") or b"")
         x, y = float(exif[X_RESOLUTION]), float(exif[Y_RESOLUTION])
         sane = min(x, y) > 0 and max(x, y) <= MAX_DPI
         return (x, y) if sane and exif.get(RESOLUTION_UNIT, INCHES) == INCHES else None

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.TiffImagePlugin import IFDRational
 
 from nicodec import errors
 from nicodec.image.files import FORMATS, read_picture, write_picture
@@ -111,7 +112,7 @@ def test_xmp_that_png_cannot_hold_is_dropped_and_said():
     assert read_picture(write_picture(picture, ".webp")[0]).xmp == picture.xmp
 
 
-@pytest.mark.parametrize("dpi", [1e9, 70000.0, 65535.0, 1e-9])
+@pytest.mark.parametrize("dpi", [1e9, 70000.0, 65535.0, 1e-9, IFDRational(0, 0)])
 @pytest.mark.parametrize("suffix", sorted(FORMATS))
 def test_any_dpi(suffix, dpi):
     if suffix != ".pgm":

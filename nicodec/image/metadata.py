@@ -143,7 +143,7 @@ def read_dpi(block: bytes | None) -> tuple[float, float] | None:
     try:
         exif.load(readable_exif(block or b"") or b"")
         x, y = float(exif[X_RESOLUTION]), float(exif[Y_RESOLUTION])
-        sane = min(x, y) > 0 and max(x, y) <= MAX_DPI
+        sane = 0 < x <= MAX_DPI and 0 < y <= MAX_DPI  # 0/0, which is neither, among others
         return (x, y) if sane and exif.get(RESOLUTION_UNIT, INCHES) == INCHES else None
     except (KeyError, ValueError, TypeError, SyntaxError, ZeroDivisionError, OSError):
         return None

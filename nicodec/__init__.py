@@ -41,6 +41,7 @@ def encode(
     device: str = "auto",
     frame: int | None = None,
     allow_8bit: bool = False,
+    allow_damaged: bool = False,
 ) -> bytes:
     """Encode a picture.
 
@@ -61,6 +62,7 @@ def encode(
         device: `auto`, `cpu` or `cuda`.
         frame: which picture of a file with several, from 0; None: the first.
         allow_8bit: reduce a file's or a Pillow image's deeper samples to 8 bits.
+        allow_damaged: take what can be read of a truncated or damaged file, instead of refusing it.
 
     Returns:
         A .nic file.
@@ -78,7 +80,7 @@ def encode(
         quality, effort, streams, token_bits, robust, references, model, base, weights, verify, device
     )
     if isinstance(image, (bytes, str, os.PathLike)) or hasattr(image, "read"):
-        picture = read_picture(_read(image), frame, allow_8bit=allow_8bit)
+        picture = read_picture(_read(image), frame, allow_8bit=allow_8bit, allow_damaged=allow_damaged)
     elif hasattr(image, "getexif"):
         picture = from_pillow(cast("Image.Image", image), frame=frame, allow_8bit=allow_8bit)
     else:

@@ -6,66 +6,70 @@ from typing import ClassVar
 
 
 class NicodecError(Exception):
-    """Base of all errors that a user can cause or meet. The message is one line: found, expected, what to do."""
+    """Base of all errors that a user can cause or meet. The message is one line: found, expected, what to do.
+
+    Those about a picture or a file, and what it takes to decode it, are OSErrors too, and UsageError is a ValueError:
+    what callers of Pillow, and of Python, catch.
+    """
 
     exit_code: ClassVar[int] = 1
 
 
-class UsageError(NicodecError):
+class UsageError(NicodecError, ValueError):
     """The call itself is off: an option out of range, options that exclude one another, no place to write to."""
 
     exit_code = 2
 
 
-class InputError(NicodecError):
+class InputError(NicodecError, OSError):
     """The input cannot be read: missing, a folder, empty, not a picture, or a truncated picture."""
 
     exit_code = 3
 
 
-class UnsupportedPictureError(NicodecError):
+class UnsupportedPictureError(NicodecError, OSError):
     """A whole picture, but of a kind that would not survive: 16 bits a sample, CMYK."""
 
     exit_code = 4
 
 
-class NotNicodecError(NicodecError):
+class NotNicodecError(NicodecError, OSError):
     """The bytes are not a .nic file (wrong magic)."""
 
     exit_code = 5
 
 
-class UnsupportedVersionError(NicodecError):
+class UnsupportedVersionError(NicodecError, OSError):
     """A .nic file of another version, or with a critical section that this version does not know."""
 
     exit_code = 6
 
 
-class CorruptFileError(NicodecError):
+class CorruptFileError(NicodecError, OSError):
     """A .nic file whose bytes were damaged or cut: a CRC, a length or the entropy stream does not hold."""
 
     exit_code = 7
 
 
-class LimitError(NicodecError):
+class LimitError(NicodecError, OSError):
     """A .nic file that asks for more than the limits allow (nothing was allocated), or a picture that would."""
 
     exit_code = 8
 
 
-class MissingPartError(NicodecError):
+class MissingPartError(NicodecError, OSError):
     """A part of a model that the file or the call names is not installed."""
 
     exit_code = 9
 
 
-class DamagedPartError(NicodecError):
+class DamagedPartError(NicodecError, OSError):
     """An installed part of a model does not have the content that its id says."""
 
     exit_code = 10
 
 
-class InexactError(NicodecError):
+class InexactError(NicodecError, OSError):
     """The symbols' CRC does not hold although file and model are whole: this machine's arithmetic is at fault."""
 
     exit_code = 11
@@ -77,7 +81,7 @@ class OutputExistsError(NicodecError):
     exit_code = 12
 
 
-class OutputError(NicodecError):
+class OutputError(NicodecError, OSError):
     """The output cannot be written: no such folder, read-only, disk full, unknown format."""
 
     exit_code = 13
@@ -107,7 +111,7 @@ class PartialPictureError(NicodecError):
     exit_code = 18
 
 
-class MissingStreamError(NicodecError):
+class MissingStreamError(NicodecError, OSError):
     """The file does not hold the stream that was asked for."""
 
     exit_code = 17

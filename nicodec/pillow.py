@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import IO, Any
 
 from PIL import Image, ImageFile
@@ -10,49 +11,70 @@ from PIL import Image, ImageFile
 from nicodec.codec import decode_bytes, encode_picture, unpack_metadata
 from nicodec.container.layout import MAGIC, Colour, SectionType
 from nicodec.container.reader import read_file
+from nicodec.errors import UsageError
 from nicodec.image.files import from_pillow, to_pillow
+from nicodec.image.icc import space_of
 from nicodec.options import DecodeOptions, EncodeOptions
 
 FORMAT = "NIC"
+METADATA = ("icc_profile", "exif", "xmp", "dpi")
 
 
 class NicImageFile(ImageFile.ImageFile):
     """A .nic file that Pillow has opened: size, mode and metadata at once, pixels when they are asked for.
 
-    `options` may be replaced until then, to decode in another way.
+    `options` may be replaced until then, to decode in another way. `data` is the file until its pixels are decoded.
     """
 
     format = FORMAT
     format_description = "nicodec"
     options = DecodeOptions()
+    data: bytes | None = None
 
     def _open(self) -> None:
         assert self.fp is not None
-        self.data: bytes | None = self.fp.read()
+        self.data = self.fp.read()
         file = read_file(self.data)
         self._size = file.header.width, file.header.height
-        self._mode = ("L" if file.header.colour is Colour.GREY else "RGB") + "A" * (SectionType.ALPHA in file.sections)
+        blocks = unpack_metadata(file)
+        # Grey under a profile for RGB is decoded to RGB, see `to_pillow`.
+        grey = file.header.colour is Colour.GREY and space_of(blocks.get("icc", b"")) != "RGB"
+        self._mode = ("L" if grey else "RGB") + "A" * (SectionType.ALPHA in file.sections)
         names = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}
-        self.info.update({names[name]: block for name, block in unpack_metadata(file).items()})
+        self.info.update({names[name]: block for name, block in blocks.items()})
 
     def load(self) -> Any:
         """Decode, the first time."""
         if self.data is not None:
             self.im = to_pillow(decode_bytes(self.data, self.options)).im
             self.data = None
+            if self._exclusive_fp and self.fp:  # opened by name: closed once it is read, as Pillow's own plugins do
+                self.fp.close()
+            self.fp = None
         return super().load()
 
 
 def save(image: Image.Image, file: IO[bytes], name: str | bytes) -> None:
-    """Encode for `Image.save`; options are those of `nicodec.encode`, and icc_profile, exif, xmp and dpi."""
-    given: dict[str, Any] = image.encoderinfo
+    """Encode for `Image.save`; options are those of `nicodec.encode`, and icc_profile, exif, xmp and dpi.
+
+    Raises:
+        UsageError: an option that is none of these, or out of range.
+    """
+    given: dict[str, Any] = dict(image.encoderinfo)
+    allow_8bit = given.pop("allow_8bit", False)
+    metadata = {key: given.pop(key) for key in METADATA if key in given}
     known = {field.name for field in fields(EncodeOptions)}
-    options = EncodeOptions(**{key: value for key, value in given.items() if key in known})
+    if unknown := set(given) - known:
+        listed = ", ".join(sorted({*known, "allow_8bit", *METADATA}))
+        raise UsageError(f"no option of .nic files: {', '.join(sorted(unknown))}; known: {listed}")
+    if given.get("base_weights") is not None:
+        given["base_weights"] = Path(given["base_weights"])
+    options = EncodeOptions(**given)
     copy = image.copy()
-    copy.info.update({key: given[key] for key in ("icc_profile", "exif", "xmp", "dpi") if key in given})
+    copy.info.update(metadata)
     if isinstance(copy.info.get("exif"), Image.Exif):  # Pillow takes both
         copy.info["exif"] = copy.info["exif"].tobytes()
-    file.write(encode_picture(from_pillow(copy), options))
+    file.write(encode_picture(from_pillow(copy, allow_8bit=allow_8bit), options))
 
 
 def register() -> None:

@@ -43,12 +43,20 @@ def file_bytes(picture, kind="PNG", **options):
     return buffer.getvalue()
 
 
+def chunk(kind, body):
+    """A chunk of a PNG file."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png_with(picture, **bodies):
+    """A PNG file with chunks such as gAMA=b"..." before its pixels."""
+    data = file_bytes(picture)
+    head = 8 + 25  # the signature and IHDR
+    return data[:head] + b"".join(chunk(kind.encode(), body) for kind, body in bodies.items()) + data[head:]
+
+
 def deep_png():
     """A 16-bit RGB PNG of 2x2 pixels, which Pillow opens as 8-bit; its bytes count from 0 to 11 in each row."""
-
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
     rows = b"".join(b"\0" + bytes(range(12)) for _ in range(2))
     head = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")

@@ -1,12 +1,13 @@
 """Where users are: arrays, tensors, file objects, Pillow."""
 
 import io
+import pickle
 
 import numpy as np
 import pictures
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 import nicodec
 from nicodec import errors
@@ -93,6 +94,65 @@ def test_pillow_says_what_is_wrong_with_a_file(plugin):
     data = nicodec.encode(pictures.image(40, 30), **OPTIONS)
     with pytest.raises(errors.CorruptFileError):
         Image.open(io.BytesIO(data[:-9]))
+
+
+def test_pillow_raises_what_its_callers_expect(plugin, monkeypatch, tmp_path):
+    """OSError for files, ValueError for options, as of Pillow's own formats; and processes can hand them on."""
+    data = nicodec.encode(pictures.image(40, 30), **OPTIONS)
+    for broken in (data[:-9], data[:20], data[:40] + b"?" + data[41:], data[:4] + b"\xff" + data[5:]):
+        with pytest.raises(OSError) as caught:  # noqa: PT011
+            Image.open(io.BytesIO(broken)).load()
+        assert isinstance(caught.value, errors.NicodecError)
+        again = pickle.loads(pickle.dumps(caught.value))
+        assert (type(again), str(again)) == (type(caught.value), str(caught.value))
+    opened = Image.open(io.BytesIO(data))
+    monkeypatch.setenv("NICODEC_MODELS", str(tmp_path))
+    with pytest.raises(OSError, match="not installed"):
+        opened.load()
+    with pytest.raises(OSError, match="bits a sample"):
+        Image.new("F", (4, 4)).save(tmp_path / "a.nic")
+    with pytest.raises(ValueError, match="quality is 101"):
+        pictures.image(4, 4).save(tmp_path / "a.nic", quality=101)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pillow_closes_the_file(plugin, tmp_path):
+    pictures.image(40, 30).save(tmp_path / "a.nic", **OPTIONS)
+    opened = Image.open(tmp_path / "a.nic")
+    file = opened.fp
+    opened.options = DecodeOptions(device="cpu")
+    opened.load()
+    assert file.closed
+    assert opened.fp is None
+    assert opened.getpixel((0, 0)) == opened.copy().getpixel((0, 0))
+    with (tmp_path / "a.nic").open("rb") as lent:  # what the caller opened, the caller closes
+        opened = Image.open(lent)
+        opened.options = DecodeOptions(device="cpu")
+        opened.load()
+        assert not lent.closed
+    again = pickle.loads(pickle.dumps(opened))
+    assert (again.size, again.tobytes()) == (opened.size, opened.tobytes())
+
+
+def test_pillow_names_options_that_are_none(plugin, tmp_path):
+    with pytest.raises(errors.UsageError, match=r"qualty, speed; known: .*quality.*xmp"):
+        pictures.image(4, 4).save(tmp_path / "a.nic", qualty=5, speed=1, **OPTIONS)
+    assert not (tmp_path / "a.nic").exists()
+    with pytest.raises(errors.DamagedPartError):  # a path may be a string
+        pictures.image(4, 4).save(tmp_path / "a.nic", base="compressai:mbt2018-mean-q3", base_weights="nowhere")
+    Image.fromarray(np.arange(200, dtype=np.uint16).reshape(10, 20)).save(
+        tmp_path / "a.nic", allow_8bit=True, **OPTIONS
+    )
+
+
+def test_pillow_opens_grey_under_a_profile_for_rgb(plugin):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    buffer = io.BytesIO()
+    pictures.image(40, 30, "LA").save(buffer, "NIC", icc_profile=profile, **OPTIONS)
+    opened = Image.open(buffer)
+    opened.options = DecodeOptions(device="cpu")
+    assert opened.mode == "RGBA"
+    assert np.array_equal(np.asarray(opened), np.asarray(nicodec.decode(buffer.getvalue(), device="cpu")))
 
 
 def test_the_package_is_typed():

@@ -12,6 +12,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 import nicodec
 from nicodec import errors
 from nicodec.image.files import FORMATS, from_pillow, read_picture, write_picture
+from nicodec.image.icc import SRGB_CHROMATICITIES, ColourSpace, grey_as_rgb
 
 
 def encode(image, **options):
@@ -23,13 +24,15 @@ TABLE = {row[0]: [cell.split() for cell in row[1:]] for row in re.findall(
     r"^\| ([A-Z]+) \|" + 4 * r"([^|\n]*)\|" + "$", README, re.M)}  # fmt: skip
 BACK = {"1": "L", "L": "L", "LA": "LA", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA", "CMYK": "RGB"}
 XMP, PROFILE = b"<x:xmpmeta/>", ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+GREY_PROFILE = ColourSpace(SRGB_CHROMATICITIES, 2.2).profile(grey=True)
 
 
 def held(picture):
     """The metadata of a picture, as the README's table calls them."""
     exif = Image.Exif()
     exif.load(picture.exif or b"")
-    there = {"ICC": picture.icc == PROFILE, "XMP": picture.xmp == XMP, "EXIF": exif.get(0x010F) == "a maker",
+    profiles = (PROFILE, GREY_PROFILE, grey_as_rgb(GREY_PROFILE))
+    there = {"ICC": picture.icc in profiles, "XMP": picture.xmp == XMP, "EXIF": exif.get(0x010F) == "a maker",
              "DPI": exif.get(0x011A) == pytest.approx(300, abs=0.1)}  # fmt: skip
     return {name for name, is_there in there.items() if is_there}
 
@@ -43,7 +46,7 @@ def source(kind, mode):
     exif[0x010F], exif[0x011A], exif[0x011B], exif[0x0128] = "a maker", 300.0, 300.0, 2
     options = {"dpi": (300, 300)} if kind in ("BMP", "TIFF") else {}
     if "EXIF" in TABLE[kind][1]:
-        options |= {"icc_profile": PROFILE, "xmp": XMP}
+        options |= {"icc_profile": GREY_PROFILE if mode in ("1", "L", "LA") else PROFILE, "xmp": XMP}
         if kind == "TIFF":
             exif[700] = options.pop("xmp")
         if kind == "PNG":

@@ -1,12 +1,11 @@
 """Picture files in and out: modes, depth, frames, colour, metadata, and nothing lost without a word."""
 
-import io
 import struct
 
 import numpy as np
 import pictures
 import pytest
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image
 
 import nicodec
 from nicodec import errors
@@ -43,43 +42,6 @@ def test_written_files_hold_what_they_can_and_say_what_they_cannot(suffix):
     assert [bool(again.icc), maker, bool(again.xmp)].count(False) == len(notes)
     if suffix not in (".jpg", ".avif"):
         assert np.array_equal(again.pixels, np.asarray(image))
-
-
-def turned(kind, where):
-    """A picture of 60x20 that says in EXIF, XMP or both that it is to be turned."""
-    exif = Image.Exif()
-    if "exif" in where:
-        exif[0x0112] = 6
-    blocks = {}
-    if "xmp" in where:
-        xmp = b'<x:xmpmeta xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6" b="kept"/>'
-        if kind == "PNG":
-            blocks["pnginfo"] = PngImagePlugin.PngInfo()
-            blocks["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())
-        elif kind == "TIFF":
-            exif[700] = xmp
-        else:
-            blocks["xmp"] = xmp
-    return pictures.file_bytes(pictures.image(60, 20), kind, exif=exif.tobytes(), **blocks)
-
-
-@pytest.mark.parametrize("where", ["exif", "xmp", "exif and xmp"])
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
-def test_orientation_is_applied_once(kind, where):
-    """Whatever reads the written file must not turn it again: neither EXIF nor XMP says so any more."""
-    picture = read_picture(turned(kind, where))
-    assert (picture.width, picture.height) == (20, 60)
-    assert ("xmp" in where) == (picture.xmp is not None and b'b="kept"' in picture.xmp)
-    for suffix in (".png", ".jpg", ".webp", ".tif", ".avif"):
-        written = Image.open(io.BytesIO(write_picture(picture, suffix)[0]))
-        assert ImageOps.exif_transpose(written).size == (20, 60)
-
-
-def test_orientation_survives_the_codec_once():
-    back = nicodec.decode(encode(turned("JPEG", "exif and xmp"), quality=100), device="cpu")
-    assert back.size == (20, 60)
-    assert back.getexif().get(0x0112, 1) == 1
-    assert ImageOps.exif_transpose(back).size == (20, 60)
 
 
 def test_a_palette_of_greys_is_grey():
@@ -220,29 +182,6 @@ def test_cmyk_goes_through_its_profile():
     plain = read_picture(pictures.file_bytes(Image.fromarray(inks, "CMYK"), "TIFF"))
     assert "approximate" in plain.notes[0]
     assert plain.pixels[0, 0].tolist() == [0, 255, 255]
-
-
-@pytest.mark.parametrize("source", ["PNG", "JPEG", "TIFF", "BMP"])
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
-def test_dpi_is_kept(source, suffix):
-    data = encode(pictures.file_bytes(pictures.image(20, 20), source, dpi=(300, 150)))
-    again = read_picture(write_picture(from_pillow(nicodec.decode(data, device="cpu")), suffix)[0])
-    exif = Image.Exif()
-    exif.load(again.exif)
-    assert (float(exif[0x011A]), float(exif[0x011B])) == pytest.approx((300, 150), abs=0.1)
-
-
-def test_what_a_tiff_says_of_itself_is_kept():
-    exif = Image.Exif()
-    exif[270], exif[0x8769], exif[700] = "a description", {0x9003: "2026:01:02 03:04:05"}, b"<x:xmpmeta/>"
-    data = pictures.file_bytes(pictures.image(20, 20), "TIFF", exif=exif.tobytes())
-    picture = read_picture(data)
-    kept = Image.Exif()
-    kept.load(picture.exif)
-    assert kept[270] == "a description"
-    assert kept.get_ifd(0x8769)[0x9003] == "2026:01:02 03:04:05"
-    assert not {256, 257, 273, 279} & set(kept), "how the TIFF was stored is nothing to keep"
-    assert picture.xmp == b"<x:xmpmeta/>"
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "I;16"])

@@ -41,6 +41,7 @@ class Encoding:
     trunk: Path | None
     frame: int | None
     allow_8bit: bool
+    allow_damaged: bool
     strip: tuple[str, ...]
     preserve_time: bool
     force: bool
@@ -62,7 +63,8 @@ class Encoding:
         from nicodec.image.files import read_picture
         from nicodec.target import Target, encode_to_target
 
-        picture = read_picture(data, self.frame, allow_8bit=self.allow_8bit).stripped(self.strip)
+        picture = read_picture(data, self.frame, allow_8bit=self.allow_8bit, allow_damaged=self.allow_damaged)
+        picture = picture.stripped(self.strip)
         quality, reached, report = self.options.quality, "", {}
         if self.target is None:
             encoded = encode_picture(picture, self.options)
@@ -130,6 +132,8 @@ class Encoding:
 @click.option("--frame", type=click.IntRange(0), metavar="N",
               help="Picture of a file with several: 0 .. the last. Default: the first, with a warning.")  # fmt: skip
 @click.option("--allow-8bit", is_flag=True, help="Reduce deeper samples to 8 bits instead of refusing them.")
+@click.option("--allow-damaged", is_flag=True, help="Take what can be read of a truncated or damaged picture, with a "
+              "warning, instead of refusing it.")  # fmt: skip
 @click.option("--strip", type=click.Choice(STRIPPABLE), multiple=True, help="Leave metadata out; several times for "
               "several. exif includes the DPI. Default: nothing.")  # fmt: skip
 @click.option("--preserve-time", is_flag=True, help="Give the output the input's time of modification.")
@@ -142,7 +146,7 @@ def command(
     target_bpp: float | None, target_psnr: float | None, target_lpips: float | None, trunk: Path | None, effort: int,
     streams: str | None,
     token_bits: int | None, robust: bool, references: str, model: str, base: str | None, base_weights: Path | None,
-    verify: bool, device: str, frame: int | None, allow_8bit: bool,
+    verify: bool, device: str, frame: int | None, allow_8bit: bool, allow_damaged: bool,
     strip: tuple[str, ...], preserve_time: bool, lossless: bool, force: bool, threads: int | None, as_json: bool,
     verbose: bool, quiet: bool, **inputs: Any,
 ) -> None:  # fmt: skip
@@ -162,8 +166,9 @@ def command(
     if len(asked) + explicit > 1:
         raise UsageError("--quality and the targets exclude one another: give one of them")
     encoding = Encoding(
-        options, asked[0] if asked else None, trunk, frame, allow_8bit, strip, preserve_time, force, verbose
-    )
+        options, asked[0] if asked else None, trunk, frame, allow_8bit, allow_damaged, strip, preserve_time, force,
+        verbose,
+    )  # fmt: skip
     given = batch.Inputs(sources, output, suffixes=PICTURES, **inputs)
     if given.many:
         planned = given.plan(".nic")

@@ -3,76 +3,133 @@
 from __future__ import annotations
 
 import io
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
+from nicodec.container.limits import MAX_METADATA
 from nicodec.errors import InputError, NicodecError, OutputError, UnsupportedPictureError
 from nicodec.image.colour import to_samples
+from nicodec.image.declared import declared_profile
 from nicodec.image.depth import bits_of, to_8_bits
-from nicodec.image.metadata import read_metadata, save_parameters
+from nicodec.image.fitting import fit, match_profile, without_misfit
+from nicodec.image.metadata import read_dpi, read_metadata, save_parameters
 from nicodec.image.pam import MAGIC, read_pam, write_pam
 from nicodec.image.picture import Picture, Pixels
+from nicodec.image.png import check_crcs, without_damaged
 
 FORMATS = {
     ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".avif": "AVIF",
     ".bmp": "BMP", ".ppm": "PPM", ".pgm": "PPM", ".pam": "PAM",
 }  # fmt: skip
-WITHOUT_ALPHA = {"JPEG", "BMP", "PPM"}
+TOLERANTLY_READ = {"PNG", "JPEG", "TIFF", "GIF", "BMP", "PPM"}  # by Pillow, if they are truncated
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 # JPEG and AVIF are lossy: as close as they come.
 SAVING: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True, "exact": True},
     "AVIF": {"quality": 95, "subsampling": "4:4:4"},
 }  # fmt: skip
+PILLOW = threading.Lock()
 
 
-def read_picture(data: bytes, frame: int | None = None, *, allow_8bit: bool = False) -> Picture:
+def read_picture(
+    data: bytes, frame: int | None = None, *, allow_8bit: bool = False, allow_damaged: bool = False
+) -> Picture:
     """Open a picture file held in memory.
 
     Args:
         frame: which picture of a file with several, from 0; None: the first, with a note.
         allow_8bit: reduce deeper samples to 8 bits, with a note.
+        allow_damaged: take what can be read of a truncated or damaged file, with a note.
 
     Raises:
-        InputError: empty, not a picture, truncated, or without that frame.
-        UnsupportedPictureError: more than 8 bits a sample, or a colour mode that would be changed.
+        InputError: empty, not a picture, truncated or damaged, or without that frame.
+        UnsupportedPictureError: more than 8 bits a sample, or colours that would be changed.
     """
     if not data:
         raise InputError("the input is empty; expected a picture file")
     try:
+        check_crcs(data)
+        return _open(data, frame, allow_8bit, tolerant=False)
+    except InputError as error:
+        if not allow_damaged:
+            raise
+        data, left_out = without_damaged(data)
+        picture = _open(data, frame, allow_8bit, tolerant=True)
+        what = f"it was read without {', '.join(left_out)}" if left_out else "what could be read was taken"
+        return replace(picture, notes=(f"{str(error).partition(';')[0]}; {what}", *picture.notes))
+
+
+def _open(data: bytes, frame: int | None, allow_8bit: bool, *, tolerant: bool) -> Picture:
+    kind = None
+    try:
         # Pillow's warnings about odd metadata are no news to a user who gets a picture or an error.
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings(action="ignore"), _pillow_set(tolerant):
             if data.startswith(MAGIC):
-                return from_pillow(*read_pam(data), frame=frame, allow_8bit=allow_8bit)
+                return _take_over(*read_pam(data), b"", frame, allow_8bit)
             with Image.open(io.BytesIO(data)) as image:
-                bits = bits_of(data, image)
-                return from_pillow(image, bits, frame=frame, allow_8bit=allow_8bit)
+                kind = image.format
+                return _take_over(image, bits_of(data, image), data, frame, allow_8bit)
     except UnidentifiedImageError:
-        raise InputError(f"the input is not a picture that Pillow knows: it starts with {data[:8].hex(' ')}") from None
+        raise InputError(
+            f"the input is not a picture that Pillow knows, or its head is damaged: it starts with {data[:8].hex(' ')}"
+        ) from None
     except Image.DecompressionBombError as error:
         raise UnsupportedPictureError(str(error)) from None
     except (NicodecError, MemoryError):
         raise
     except Exception as error:  # Pillow's plugins raise almost anything on damaged files, TypeError for one
+        if kind in TOLERANTLY_READ and not tolerant:
+            raise InputError(
+                f"the picture cannot be read in full: {error}; --allow-damaged takes what can be read"
+            ) from None
         raise InputError(f"the picture cannot be read: {error}") from None
 
 
-def from_pillow(
-    image: Image.Image, bits: int | None = None, *, frame: int | None = None, allow_8bit: bool = False
-) -> Picture:
+@contextmanager
+def _pillow_set(tolerant: bool) -> Iterator[None]:
+    """Pillow's two settings that are the process's: one reader at a time, so that none gets another's tolerance."""
+    with PILLOW:
+        before = ImageFile.LOAD_TRUNCATED_IMAGES, PngImagePlugin.MAX_TEXT_CHUNK
+        ImageFile.LOAD_TRUNCATED_IMAGES, PngImagePlugin.MAX_TEXT_CHUNK = tolerant, MAX_METADATA
+        try:
+            yield
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES, PngImagePlugin.MAX_TEXT_CHUNK = before
+
+
+def from_pillow(image: Image.Image, *, frame: int | None = None, allow_8bit: bool = False) -> Picture:
     """Take over a Pillow image: pixels, alpha and metadata, with its EXIF orientation applied once.
 
     Args:
-        bits: a sample in the file; None: as the image's mode says.
         frame, allow_8bit: see `read_picture`.
 
     Raises:
-        InputError: no such frame.
-        UnsupportedPictureError: more than 8 bits a sample, or a colour mode that would be changed.
+        InputError: no such frame, or an image of a damaged file.
+        UnsupportedPictureError: more than 8 bits a sample, or colours that would be changed.
     """
-    notes = []
+    try:
+        image.load()
+    except (NicodecError, MemoryError):
+        raise
+    except Exception as error:  # as in `_open`
+        raise InputError(f"the picture cannot be read: {error}") from None
+    return _take_over(image, bits_of(b"", image), b"", frame, allow_8bit)
+
+
+def _take_over(image: Image.Image, bits: int, data: bytes, frame: int | None, allow_8bit: bool) -> Picture:
+    """See `from_pillow`; what Pillow does not tell of a file is read in `data`."""
+    notes: list[str] = []
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and frame is None:
         notes.append(f"the input holds {frames} pictures; only the first is encoded (--frame N for another)")
@@ -80,23 +137,28 @@ def from_pillow(
         raise InputError(f"frame is {frame}, but the input holds {frames}, counted from 0")
     if frames > 1:
         image.seek(frame or 0)
-    bits = bits_of(b"", image) if bits is None else bits
     if bits > 8 and (bits > 16 or not allow_8bit):
         advice = "convert it first" if bits > 16 else "--allow-8bit reduces them to 8"
         raise UnsupportedPictureError(f"the picture has {bits} bits a sample ({image.format}, {image.mode}); {advice}")
     if bits > 8 and "transparency" in image.info:
         raise UnsupportedPictureError(f"the picture has a transparent colour of {bits} bits; convert it to RGBA first")
-    icc, exif, xmp = read_metadata(image)
-    upright = ImageOps.exif_transpose(image)
+    image.load()  # some metadata stand behind the pixels
+    metadata = read_metadata(image)
+    turn = TURNS.get(metadata.orientation)
+    upright = image if turn is None else image.transpose(turn)
     if bits > 8:
         notes.append(f"{bits} bits a sample were reduced to 8")
         upright = to_8_bits(upright, bits)
     pixels, alpha, conversions = to_samples(upright)
-    return Picture(pixels, alpha, None if image.mode == "CMYK" else icc, exif, xmp, (*notes, *conversions))
+    declared, ignored = declared_profile(image, data, grey=pixels.shape[2] == 1)
+    icc = None if image.mode == "CMYK" else metadata.icc or declared
+    picture, misfit = without_misfit(Picture(pixels, alpha, icc, metadata.exif, metadata.xmp))
+    return replace(picture, notes=(*notes, *conversions, *ignored, *metadata.notes, *misfit))
 
 
 def to_pillow(picture: Picture) -> Image.Image:
-    """A Pillow image of mode L, LA, RGB or RGBA with ICC, EXIF and XMP in its `info`."""
+    """A Pillow image of mode L, LA, RGB or RGBA with ICC, EXIF and XMP in its `info`; see also `match_profile`."""
+    picture, _ = match_profile(picture)
     samples = _samples(picture)
     image = Image.fromarray(samples[:, :, 0] if samples.shape[2] == 1 else samples)
     blocks = {"icc_profile": picture.icc, "exif": picture.exif, "xmp": picture.xmp}
@@ -128,19 +190,25 @@ def write_picture(picture: Picture, suffix: str) -> tuple[bytes, tuple[str, ...]
         The file, and a sentence for each thing that this format cannot hold.
 
     Raises:
-        OutputError: unknown suffix, a format without alpha for a picture with it, or without colour.
+        OutputError: unknown suffix, or a format that cannot hold the picture's size, alpha or colour.
     """
     kind = check_suffix(suffix)
-    if picture.alpha is not None and kind in WITHOUT_ALPHA:
-        raise OutputError(f"{kind} cannot hold the picture's alpha; write PNG, WebP, TIFF, AVIF or PAM instead")
     if suffix.lower() == ".pgm" and not picture.grey:
         raise OutputError("PGM holds grey only; write .ppm instead")
-    parameters, dropped = save_parameters(picture, kind)
-    notes = tuple(f"{kind} does not hold {name.upper()} here: dropped" for name in dropped)
-    if kind == "PAM":
-        return write_pam(_samples(picture)), notes
-    image = to_pillow(picture)
-    image.info.clear()
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **SAVING.get(kind, {}), **parameters)
+    with warnings.catch_warnings(action="ignore"):  # Pillow's, about odd EXIF
+        fitted, notes = fit(picture, kind)
+        if kind == "PAM":
+            return write_pam(_samples(fitted)), notes
+        parameters = save_parameters(fitted, kind, read_dpi(picture.exif))
+        image = to_pillow(fitted)
+        image.info.clear()
+        buffer = io.BytesIO()
+        try:
+            image.save(buffer, kind, **SAVING.get(kind, {}), **parameters)
+        except MemoryError:
+            raise
+        except Exception as error:  # the encoders behind Pillow have limits that they do not tell before
+            raise OutputError(
+                f"the picture cannot be written as {kind}: {error}; write PNG instead, or leave out metadata (--strip)"
+            ) from None
     return buffer.getvalue(), notes

@@ -83,8 +83,9 @@ def whole(data):
 
 def picture(data):
     """Picture files that `encode` is given."""
-    with contextlib.suppress(NicodecError):
-        read_picture(data)
+    for allowed in (False, True):
+        with contextlib.suppress(NicodecError):
+            read_picture(data, allow_8bit=allowed, allow_damaged=allowed)
 
 
 TARGETS = {"container": container, "entropy": entropy, "whole": whole, "picture": picture}

@@ -196,7 +196,7 @@ class Base(nn.Module):
         white = (vectors_8 / values_8.clamp_min(1e-8).sqrt()[:, None])[:c8, :, None, None]
         self.g_s.look.weight[: len(white)] = white  # the network sees each component at the same strength
 
-        impulses = F.pad(torch.eye(m)[:, :, None, None], (1, 1, 1, 1))
+        impulses = F.pad(torch.eye(m, device=crops.device)[:, :, None, None], (1, 1, 1, 1))
         waves = self.g_s.lapping(F.pixel_shuffle(self.g_s.klt_t(impulses), PATCH))
         log_norm = 0.5 * waves.square().sum((1, 2, 3)).log()  # 0 where the lapped transform is orthonormal
         self.log_gain.add_(log_norm)

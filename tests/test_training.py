@@ -36,10 +36,11 @@ TOY = BaseConfig(latent=16, hyper=4, wide_8=8, wide_16=8, depth_8=1, depth_16=1,
 CPU = torch.device("cpu")
 
 
-def run(data, folder, steps, *, resume=False, of=8, crop=64, config=TOY, init=None):
+def run(data, folder, steps, *, resume=False, of=8, crop=64, config=TOY, init=None, start=8):
     schedule = Schedule(steps=of, batch=2, crop=crop, warmup=2)
     torch.manual_seed(7)
     stage = SQStage(config)
+    stage.start = lambda found: stage.module.start_from_klt(found, start)
     job = Run(stage, schedule, folder, CPU, Pictures([data], CPU, 256), None, resume=resume, init=init, quiet=True)
     while job.step < steps:
         job._one_step()
@@ -172,7 +173,7 @@ def test_the_start_is_a_working_transform_codec(data):
 @pytest.fixture(scope="module")
 def finished(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "sq"
-    run(data, folder, 8)
+    run(data, folder, 8, start=100)
     return folder
 
 

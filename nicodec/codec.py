@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,17 +24,17 @@ from numpy.typing import NDArray
 
 from nicodec.container.layout import NO_BASE, Anchor, Box, Colour, Header, Section, SectionType, TokenStreams
 from nicodec.container.limits import check_declared, check_size
-from nicodec.container.reader import NicFile, read_file, read_foreign, read_packed, read_references, read_tokens
+from nicodec.container.reader import NicFile, read_file, read_packed, read_references, read_tokens
 from nicodec.container.writer import write_file, write_packed
-from nicodec.errors import MissingPartError, MissingStreamError, UnsupportedVersionError, UsageError
-from nicodec.foreign import decode_foreign, encode_foreign, find_foreign
+from nicodec.errors import MissingStreamError, UnsupportedVersionError, UsageError
+from nicodec.foreign import decode_foreign, encode_foreign, find_foreign, verify_foreign
 from nicodec.image.alpha import pack_alpha, unpack_alpha
 from nicodec.image.picture import Picture, Pixels
 from nicodec.memory import check_memory, says_when_memory_ends
 from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.rate.scale import rate_from_quality
 from nicodec.streams import StreamEncoder, attempt, decode_symbols
-from nicodec.zoo.store import find_part, find_trained
+from nicodec.zoo.store import find_part, find_trained, missing
 
 if TYPE_CHECKING:
     from nicodec.networks.experts import Experts
@@ -55,8 +56,8 @@ def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
     """
     check_size(picture.width, picture.height)
     if (foreign := find_foreign(options)) is not None:
-        header = _header(picture, 0, NO_BASE, version=1)
-        return write_file(header, [encode_foreign(picture, foreign, options.device), *_kept(picture)])
+        header = _header(picture, 0, NO_BASE, version=2)
+        return write_file(header, [encode_foreign(picture, foreign, options.device, options.verify), *_kept(picture)])
     encoder = StreamEncoder(options)
     return _encode(picture, encoder, encoder.analyse(picture), _kept(picture), options.quality)
 
@@ -217,9 +218,7 @@ def find_fuser(file: NicFile, device: str) -> Denoiser:
         raise MissingStreamError("the file has no latents, so tau has nothing to work on; decode with --tau 0")
     part = find_trained("fuser", {file.header.base_id})
     if part is None:
-        raise MissingPartError(
-            f"no fuser trained on base {file.header.base_id.hex()} is installed; decode with --tau 0"
-        )
+        raise missing(f"no fuser trained on base {file.header.base_id.hex()} is installed; decode with --tau 0")
     return load_fuser(part, resolve_device(device))
 
 
@@ -240,27 +239,30 @@ def unpack_metadata(file: NicFile) -> dict[str, bytes]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `verify` found out about a whole file."""
+    """What `verify` found out about a whole file: how many symbols are exact, and what could not be checked, if any."""
 
     symbols: int
     seconds: float
+    unchecked: str | None = None
 
 
 @says_when_memory_ends
-def verify_bytes(data: bytes, max_pixels: int | None = None) -> Verdict:
+def verify_bytes(data: bytes, max_pixels: int | None = None, base_weights: Path | None = None) -> Verdict:
     """Check all that can be checked without making a picture: CRCs, lengths, entropy streams, symbols, alpha, metadata.
 
-    Of another codec's strings, CRCs and lengths only: their symbols have no CRC. `max_pixels` is as in `DecodeOptions`.
+    Another codec's strings are decoded where its weights are installed or named. Options as in `DecodeOptions`.
 
     Raises: as `decode_bytes`.
     """
     started = time.perf_counter()
     file = read_file(data)
     check_declared(file.header, file.size, max_pixels)
-    foreign = read_foreign(file)
     read_references(file)
-    symbols = {} if foreign else decode_symbols(file, read_tokens(file))
+    unchecked = None
+    if SectionType.FOREIGN in file.sections:
+        count, unchecked = verify_foreign(file, base_weights)
+    else:
+        count = sum(held.size for held in decode_symbols(file, read_tokens(file)).values())
     unpack_transparency(file)
     unpack_metadata(file)
-    count = sum(held.size for held in symbols.values())
-    return Verdict(count, time.perf_counter() - started)
+    return Verdict(count, time.perf_counter() - started, unchecked)

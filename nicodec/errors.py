@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+BRIEF = 200  # characters
+
 
 class NicodecError(Exception):
     """Base of all errors that a user can cause or meet. The message is one line: found, expected, what to do.
@@ -144,4 +146,11 @@ class ConformanceError(NicodecError):
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error of Python, numpy or torch (which raises RuntimeError) says that there is no more memory."""
     text = str(error)
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in text and "alloc" in text)
+    by_torch = ("memory" in text and "alloc" in text) or "could not create a primitive" in text  # oneDNN's words for it
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and by_torch)
+
+
+def brief(error: BaseException) -> str:
+    """What a library raised, in one short line: torch lists every weight that does not fit."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= BRIEF else f"{text[: BRIEF - 2]} .."

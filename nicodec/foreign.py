@@ -7,15 +7,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nicodec.container.layout import Box, Colour, Foreign, Section, SectionType
 from nicodec.container.reader import NicFile, read_foreign
 from nicodec.container.writer import write_foreign
 from nicodec.errors import DamagedPartError, LimitError, MissingPartError, UsageError
 from nicodec.image.picture import Picture, Pixels
+from nicodec.isolated import DECODER
 from nicodec.options import DecodeOptions, EncodeOptions
+from nicodec.streams import check_crc
 from nicodec.zoo.load import is_foreign, load_foreign, load_fuser
 from nicodec.zoo.manifest import Part, part_id
-from nicodec.zoo.store import find_package, find_part, find_trained
+from nicodec.zoo.store import find_package, find_part, find_trained, missing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,10 +61,11 @@ def part_of(weights: Path, name: str | None = None) -> Part:
     return part
 
 
-def encode_foreign(picture: Picture, part: Part, device: str) -> Section:
+def encode_foreign(picture: Picture, part: Part, device: str, verify: bool) -> Section:
     """The FOREIGN section of a picture.
 
     Raises:
+        InexactError: the symbols do not come back from the strings (with `verify`).
         LimitError: more than MAX_PIXELS pixels.
         DamagedPartError: the part holds no foreign base.
     """
@@ -68,30 +74,35 @@ def encode_foreign(picture: Picture, part: Part, device: str) -> Section:
     _check_size(picture.width, picture.height)
     place = resolve_device(device)
     base = load_foreign(part, place)
-    strings, shape = base.compress(to_input(picture.pixels, place))
-    return Section(SectionType.FOREIGN, write_foreign(Foreign(base.name, part.id, shape, strings)))
+    foreign = Foreign(base.name, part.id, *base.compress(to_input(picture.pixels, place)))
+    if verify:
+        _decode(foreign, part, place, picture.width * picture.height)
+    return Section(SectionType.FOREIGN, write_foreign(foreign))
 
 
 def decode_foreign(file: NicFile, data: bytes, options: DecodeOptions, crop: Box) -> list[Pixels]:
     """The pixels of `crop` of a file with a FOREIGN section, for each tau.
 
     Raises:
-        CorruptFileError: the strings do not decode.
+        CorruptFileError, InexactError: the strings do not decode, or not to the symbols of which they have the CRC.
         LimitError: more than MAX_PIXELS pixels.
         UsageError: asked for perception: there are no tokens.
         MissingPartError, DamagedPartError: weights, or a fuser trained on them, are not installed, or not whole.
     """
-    from nicodec.networks.tiling import resolve_device, to_pixels
-
     header, foreign = file.header, read_foreign(file)
     assert foreign is not None
     _check_size(header.width, header.height)
     if options.anchor != "fidelity":
         raise UsageError(f"the file is {foreign.name}'s and has no tokens; decode with --anchor fidelity")
+    DECODER.start()
+    import torch
+
+    from nicodec.networks.tiling import resolve_device, to_pixels
+
     place = resolve_device(options.device)
     part = _find(foreign, options.base_weights)
+    y_hat = torch.from_numpy(_decode(foreign, part, place, header.width * header.height)[0]).to(place)
     base = load_foreign(part, place)
-    y_hat = base.latent(foreign)
     residual = y_hat.new_zeros(1)
     if max(options.taus) > 0:
         residual = _fuse(base, part, y_hat, options, zlib.crc32(data))
@@ -99,6 +110,36 @@ def decode_foreign(file: NicFile, data: bytes, options: DecodeOptions, crop: Box
     paint = partial(_paint, base, crop)
     latents = (y_hat if tau == 0 else y_hat + tau * residual for tau in options.taus)
     return [to_pixels(paint(latent), channels) for latent in latents]
+
+
+def verify_foreign(file: NicFile, weights: Path | None) -> tuple[int, str | None]:
+    """How many symbols of a file with a FOREIGN section are what the encoder's were; and what could not be checked.
+
+    Raises:
+        CorruptFileError, InexactError, LimitError: as `decode_foreign`.
+        DamagedPartError, MissingPartError, UsageError: the weights that are named are not the file's.
+    """
+    header, foreign = file.header, read_foreign(file)
+    assert foreign is not None
+    _check_size(header.width, header.height)
+    try:
+        part = _find(foreign, weights)
+    except MissingPartError as error:
+        if weights is not None:
+            raise
+        return 0, str(error)
+    _, count, _ = _decode(foreign, part, "cpu", header.width * header.height)
+    if foreign.crc is None:
+        return 0, "the strings decode, but the file has no CRC of their symbols"
+    return count, None
+
+
+def _decode(foreign: Foreign, part: Part, device: str, pixels: int) -> tuple[NDArray[np.float32], int, int]:
+    """As `Decoder.decode`, and the symbols' CRC holds, if there is one."""
+    decoded = DECODER.decode(foreign, part, device, pixels)
+    if foreign.crc is not None:
+        check_crc("symbols", decoded[2], foreign.crc)
+    return decoded
 
 
 def _paint(base: ForeignBase, crop: Box, y_hat: Tensor) -> Tensor:
@@ -116,7 +157,7 @@ def _fuse(base: ForeignBase, part: Part, y_hat: Tensor, options: DecodeOptions, 
 
     trained = find_trained("fuser", {part.id})
     if trained is None:
-        raise MissingPartError(f"no fuser trained on {base.name} {part.id.hex()} is installed; decode with --tau 0")
+        raise missing(f"no fuser trained on {base.name} {part.id.hex()} is installed; decode with --tau 0")
     fuser = load_fuser(trained, str(y_hat.device))
     rows, columns = (slice(0, side) for side in y_hat.shape[2:])
     seed = own_seed if options.seed is None else options.seed
@@ -129,8 +170,8 @@ def _find(foreign: Foreign, weights: Path | None) -> Part:
     if weights is None:
         try:
             return find_part("base", foreign.weights_id)
-        except MissingPartError as error:
-            raise MissingPartError(f"{error}; it is {foreign.name}: name its weights with --base-weights") from None
+        except (MissingPartError, DamagedPartError) as error:
+            raise type(error)(f"{error}; it is {foreign.name}: name its weights with --base-weights") from None
     part = part_of(weights, foreign.name)
     if part.id != foreign.weights_id:
         raise MissingPartError(

@@ -24,7 +24,8 @@ MARGIN = 2 * STRIDE  # pixels around a tile, and around a crop, that are worked 
 ALONE, MORE = (180, 20), (450, 50)  # the base; experts together, or the fuser
 CONDITIONED = 100 << 20  # the dictionary, and networks of the picture's own
 TAU = 8  # bytes a pixel of the crop for each further tau
-FOREIGN_START, FOREIGN = 600 << 20, 700  # what other codecs take on top, and bytes a pixel: they know no tiles
+# What other codecs take on top, their decoder's own process included, and bytes a pixel: they know no tiles.
+FOREIGN_START, FOREIGN = 1300 << 20, 700
 
 
 def estimate_memory(file: NicFile, options: DecodeOptions, crop: Box) -> int:

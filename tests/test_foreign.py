@@ -1,44 +1,68 @@
 """Other people's codecs as bases: CompressAI's own strings in our container, and tau on top. Random weights."""
 
+import json
+import os
+import resource
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pictures
 import pytest
 import torch
 from compressai.zoo import image_models
 
-import nicodec
-from nicodec import errors
+import nicodec as package
+from nicodec import errors, isolated
 from nicodec.codec import verify_bytes
-from nicodec.container.layout import Section, SectionType
+from nicodec.container.layout import Foreign, Section, SectionType, foreign_shape
 from nicodec.container.reader import read_file, read_foreign
 from nicodec.container.writer import write_file, write_foreign
-from nicodec.networks.adapters import ARCHITECTURES, fill
+from nicodec.networks.adapters import ARCHITECTURES, ForeignBase, fill, symbols_crc
 from nicodec.networks.fuser import Denoiser, FuserConfig
 from nicodec.training.export import export_fuser
 from nicodec.zoo.fetch import fetch
+from nicodec.zoo.load import load_foreign
 from nicodec.zoo.store import find_package
+
+
+@contextmanager
+def fetched(architecture, folder):
+    """A package of one architecture: its name, folder and the model."""
+    torch.manual_seed(0)
+    model = image_models[architecture](quality=1, metric="mse", pretrained=False).eval()
+    model.g_a[-1].weight.data *= 300  # symbols are not all 0
+    torch.save(model.state_dict(), folder / "published.pth.tar")
+    fetch(f"compressai:{architecture}-q1", folder / "mine", folder / "published.pth.tar")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NICODEC_MODELS", str(folder))
+        model.update()
+        yield f"compressai:{architecture}-q1", folder / "mine", model
 
 
 @pytest.fixture(scope="module", params=["bmshj2018-factorized", "mbt2018-mean", "cheng2020-anchor"])
 def base(request, tmp_path_factory):
-    """A fetched package of one architecture: its name, folder and the model."""
-    torch.manual_seed(0)
-    model = image_models[request.param](quality=1, metric="mse", pretrained=False).eval()
-    folder = tmp_path_factory.mktemp("foreign")
-    torch.save(model.state_dict(), folder / "published.pth.tar")
-    fetch(f"compressai:{request.param}-q1", folder / "mine", folder / "published.pth.tar")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NICODEC_MODELS", str(folder))
-        model.update()
-        yield f"compressai:{request.param}-q1", folder / "mine", model
+    with fetched(request.param, tmp_path_factory.mktemp("foreign")) as package:
+        yield package
 
 
-def encode(base, image):
-    return nicodec.encode(image, base=base[0], base_weights=base[1] / "base.safetensors", device="cpu")
+@pytest.fixture
+def mean(tmp_path):
+    """One architecture, where which it is does not matter."""
+    with fetched("mbt2018-mean", tmp_path) as package:
+        yield package
+
+
+def encode(base, image, **options):
+    return package.encode(image, base=base[0], base_weights=base[1] / "base.safetensors", device="cpu", **options)
 
 
 def decode(data, **options):
-    return np.asarray(nicodec.decode(data, device="cpu", **options)).astype(int)
+    return np.asarray(package.decode(data, device="cpu", **options)).astype(int)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (70, 30)])
@@ -55,13 +79,13 @@ def test_the_strings_are_compressais_own_and_so_is_the_picture(base, size):
     assert foreign.strings == [string for (string,) in out["strings"]]
     assert np.abs(decode(data) - (expected * 255).round().permute(1, 2, 0).numpy()).max() <= 1
     assert np.array_equal(decode(data, crop=(5, 7, 20, 10)), decode(data)[7:17, 5:25])
-    assert nicodec.encode(image, model="mine", device="cpu") == data
+    assert package.encode(image, model="mine", device="cpu") == data
 
 
 def test_alpha_grey_and_metadata_are_as_with_our_own_base(base):
     image = pictures.image(64, 64, "LA")
     image.info["icc_profile"] = b"profile" * 9
-    back = nicodec.decode(encode(base, image), device="cpu")
+    back = package.decode(encode(base, image), device="cpu")
     assert back.mode == "LA"
     assert np.array_equal(np.asarray(back)[..., 1], np.asarray(image)[..., 1])
     assert back.info["icc_profile"] == b"profile" * 9
@@ -72,7 +96,7 @@ def test_tau_on_another_codecs_latent(base):
     data = encode(base, pictures.image(64, 64))
     with pytest.raises(errors.MissingPartError, match="no fuser"):
         decode(data, tau=0.5)
-    channels = nicodec.zoo.load.load_foreign(find_package("mine").parts["base"], "cpu").channels
+    channels = load_foreign(find_package("mine").parts["base"], "cpu").channels
     fuser = Denoiser(FuserConfig(channels, 8, 8, 1, 1))
     torch.nn.init.normal_(fuser.g_s.head.weight, std=0.5)
     export_fuser(fuser, base[1])
@@ -88,9 +112,9 @@ def test_what_cannot_be_done_is_said(base, tmp_path, monkeypatch):
     with pytest.raises(errors.UsageError, match="no tokens"):
         decode(data, anchor="perception")
     with pytest.raises(errors.UsageError, match="holds"):
-        nicodec.encode(pictures.image(9, 9), base="compressai:mbt2018-q2", base_weights=folder / "base.safetensors")
+        package.encode(pictures.image(9, 9), base="compressai:mbt2018-q2", base_weights=folder / "base.safetensors")
     with pytest.raises(errors.UsageError, match="go together"):
-        nicodec.encode(pictures.image(9, 9), base=name)
+        package.encode(pictures.image(9, 9), base=name)
     with pytest.raises(errors.LimitError):
         encode(base, pictures.Image.new("RGB", (8192, 2049)))
     monkeypatch.setenv("NICODEC_MODELS", str(tmp_path))
@@ -102,27 +126,138 @@ def test_what_cannot_be_done_is_said(base, tmp_path, monkeypatch):
         decode(data, base_weights=tmp_path / "junk")
 
 
-def test_damaged_strings_are_refused_or_another_picture(base):
-    """Every CRC holds here, so only the strings' own structure can tell."""
-    data = encode(base, pictures.image(64, 64))
+def remade(data, **fields):
+    """The file with other fields in its FOREIGN section, all CRCs of the container intact."""
     file = read_file(data)
-    foreign = read_foreign(file)
-    for shape in ((1 << 20, 1), (0, 1)):
-        broken = type(foreign)(foreign.name, foreign.weights_id, shape, foreign.strings)
-        with pytest.raises(errors.CorruptFileError):
-            decode(write_file(file.header, [Section(SectionType.FOREIGN, write_foreign(broken))]))
-    few = type(foreign)(foreign.name, foreign.weights_id, foreign.shape, [])
-    with pytest.raises(errors.CorruptFileError):
-        decode(write_file(file.header, [Section(SectionType.FOREIGN, write_foreign(few))]))
+    return write_file(file.header, [Section(SectionType.FOREIGN, write_foreign(replace(read_foreign(file), **fields)))])
+
+
+def test_only_the_pictures_own_latent_is_taken(base):
+    """A larger one made the decoder read past its string, which ended the process."""
+    data = encode(base, pictures.image(70, 30))
+    rows, columns = shape = read_foreign(read_file(data)).shape
+    assert shape == ((4, 8) if "factorized" in base[0] else (1, 2))
+    for other in ((rows + 1, columns), (rows, columns + 1), (rows, columns - 1), (30 // 4 + 64, 70 // 4 + 64), (0, 1)):
+        for read in (decode, verify_bytes):
+            with pytest.raises(errors.CorruptFileError, match="latent"):
+                read(remade(data, shape=other))
+
+
+def test_strings_that_say_something_else_are_refused(base):
+    """All CRCs of the container hold; the one over the symbols does not, or the strings do not decode at all."""
+    data = encode(base, pictures.image(64, 64))
+    strings = read_foreign(read_file(data)).strings
+    middle = len(strings[0]) // 2
+    altered = strings[0][:middle] + bytes([strings[0][middle] ^ 16]) + strings[0][middle + 1 :]
+    for wrong in ([altered, *strings[1:]], [strings[0][:middle], *strings[1:]], [b"", *strings[1:]], [],
+                  [*strings, b"more"]):  # fmt: skip
+        for read in (decode, verify_bytes):
+            with pytest.raises((errors.InexactError, errors.CorruptFileError)):
+                read(remade(data, strings=wrong))
+    with pytest.raises(errors.InexactError, match="symbols"):
+        decode(remade(data, strings=[altered, *strings[1:]]))
+    assert decode(data).shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_file_that_crashes_its_decoder_is_one_of_a_batch(mean, nicodec, inside, tmp_path, jobs):
+    """CompressAI's coder reads far beyond a string that is empty: SIGSEGV."""
+    data = encode(mean, pictures.image(64, 64))
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.nic").write_bytes(data)
+    header, foreign = read_file(data).header, read_foreign(read_file(data))
+    crashing = replace(foreign, shape=(16, 16), strings=[b"", b""], crc=None)
+    (tmp_path / "b.nic").write_bytes(
+        write_file(replace(header, width=1024, height=1024), [Section(SectionType.FOREIGN, write_foreign(crashing))])
+    )
+    call = inside if jobs == 1 else nicodec
+    code, _, err = call("decode", "a.nic", "b.nic", "c.nic", "-o", "out", "-j", jobs, "--device", "cpu")
+    assert code == errors.BatchError.exit_code, err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+    (line,) = (line for line in err.splitlines() if "error: b.nic" in line)
+    assert "SIGSEGV" in line
+
+
+@pytest.mark.parametrize(("blow", "error"), [(signal.SIGKILL, errors.OutOfMemoryError),
+                                             (signal.SIGSTOP, errors.CorruptFileError)])  # fmt: skip
+def test_a_decoder_that_is_killed_or_hangs_is_one_files_error(mean, monkeypatch, blow, error):
+    """As the kernel does it where memory ends, and as a decoder that never comes back."""
+    data = encode(mean, pictures.image(64, 64))
+    monkeypatch.setattr(isolated, "PATIENCE", 1.0)
+    os.kill(isolated.DECODER._process.pid, blow)
+    with pytest.raises(error, match="killed" if blow is signal.SIGKILL else "no end"):
+        decode(data)
+    monkeypatch.setattr(isolated, "PATIENCE", 120.0)
+    assert decode(data).shape == (64, 64, 3)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
+def test_memory_that_ends_inside_the_decoder_is_said(mean):
+    data = encode(mean, pictures.image(512, 512), verify=False)
+    decode(encode(mean, pictures.image(64, 64)))
+    process = isolated.DECODER._process.pid
+    used = int(Path(f"/proc/{process}/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.prlimit(process, resource.RLIMIT_AS, (used + (1 << 20), -1))
+    with pytest.raises(errors.OutOfMemoryError, match="memory"):
+        decode(data)
+    isolated.DECODER.close()
+
+
+def test_three_threads_get_what_one_gets(base):
+    """Of the model itself, which all share, and of whole decodes."""
+    shared = load_foreign(find_package("mine").parts["base"], "cpu")
+    files = [encode(base, pictures.image(64, 64).rotate(angle)) for angle in (0, 90, 180)]
+    inputs = [torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+
+    def all_of_it(index):
+        y_hat, symbols = shared.latent(read_foreign(read_file(files[index])))
+        return y_hat, symbols, *shared.code(inputs[index]), decode(files[index])
+
+    alone = [all_of_it(index) for index in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(all_of_it, [0, 1, 2] * 4))
+    for index, found in zip([0, 1, 2] * 4, together, strict=True):
+        for one, other in zip(alone[index], found, strict=True):
+            assert np.array_equal(np.asarray(one), np.asarray(other))
 
 
 def test_info_and_verify_say_what_it_is(base):
     data = encode(base, pictures.image(64, 64))
-    info = nicodec.read_info(data)
-    assert info["foreign"]["name"] == base[0]
-    assert verify_bytes(data).symbols == 0
+    assert package.read_info(data)["foreign"]["name"] == base[0]
+    verdict = verify_bytes(data)
+    assert (verdict.symbols % (4 * 4), verdict.unchecked) == (0, None)
+    assert verdict.symbols > 0
     with pytest.raises(errors.CorruptFileError):
         verify_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert "no CRC" in verify_bytes(remade(data, crc=None)).unchecked
+
+
+def test_verify_says_what_it_could_not_check(mean, inside, tmp_path, monkeypatch):
+    data = encode(mean, pictures.image(64, 64))
+    (tmp_path / "a.nic").write_bytes(data)
+    monkeypatch.setenv("NICODEC_MODELS", str(tmp_path / "nowhere"))
+    code, _, err = inside("verify", "a.nic")
+    assert code == 0
+    assert "whole, but its symbols are not checked" in err
+    assert "--base-weights" in err
+    code, _, err = inside("verify", "a.nic", "--json", "--base-weights", mean[1] / "base.safetensors")
+    said = json.loads(err)
+    assert (code, said["symbols"] > 0, said.get("unchecked")) == (0, True, None)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_decodes_to_the_symbols_it_coded(architecture):
+    torch.manual_seed(0)
+    model = image_models[architecture](quality=1, metric="mse", pretrained=False).eval()
+    model.update()
+    foreign_base = ForeignBase(architecture, 1, model.state_dict())
+    x = torch.from_numpy(np.asarray(pictures.image(70, 30)).copy()).permute(2, 0, 1)[None].float() / 255
+    shape, strings, crc = foreign_base.compress(x)
+    assert shape == foreign_shape(foreign_base.name, 70, 30)
+    y_hat, symbols = foreign_base.latent(Foreign(foreign_base.name, bytes(8), shape, strings))
+    assert y_hat.shape == (1, foreign_base.channels, 4, 8)
+    assert symbols.shape == (4 * 8, foreign_base.channels)
+    assert symbols_crc(symbols) == crc
 
 
 def test_all_six_are_known_by_name(tmp_path):

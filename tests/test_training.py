@@ -2,15 +2,18 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pictures
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import nicodec
@@ -33,11 +36,12 @@ TOY = BaseConfig(latent=16, hyper=4, wide_8=8, wide_16=8, depth_8=1, depth_16=1,
 CPU = torch.device("cpu")
 
 
-def run(data, folder, steps, *, resume=False, of=8):
-    schedule = Schedule(steps=of, batch=2, crop=64, warmup=2)
+def run(data, folder, steps, *, resume=False, of=8, crop=64, config=TOY, init=None, start=8):
+    schedule = Schedule(steps=of, batch=2, crop=crop, warmup=2)
     torch.manual_seed(7)
-    stage = SQStage(TOY)
-    job = Run(stage, schedule, folder, CPU, Pictures([data], CPU, 256), None, resume=resume, init=None, quiet=True)
+    stage = SQStage(config)
+    stage.start = lambda found: stage.module.start_from_klt(found, start)
+    job = Run(stage, schedule, folder, CPU, Pictures([data], CPU, 256), None, resume=resume, init=init, quiet=True)
     while job.step < steps:
         job._one_step()
     job._save()
@@ -67,6 +71,61 @@ def test_a_run_is_not_overwritten_and_an_empty_one_not_resumed(data, tmp_path):
         run(data, tmp_path / "a", 1)
     with pytest.raises(TrainingRunError, match="no run to resume"):
         run(data, tmp_path / "b", 1, resume=True)
+
+
+def test_the_spike_guard_goes_on_as_it_was(data, tmp_path):
+    before = run(data, tmp_path, 3)
+    assert before.usual_norm > 0
+    assert run(data, tmp_path, 3, resume=True).usual_norm == before.usual_norm
+
+
+def test_what_is_resumed_must_be_the_same_run(data, tmp_path):
+    run(data, tmp_path / "a", 1)
+    described = (tmp_path / "a" / "run.json").read_text()
+    other = tmp_path / "other"
+    shutil.copytree(data, other)
+    pictures.image(300, 300).save(other / "more.png")
+    for changed, said in (
+        ({"crop": 128}, "crop was 64, is 128"), ({"config": replace(TOY, wide_8=16)}, "wide_8 was 8, is 16"),
+        ({"data": other}, "training pictures"), ({"config": replace(TOY, wide_8=16, depth_8=2)}, "depth_8 was 1, is 2"),
+    ):  # fmt: skip
+        with pytest.raises(TrainingRunError, match=said) as refusal:
+            run(**{"data": data, "folder": tmp_path / "a", "steps": 2, "resume": True, **changed})
+        assert len(str(refusal.value)) < 400
+        assert "\n" not in str(refusal.value)
+        assert (tmp_path / "a" / "run.json").read_text() == described
+    moved = tmp_path / "moved"
+    shutil.copytree(data, moved)
+    assert run(moved, tmp_path / "a", 2, resume=True, of=9).step == 2
+
+
+def test_a_checkpoint_is_one_file_and_a_cut_one_is_refused(data, tmp_path):
+    run(data, tmp_path / "a", 1)
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"run.json", "state.pt"}
+    state = tmp_path / "a" / "state.pt"
+    begun = run(data, tmp_path / "b", 0, init=state)
+    for name, value in load_run(tmp_path / "a").state_dict().items():
+        assert torch.equal(value, begun.ema.state_dict()[name])
+    with pytest.raises(TrainingRunError, match="another network") as refusal:
+        run(data, tmp_path / "c", 0, init=state, config=replace(TOY, wide_8=16))
+    assert len(str(refusal.value)) < 400
+    state.write_bytes(state.read_bytes()[:-500])
+    for use in (lambda: run(data, tmp_path / "a", 2, resume=True), lambda: load_run(tmp_path / "a")):
+        with pytest.raises(TrainingRunError, match=r"state\.pt") as refusal:
+            use()
+        assert len(str(refusal.value)) < 500
+
+
+def test_a_picture_that_cannot_be_read_is_left_out_and_named(data, tmp_path):
+    """Among them one of 200 megapixels, which Pillow takes for an attack."""
+    shutil.copytree(data, tmp_path / "data")
+    Image.new("1", (20_000, 10_000)).save(tmp_path / "data" / "huge.png")
+    (tmp_path / "data" / "cut.png").write_bytes((data / "0.png").read_bytes()[:300])
+    held = Pictures([tmp_path / "data"], CPU, 256)
+    assert len(held) == 4
+    assert held.fingerprint == Pictures([data], CPU, 256).fingerprint
+    for name, line in zip(("broken", "cut", "huge"), held.unreadable, strict=True):
+        assert f"{name}.png is left out: " in line
 
 
 def test_the_command_trains_checkpoints_on_sigterm_and_resumes(data, tmp_path):
@@ -114,7 +173,7 @@ def test_the_start_is_a_working_transform_codec(data):
 @pytest.fixture(scope="module")
 def finished(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "sq"
-    run(data, folder, 8)
+    run(data, folder, 8, start=100)
     return folder
 
 

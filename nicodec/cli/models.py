@@ -21,17 +21,20 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON a model.")
 def list_models(as_json: bool) -> None:
     """One line a model: name, parts with their ids, summary."""
+    from nicodec.cli import streams
     from nicodec.options import DEFAULT_MODEL
     from nicodec.zoo.store import packages
 
-    for package in packages():
+    broken: list[str] = []
+    for package in packages(broken):
         ids = {kind: part.id.hex() for kind, part in package.parts.items()}
         if as_json:
             click.echo(json.dumps({"name": package.name, "summary": package.summary, "parts": ids}))
         else:
             default = " (default)" if package.name == DEFAULT_MODEL else ""
             parts = ", ".join(f"{kind} {id_}" for kind, id_ in ids.items())
-            click.echo(f"{package.name}{default}: {parts}; {package.summary}")
+            click.echo(f"{package.name}{default}: {parts}; {' '.join(package.summary.split())}")
+    streams.warn(tuple(broken), quiet=False)
 
 
 @command.command("show")

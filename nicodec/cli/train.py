@@ -29,7 +29,7 @@ def run_options(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--validation", type=FOLDER, metavar="DIR",
                      help="Held-out pictures; their figures go to RUN/validation.jsonl."),
         click.option("--init", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="WEIGHTS",
-                     help="Start from an ema.safetensors of another run."),
+                     help="Start from another run's state.pt, or from a safetensors file."),
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
         click.option("--steps", type=click.IntRange(1), default=20_000, show_default=True,
                      help="Length of the schedule."),
@@ -189,6 +189,7 @@ def _run(
 ) -> None:  # fmt: skip
     import torch
 
+    from nicodec.cli import streams
     from nicodec.networks.tiling import resolve_device
     from nicodec.training.data import Pictures
     from nicodec.training.loop import Run, Schedule
@@ -199,6 +200,7 @@ def _run(
     schedule = Schedule(steps=steps, minutes=minutes, batch=batch, crop=crop)
     pictures = Pictures(folders, place, least=crop << len(schedule.doublings))
     held_out = Pictures([validation], place, least=512) if validation is not None else None
+    streams.warn(tuple(pictures.unreadable), quiet)
     torch.manual_seed(schedule.seed)
     stage = make_stage(str(place))
     Run(stage, schedule, out, place, pictures, held_out, resume=resume, init=init, quiet=quiet).train()

@@ -15,6 +15,7 @@ NO_BASE = bytes(ID_BYTES)
 SYMBOLS_CRC_BYTES = 3
 
 TILE = 1024  # sides of a tile's core in pixels
+WITHOUT_HYPERPRIOR = "compressai:bmshj2018-factorized-"  # the codecs whose last latent is y itself
 STRIDE = 64  # a tile's sides are padded to multiples of this many pixels
 
 LAST_SECTION = 0x40
@@ -127,14 +128,17 @@ class Foreign:
     Attributes:
         name: of the codec, such as `compressai:mbt2018-mean-q3`, ASCII.
         weights_id: first 8 bytes of the SHA-256 of the weights' safetensors file.
-        shape: height and width of its last latent.
+        shape: height and width of its last latent, see `foreign_shape`.
         strings: what it wrote, in its own order.
+        crc: the low 24 bits of the CRC-32 over y's symbols: what its coder of y codes, whole numbers, position by
+            position in raster order, all channels of each, as little-endian int32. None: the file has none.
     """
 
     name: str
     weights_id: bytes
     shape: tuple[int, int]
     strings: list[bytes] = field(repr=False)
+    crc: int | None = None
 
 
 @dataclass(frozen=True)
@@ -218,6 +222,16 @@ def tiles(width: int, height: int) -> list[Box]:
     ]
 
 
+def foreign_shape(name: str, width: int, height: int) -> tuple[int, int]:
+    """Height and width of the last latent that a codec makes of a picture: z at 1/64, or y at 1/16 where that is all.
+
+    Sides of the picture are filled up to multiples of STRIDE.
+    """
+    rows, columns = Box(0, 0, width, height).grid
+    scale = STRIDE // 16 if name.startswith(WITHOUT_HYPERPRIOR) else 1
+    return rows * scale, columns * scale
+
+
 def write_varint(value: int) -> bytes:
     """An unsigned integer as little-endian groups of 7 bits, high bit set on all but the last byte."""
     groups = []
@@ -279,4 +293,4 @@ class Cursor:
 
     def rest(self) -> bytes:
         """All that is left."""
-        return self.take(len(self.data) - self.position)
+        return self.take(self.left)

@@ -35,6 +35,7 @@ from nicodec.container.layout import (
     TileBody,
     TokenStreams,
     Tune,
+    foreign_shape,
     tiles,
 )
 from nicodec.container.limits import MAX_METADATA, MAX_SECTIONS, check_size
@@ -261,12 +262,14 @@ def read_foreign(file: NicFile) -> Foreign | None:
     if re.fullmatch(rb"[a-z0-9:.-]+", name) is None:
         raise CorruptFileError(f"the FOREIGN section names a codec {name!r}")
     weights_id, shape = cursor.take(ID_BYTES), (cursor.varint(), cursor.varint())
-    if not 0 < shape[0] <= file.header.height // 4 + 64 or not 0 < shape[1] <= file.header.width // 4 + 64:
-        raise CorruptFileError(f"the FOREIGN section has a latent of {shape}, too large for the picture")
+    expected = foreign_shape(name.decode(), file.header.width, file.header.height)
+    if shape != expected:
+        raise CorruptFileError(f"the FOREIGN section has a latent of {shape}, the picture's is {expected}")
     strings = [cursor.take(cursor.varint()) for _ in range(cursor.byte())]
+    crc = cursor.symbols_crc() if file.header.version > 1 else None
     if cursor.rest():
-        raise CorruptFileError("the FOREIGN section has bytes after its last string")
-    return Foreign(name.decode(), weights_id, shape, strings)
+        raise CorruptFileError("the FOREIGN section has bytes after its last field")
+    return Foreign(name.decode(), weights_id, shape, strings, crc)
 
 
 def read_packed(payload: bytes, what: str) -> bytes:

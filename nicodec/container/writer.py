@@ -98,7 +98,8 @@ def write_foreign(foreign: Foreign) -> bytes:
     name = foreign.name.encode("ascii")
     head = bytes([len(name)]) + name + foreign.weights_id + b"".join(map(write_varint, foreign.shape))
     strings = (write_varint(len(string)) + string for string in foreign.strings)
-    return head + bytes([len(foreign.strings)]) + b"".join(strings)
+    crc = b"" if foreign.crc is None else foreign.crc.to_bytes(SYMBOLS_CRC_BYTES, "little")
+    return head + bytes([len(foreign.strings)]) + b"".join(strings) + crc
 
 
 def write_packed(data: bytes) -> bytes:

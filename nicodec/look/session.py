@@ -17,7 +17,7 @@ from nicodec.container.info import describe
 from nicodec.container.layout import Anchor, Box, SectionType
 from nicodec.container.limits import check_declared
 from nicodec.container.reader import read_file
-from nicodec.errors import MissingPartError, MissingStreamError, UnsupportedPictureError, UsageError
+from nicodec.errors import DamagedPartError, MissingPartError, MissingStreamError, UnsupportedPictureError, UsageError
 from nicodec.image.picture import Pixels
 from nicodec.networks.tiling import Fusion, Span, fuse, gather, neighbourhood, paint, reach
 from nicodec.options import ANCHORS
@@ -51,7 +51,7 @@ class Session:
         self.whole = Box(0, 0, self.header.width, self.header.height)
         anchor = Anchor.PERCEPTION if SectionType.VQ in self.file.sections else Anchor.FIDELITY
         self.experts, streams = find_experts(self.file, anchor, device)
-        with suppress(MissingPartError, MissingStreamError):  # the page then has no slider
+        with suppress(MissingPartError, DamagedPartError, MissingStreamError):  # the page then has no slider
             self.experts = replace(self.experts, fuser=find_fuser(self.file, device))
         self.symbols = decode_symbols(self.file, streams)
         check_painted(self.header)

@@ -5,16 +5,20 @@ Their entropy path is float: a file decodes where it was written, and is not pro
 
 from __future__ import annotations
 
+import copy
 import warnings
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nicodec.container.layout import Foreign
-from nicodec.errors import CorruptFileError
+from nicodec.container.layout import SYMBOLS_CRC_BYTES, Foreign
+from nicodec.errors import CorruptFileError, brief, out_of_memory
 
 PREFIX = "compressai:"
 ARCHITECTURES = (
@@ -55,31 +59,37 @@ class ForeignBase(nn.Module):
         return int(self.model.M) if hasattr(self.model, "M") else int(self.model.N)
 
     @torch.inference_mode()
-    def compress(self, x: Tensor) -> tuple[list[bytes], tuple[int, int]]:
-        """Pixels x (1, 3, H, W), 0..1, any size, to the model's strings and the shape of its last latent."""
-        out = self.model.compress(fill(x))
-        return [string for (string,) in out["strings"]], (int(out["shape"][0]), int(out["shape"][1]))
+    def compress(self, x: Tensor) -> tuple[tuple[int, int], list[bytes], int]:
+        """Pixels x (1, 3, H, W), 0..1, any size, to `shape`, `strings` and `crc` of a `Foreign`."""
+        twin, heard = _listen(self.model)
+        out = twin.compress(fill(x))
+        shape = int(out["shape"][0]), int(out["shape"][1])
+        return shape, [string for (string,) in out["strings"]], symbols_crc(heard.symbols())
 
     @torch.inference_mode()
-    def latent(self, foreign: Foreign) -> Tensor:
-        """The strings of a file to y_hat (1, M, H/16, W/16).
+    def latent(self, foreign: Foreign) -> tuple[Tensor, NDArray[np.int32]]:
+        """The strings of a file to y_hat (1, M, H/16, W/16), and y's symbols as `symbols_crc` takes them.
+
+        CompressAI reads past the end of a string that is too short, which can end the process: `nicodec.isolated`.
 
         Raises:
-            CorruptFileError: they do not decode, or not to a latent.
+            CorruptFileError: they do not decode.
         """
+        twin, heard = _listen(self.model)
         try:
-            with _Tap(self.model) as tap:
-                self.model.decompress([[string] for string in foreign.strings], foreign.shape)
-            return tap.seen
-        except (ValueError, RuntimeError, IndexError, AssertionError) as error:
-            raise CorruptFileError(f"the strings do not decode with {self.name}: {error!r}") from None
+            twin.decompress([[string] for string in foreign.strings], foreign.shape)
+        except Exception as error:  # what it raises depends on the kind of damage
+            if out_of_memory(error):
+                raise
+            raise CorruptFileError(f"the strings do not decode with {self.name}: {brief(error)}") from None
+        return heard.y_hat, heard.symbols()
 
     @torch.no_grad()
     def code(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Pixels x (B, 3, H, W), 0..1, sides multiples of 64, to y and y_hat (B, M, H/16, W/16), by rounding."""
-        with _Tap(self.model) as tap:
-            self.model(x)
-        return self.model.g_a(x), tap.seen
+        twin, heard = _listen(self.model)
+        twin(x)
+        return self.model.g_a(x), heard.y_hat
 
     def g_s(self, y_hat: Tensor, rate: Tensor) -> Tensor:
         """y_hat to pixels (B, 3, H, W), about 0..1; there is one rate only."""
@@ -87,24 +97,58 @@ class ForeignBase(nn.Module):
         return x_hat
 
 
-class _Tap(nn.Module):
-    """Stands in for g_s while a model runs, and keeps what g_s would have got."""
+class _Heard(nn.Module):
+    """Stands where g_s does and keeps what it gets: y_hat; and what passes through the coder of y: symbols."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.model, self.g_s = (model,), model.g_s  # the tuple keeps torch from taking it for a part of ours
-        self.seen = torch.empty(0)
+        self.y_hat = torch.empty(0)
+        self.pieces: list[NDArray[np.int32]] = []
 
     def forward(self, y_hat: Tensor) -> Tensor:
-        self.seen = y_hat
+        self.y_hat = y_hat
         return y_hat.new_zeros(1)
 
-    def __enter__(self) -> _Tap:
-        self.model[0].g_s = self
-        return self
+    def hear(self, symbols: Tensor) -> None:
+        """Symbols (1, M, ..) of the next positions in raster order: all at once, or one by one."""
+        rows = symbols.reshape(symbols.shape[1], -1).T
+        self.pieces.append(rows.cpu().numpy().astype(np.int32))
 
-    def __exit__(self, *_: object) -> None:
-        self.model[0].g_s = self.g_s
+    def symbols(self) -> NDArray[np.int32]:
+        """All that were heard: (positions, M)."""
+        return np.concatenate(self.pieces)
+
+
+def _listen(model: Any) -> tuple[Any, _Heard]:
+    """A twin of a model, with all weights in common, and what is heard in it.
+
+    The model itself stays as it is, for other threads may be at work in it.
+    """
+    name = "gaussian_conditional" if hasattr(model, "gaussian_conditional") else "entropy_bottleneck"
+    heard, twin, coder = _Heard(), copy.copy(model), copy.copy(getattr(model, name))
+
+    def quantize(inputs: Tensor, mode: str, means: Tensor | None = None) -> Tensor:
+        outputs: Tensor = type(coder).quantize(coder, inputs, mode, means)
+        if mode == "symbols":
+            heard.hear(outputs)
+        return outputs
+
+    def dequantize(symbols: Tensor, *rest: Any) -> Tensor:
+        heard.hear(symbols)
+        outputs: Tensor = type(coder).dequantize(symbols, *rest)
+        return outputs
+
+    coder.quantize, coder.dequantize = quantize, dequantize
+    vars(twin)["_modules"] = {**model._modules, name: coder, "g_s": heard}
+    return twin, heard
+
+
+def symbols_crc(symbols: NDArray[np.int32]) -> int:
+    """The low 24 bits of the CRC-32 over y's symbols (positions in raster order, M), little-endian int32 in C order.
+
+    A symbol is the whole number that the coder of y codes: y minus its predicted mean, rounded.
+    """
+    return zlib.crc32(symbols.astype("<i4").tobytes()) & (1 << 8 * SYMBOLS_CRC_BYTES) - 1
 
 
 def fill(x: Tensor) -> Tensor:

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from nicodec.container.layout import Anchor
-from nicodec.errors import MissingPartError
 from nicodec.networks.base import Base
 from nicodec.networks.fuser import Denoiser
 from nicodec.networks.layers import PATCH
 from nicodec.networks.mode import MoDE
 from nicodec.networks.trust import bounded
 from nicodec.networks.vq import VQExpert
+from nicodec.zoo.store import missing
 
 FIDELITY_LIMIT = 1.0  # see `bounded`; photographs stay below 0.8 of it, but for one block of 16x16 in a thousand
 NATURAL_LIMIT = 1.5  # of the perception anchor, and wherever tau leads
@@ -53,7 +53,7 @@ class Experts:
                 lets g_s decode both; here the fusion is of y' with the latent of the picture that the anchor made.
 
         Raises:
-            MissingPartError: both streams, asked for perception, and no MoDE part trained on these experts.
+            MissingPartError, DamagedPartError: both streams, perception, and no MoDE part trained on these experts.
         """
         if y_hat is None:
             assert self.vq is not None
@@ -74,7 +74,7 @@ class Experts:
         if code is None or self.vq is None or (self.mode is None and anchor is Anchor.FIDELITY):
             x_hat = self.base.g_s(y_hat, rates)
         elif self.mode is None:
-            raise MissingPartError(
+            raise missing(
                 "no mode part trained on the base and the vq that the file names is installed; decode with "
                 "--anchor fidelity, or install the model's package"
             )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from nicodec.errors import TrainingDataError
+from nicodec.errors import TrainingDataError, brief
 from nicodec.training.drawn import drawn
 
 DRAWN = 10
@@ -27,6 +28,10 @@ class Pictures:
         device: where the pixels lie, and the crops are cut.
         least: pictures with a side below this many pixels are left out.
 
+    Attributes:
+        fingerprint: of the names and sizes of the files that are held, in their order.
+        unreadable: what Pillow does not read, or takes for an attack by its size: why, in a line each.
+
     Raises:
         TrainingDataError: no picture of that size could be read.
     """
@@ -34,15 +39,20 @@ class Pictures:
     def __init__(self, folders: Sequence[Path], device: torch.device, least: int) -> None:
         self.least = least
         self.pictures: list[Tensor] = []
-        found = {path for folder in folders for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES}
-        for path in sorted(found):
+        self.unreadable: list[str] = []
+        found = {path: folder for folder in folders for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES}
+        held = hashlib.sha256()
+        for path, folder in sorted(found.items()):
             try:
                 with Image.open(path) as image:
                     pixels = np.asarray(image.convert("RGB"))
-            except (UnidentifiedImageError, OSError):
+            except Exception as error:  # what Pillow raises depends on the kind of damage
+                self.unreadable.append(f"{path} is left out: {brief(error)}")
                 continue
             if min(pixels.shape[:2]) >= least:
                 self.pictures.append(torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous().to(device))
+                held.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode(errors="replace"))
+        self.fingerprint = held.hexdigest()[:16]
         if not self.pictures:
             names = ", ".join(map(str, folders))
             raise TrainingDataError(f"no readable picture of at least {least}x{least} pixels below {names}")

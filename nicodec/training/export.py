@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nicodec.dictionary.asset import Dictionary
@@ -20,13 +20,14 @@ from nicodec.entropy.integer import ACTIVATION_BITS, ACTIVATION_MAX, WEIGHT_MAX,
 from nicodec.entropy.scales import MAGNITUDES, ScaleModel
 from nicodec.entropy.tables import SCALE_LEVELS, Tables
 from nicodec.entropy.tokens import TokenPrior
-from nicodec.errors import ExportError, TrainingRunError
+from nicodec.errors import ExportError, TrainingRunError, brief
 from nicodec.networks.base import BaseConfig
 from nicodec.networks.clc import CLC
 from nicodec.networks.fuser import Denoiser
 from nicodec.networks.mode import MoDE
 from nicodec.networks.vq import VQExpert
 from nicodec.rate.scale import KNOTS
+from nicodec.training.checkpoint import STATE, read_average
 from nicodec.training.scales import LOG_MIN, LOG_STEP, ScalePass, Scales
 from nicodec.training.sq import SQCodec
 from nicodec.zoo.load import EXACT, REFERENCES
@@ -55,9 +56,9 @@ def load_module(run: Path, stage: str, build: Callable[[dict[str, Any]], ModuleT
         if found != stage:
             raise TrainingRunError(f"{run} is a run of stage {found}, expected {stage}")
         module = build(json.loads((run / "run.json").read_text())["config"])
-        module.load_state_dict(load_file(run / "ema.safetensors"))
+        module.load_state_dict(read_average(run / STATE))
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise TrainingRunError(f"{run} holds no finished run of stage {stage}: {error!r}") from None
+        raise TrainingRunError(f"{run} holds no finished run of stage {stage}: {brief(error)}") from None
     return module.eval().requires_grad_(False)
 
 
@@ -70,7 +71,7 @@ def stage_of(run: Path) -> str:
     try:
         return str(json.loads((run / "run.json").read_text())["stage"])
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise TrainingRunError(f"{run} holds no run: {error!r}") from None
+        raise TrainingRunError(f"{run} holds no run: {brief(error)}") from None
 
 
 def export_base(codec: SQCodec, folder: Path, summary: str, tables: Tables) -> None:

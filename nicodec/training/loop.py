@@ -8,18 +8,17 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from nicodec.errors import TrainingRunError
+from nicodec.training.checkpoint import STATE, check_same, fill, read_average, read_state, replace
 from nicodec.training.data import Pictures
 from nicodec.training.muon import Muon
 from nicodec.training.ranks import Ranks
@@ -76,10 +75,11 @@ class Stage(Protocol):
 
 
 class Run:
-    """One training run and its folder: `run.json`, `record.jsonl`, `state.pt`, `ema.safetensors`.
+    """One training run and its folder: `run.json` says what is trained, `record.jsonl` how it went, `state.pt` is all.
 
     Raises:
-        TrainingRunError: the folder holds a run already and `resume` is off, or the other way round.
+        TrainingRunError: the folder holds a run already and `resume` is off, or the other way round; or the run there
+            is another one; or the weights in `init` do not fit.
     """
 
     def __init__(
@@ -93,17 +93,19 @@ class Run:
         self.usual_norm = 0.0  # of gradients; 0: not known yet
         module = stage.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizers = make_optimizers(module, stage, schedule.learning_rate)
-        state = folder / "state.pt"
+        state = folder / STATE
         if state.exists() and not resume:
             raise TrainingRunError(f"{folder} holds a run already; use --resume, or another --out")
         if resume and not state.exists():
-            raise TrainingRunError(f"{folder} holds no run to resume (no state.pt there)")
+            raise TrainingRunError(f"{folder} holds no run to resume (no {STATE} there)")
         folder.mkdir(parents=True, exist_ok=True)
         self.quiet |= self.ranks.rank > 0
-        if not resume:
+        if resume:
+            check_same(folder / "run.json", self._description())
+        else:
             stage.start(pictures)
             if init is not None:
-                module.load_state_dict(load_file(init))
+                fill(module, read_average(init), init)
             self.ranks.share(module)
         self.ema = copy.deepcopy(module).requires_grad_(False).eval()
         if resume:
@@ -199,30 +201,35 @@ class Run:
         if self.ranks.rank > 0:
             return
         state = {
-            "module": self.stage.module.state_dict(), "step": self.step, "elapsed": self.elapsed,
+            "module": self.stage.module.state_dict(), "ema": self.ema.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "step": self.step, "elapsed": self.elapsed, "usual_norm": self.usual_norm,
         }  # fmt: skip
-        _replace(self.folder / "state.pt", lambda path: torch.save(state, path))
-        averages = {name: value.contiguous() for name, value in self.ema.state_dict().items()}
-        _replace(self.folder / "ema.safetensors", lambda path: save_file(averages, path))
+        replace(self.folder / STATE, lambda path: torch.save(state, path))
         if self.validation is not None and not self.stopping:
             with (self.folder / "validation.jsonl").open("a") as record:
                 figures = self.stage.validate(self.ema, self.validation)
                 record.write(json.dumps({"step": self.step, "minutes": round(self.elapsed / 60, 2), **figures}) + "\n")
 
     def _load(self, state: Path) -> None:
-        saved = torch.load(state, map_location=self.device, weights_only=True)
-        self.stage.module.load_state_dict(saved["module"])
+        saved = read_state(state, self.device)
+        fill(self.stage.module, saved["module"], state)
+        fill(self.ema, saved["ema"], state)
         for optimizer, values in zip(self.optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(values)
-        self.step, self.elapsed = saved["step"], saved["elapsed"]
-        self.ema.load_state_dict(load_file(self.folder / "ema.safetensors"))
+        self.step, self.elapsed, self.usual_norm = saved["step"], saved["elapsed"], saved["usual_norm"]
+
+    def _description(self) -> dict[str, Any]:
+        return {
+            "stage": self.stage.name, "config": self.stage.config(), "schedule": asdict(self.schedule),
+            "data": self.pictures.fingerprint,
+        }  # fmt: skip
 
     def _write_config(self) -> None:
         if self.ranks.rank > 0:
             return
-        config = {"stage": self.stage.name, "config": self.stage.config(), "schedule": asdict(self.schedule)}
-        (self.folder / "run.json").write_text(json.dumps(config, indent=2) + "\n")
+        text = json.dumps(self._description(), indent=2) + "\n"
+        replace(self.folder / "run.json", lambda path: path.write_text(text))
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         self.stopping = True
@@ -242,13 +249,6 @@ def make_optimizers(module: nn.Module, stage: Stage, learning_rate: float) -> li
     if groups["muon"]:
         optimizers.append(Muon([{"params": groups["muon"], "scale": 2.0}], learning_rate))
     return optimizers
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside, then rename: a kill in the middle leaves the last whole file."""
-    beside = path.with_name(path.name + ".part")
-    write(beside)
-    beside.replace(path)
 
 
 def faster_in_bf16(device: torch.device) -> bool:

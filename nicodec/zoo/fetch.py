@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from nicodec.errors import InputError, UsageError
+from nicodec.errors import InputError, UsageError, brief
 from nicodec.networks.adapters import ARCHITECTURES, PREFIX, ForeignBase, parse_name
 from nicodec.zoo.manifest import write_manifest
 
@@ -35,7 +35,7 @@ def fetch(name: str, folder: Path, source: Path | None) -> None:
     try:
         base = ForeignBase(architecture, quality, state)
     except (KeyError, ValueError, RuntimeError) as error:
-        raise InputError(f"the weights are not {name}'s: {error}") from None
+        raise InputError(f"the weights are not {name}'s: {brief(error)}") from None
     base.model.update()
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.contiguous() for key, value in base.model.state_dict().items()}
@@ -51,7 +51,7 @@ def _load(source: Path) -> dict[str, torch.Tensor]:
         state = content.get("state_dict", content)
         return {key.removeprefix("module."): value for key, value in state.items()}
     except Exception as error:  # what torch raises here depends on the kind of damage
-        raise InputError(f"{source} holds no weights: {error!r}") from None
+        raise InputError(f"{source} holds no weights: {brief(error)}") from None
 
 
 def _download(architecture: str, quality: int) -> dict[str, torch.Tensor]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nicodec.dictionary.asset import Dictionary
 from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.tokens import TokenPrior
-from nicodec.errors import DamagedPartError, out_of_memory
+from nicodec.errors import DamagedPartError, brief, out_of_memory
 from nicodec.zoo.manifest import Part
 from nicodec.zoo.store import read_part
 
@@ -206,4 +206,4 @@ def _described(part: Part) -> Iterator[None]:
     except (KeyError, ValueError, TypeError, RuntimeError, struct.error, safetensors.SafetensorError) as error:
         if out_of_memory(error):
             raise
-        raise DamagedPartError(f"{part.path} is not a {part.kind} part: {error!r}") from None
+        raise DamagedPartError(f"{part.path} is not a {part.kind} part: {brief(error)}") from None

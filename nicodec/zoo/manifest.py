@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import tomli_w
+
 from nicodec.container.layout import ID_BYTES
-from nicodec.errors import DamagedPartError
+from nicodec.errors import DamagedPartError, brief
 
 TRAINED_ON = {"base": (), "vq": ("base",), "dictionary": ("base",), "mode": ("base", "vq"), "fuser": ("base",)}
 
@@ -65,27 +66,38 @@ def read_manifest(path: Path) -> Package:
         DamagedPartError: it does not have the expected fields.
     """
     try:
-        fields = tomllib.loads(path.read_text())
+        fields = tomllib.loads(path.read_bytes().decode())
+        name, summary = _text(fields["name"]), _text(fields["summary"])
         parts = {
             kind: Part(
                 kind,
                 bytes.fromhex(part["id"]),
                 path.parent / part["file"],
-                fields["name"],
+                name,
                 frozenset(map(bytes.fromhex, part.get("trained_on", []))),
             )
             for kind, part in fields["parts"].items()
         }
-        return Package(fields["name"], fields["summary"], path.parent, parts)
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DamagedPartError(f"{path} is not a model manifest: {error!r}") from None
+        if "base" not in parts:
+            raise KeyError("parts.base")
+        return Package(name, summary, path.parent, parts)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise DamagedPartError(f"{path} is not a model manifest: {brief(error)}") from None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
 
 
 def write_manifest(folder: Path, name: str, summary: str, parts: Mapping[str, str]) -> None:
     """Write a model.toml for the parts `kind -> file name` that lie in `folder`."""
     ids = {kind: part_id((folder / file).read_bytes()).hex() for kind, file in parts.items()}
-    lines = [f'name = "{name}"', f'summary = "{summary}"']
-    for kind, file in parts.items():
-        lines += ["", f"[parts.{kind}]", f'file = "{file}"', f'id = "{ids[kind]}"']
-        lines += [f"trained_on = {json.dumps([ids[on] for on in TRAINED_ON[kind]])}"] if TRAINED_ON[kind] else []
-    (folder / "model.toml").write_text("\n".join(lines) + "\n")
+    fields = {
+        kind: {"file": file, "id": ids[kind]}
+        | ({"trained_on": [ids[on] for on in TRAINED_ON[kind]]} if TRAINED_ON[kind] else {})
+        for kind, file in parts.items()
+    }
+    text = tomli_w.dumps({"name": name, "summary": summary, "parts": fields})
+    (folder / "model.toml").write_bytes(text.encode(errors="replace"))  # an argument may hold bytes that are no text

@@ -3,62 +3,97 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from nicodec.errors import MissingPartError
+from nicodec.errors import DamagedPartError, MissingPartError
 from nicodec.zoo.manifest import Package, Part, read_manifest
 
 ENVIRONMENT = "NICODEC_MODELS"
 
 
 def search_path() -> list[Path]:
-    """Folders that may hold packages: those named in NICODEC_MODELS, then the installed ones, then a checkout's."""
+    """Folders that may hold packages: those named in NICODEC_MODELS, then the installed ones, or else a checkout's."""
     named = [Path(entry) for entry in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if entry]
     inside = Path(__file__).resolve().parents[1]
-    return [*named, inside / "models", inside.parent / "models"]
+    own = inside / "models"
+    if not own.is_dir() and (inside.parent / "pyproject.toml").is_file():
+        own = inside.parent / "models"  # elsewhere this would be what some other package left in site-packages
+    return [*named, own]
 
 
-def packages() -> list[Package]:
-    """All packages found, in the order of the search path; of two with one name, the first."""
+def packages(broken: list[str] | None = None) -> list[Package]:
+    """All packages that can be read, in the order of the search path; of two with one name, the first.
+
+    Args:
+        broken: where to note what cannot be read.
+    """
     found: dict[str, Package] = {}
+    for package in _all(broken):
+        found.setdefault(package.name, package)
+    return list(found.values())
+
+
+def _all(broken: list[str] | None = None) -> Iterator[Package]:
     for folder in search_path():
         for manifest in sorted(folder.glob("*/model.toml")):
-            package = read_manifest(manifest)
-            found.setdefault(package.name, package)
-    return list(found.values())
+            try:
+                yield read_manifest(manifest)
+            except DamagedPartError as error:
+                if broken is not None:
+                    broken.append(str(error))
 
 
 def find_package(name: str) -> Package:
     """The package of a name.
 
     Raises:
-        MissingPartError: there is none; says which there are and where it was looked for.
+        MissingPartError, DamagedPartError: as `missing`; says which packages there are.
     """
     available = packages()
     for package in available:
         if package.name == name:
             return package
     names = ", ".join(package.name for package in available) or "none"
-    raise MissingPartError(f"no model named {name!r}; found: {names}; looked in {_places()}")
+    raise missing(f"no model named {name!r}; found: {names}")
 
 
 def find_part(kind: str, wanted: bytes) -> Part:
-    """The part with an id.
+    """The part with an id; of several copies, one that is whole.
 
     Raises:
-        MissingPartError: no package has it; says the id and where it was looked for.
+        DamagedPartError: no copy is.
+        MissingPartError, DamagedPartError: as `missing`.
     """
-    for package in packages():
+    damage = None
+    for package in _all():
         part = package.parts.get(kind)
-        if part is not None and part.id == wanted:
-            return part
-    raise MissingPartError(f"the {kind} {wanted.hex()} that the file names is not installed; looked in {_places()}")
+        if part is None or part.id != wanted:
+            continue
+        try:
+            read_part(part)
+        except DamagedPartError as error:
+            damage = damage or error
+            continue
+        return part
+    raise damage or missing(f"the {kind} {wanted.hex()} that the file names is not installed")
+
+
+def missing(what: str) -> MissingPartError | DamagedPartError:
+    """The error for what no package has: says where it was looked for; and which broken packages may have it.
+
+    With such packages it is a DamagedPartError.
+    """
+    broken: list[str] = []
+    packages(broken)
+    said = f"{what}; looked in {', '.join(map(str, search_path()))}"
+    return DamagedPartError(f"{said}; {'; '.join(broken)}") if broken else MissingPartError(said)
 
 
 def find_trained(kind: str, on: set[bytes]) -> Part | None:
     """A part that was trained on just these parts; None where no package has one."""
-    parts = (package.parts.get(kind) for package in packages())
+    parts = (package.parts.get(kind) for package in _all())
     return next((part for part in parts if part is not None and part.trained_on == on), None)
 
 
@@ -66,7 +101,3 @@ def find_trained(kind: str, on: set[bytes]) -> Part | None:
 def read_part(part: Part) -> bytes:
     """A part's checked content, read once a process."""
     return part.read()
-
-
-def _places() -> str:
-    return ", ".join(str(folder) for folder in search_path())

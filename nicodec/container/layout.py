@@ -293,4 +293,4 @@ class Cursor:
 
     def rest(self) -> bytes:
         """All that is left."""
-        return self.take(self.left)
+        return self.take(len(self.data) - self.position)

@@ -206,7 +206,7 @@ def _run(
     Run(stage, schedule, out, place, pictures, held_out, resume=resume, init=init, quiet=quiet).train()
 
 
-def _parse(widths: tuple[str, ...], config: type[Any], fixed: Set[str] = frozenset()) -> dict[str, int]:
+def _parse(widths: tuple[str, ...], config: type[Any], fixed: Set[str] = frozenset()) -> dict[str, Any]:
     from dataclasses import fields
 
     known = {field.name for field in fields(config)} - fixed

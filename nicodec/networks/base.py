@@ -41,6 +41,7 @@ class BaseConfig:
     context_depth: int = 1  # blocks of a pass of the mean path
     tunes: int = 1  # sets of gains, rate vectors and tables: what distortion was weighed against bits
     lambda_max: float = LAMBDA_MAX  # at quality 100
+    eased: bool = False  # networks see asinh of whitened values: saturated edges are a thousand times what is usual
 
     def __post_init__(self) -> None:
         if self.depth_16 + (self.depth_8 + 1) / 2 > HALO - 1:
@@ -94,6 +95,7 @@ class Synthesis(nn.Module):
     def __init__(self, config: BaseConfig) -> None:
         super().__init__()
         c8, c16 = config.wide_8, config.wide_16
+        self.ease = torch.asinh if config.eased else unchanged
         self.register_buffer("spread", torch.ones(config.latent))  # of y on the training patches
         self.klt_t = Pointwise(config.latent, 3 * PATCH**2, bias=False)
         self.lapping = Lapping()
@@ -117,11 +119,12 @@ class Synthesis(nn.Module):
 
     def coarse_features(self, y_hat: Tensor, rate: Tensor, heard: Tensor | float = 0.0) -> Tensor:
         """Features at 1/16. `heard`: what a decoder that is built on this one has been told besides."""
-        return self.coarse(self.coarse_rate(self.embed(y_hat / self.spread[:, None, None]) + heard, rate))
+        seen = self.ease(y_hat / self.spread[:, None, None])
+        return self.coarse(self.coarse_rate(self.embed(seen) + heard, rate))
 
     def fine_features(self, features: Tensor, linear: Tensor, rate: Tensor) -> Tensor:
         """Features at 1/16, and what `linear` made -> features at 1/8."""
-        features = F.pixel_shuffle(self.grow(features), 2) + self.look(F.pixel_unshuffle(linear, 8))
+        features = F.pixel_shuffle(self.grow(features), 2) + self.ease(self.look(F.pixel_unshuffle(linear, 8)))
         return self.fine(self.fine_rate(features, rate))
 
     def picture(self, features: Tensor, linear: Tensor) -> Tensor:
@@ -150,6 +153,7 @@ class Base(nn.Module):
     def __init__(self, config: BaseConfig) -> None:
         super().__init__()
         self.config = config
+        self.ease = torch.asinh if config.eased else unchanged
         self.g_a = Analysis(config)
         self.g_s = Synthesis(config)
         self.h_a = HyperAnalysis(config.latent, config.hyper, config.rows)
@@ -241,7 +245,7 @@ class Base(nn.Module):
 
     def scaled(self, y: Tensor, rates: Tensor, core: tuple[slice, slice] = WHOLE) -> tuple[Tensor, Tensor]:
         """`transform` of what g_a made of the pixels already."""
-        z = self.h_a(y[:, :, core[0], core[1]] / self.std[None, :, None, None], rates)
+        z = self.h_a(self.ease(y[:, :, core[0], core[1]] / self.std[None, :, None, None]), rates)
         return y * spread(self.gain(rates), y), z.round().clamp(-SYMBOL_MAX, SYMBOL_MAX)
 
     def quantise(self, y: Tensor, z_hat: Tensor, rates: Tensor, choose: Choice | None = None) -> tuple[Tensor, Tensor]:
@@ -286,11 +290,16 @@ class Base(nn.Module):
         for step in passes(self.config.latent, self.config.slices):
             part = slice(step.start, step.stop)
             mask = torch.from_numpy(checkerboard(*shape[2:], step.parity)).to(z_hat.device)
-            mean = self.means(features, y_hat / unit, step, rates) * unit[:, part]
+            mean = self.means(features, self.ease(y_hat / unit), step, rates) * unit[:, part]
             new = residual(step, mean)
             symbols[:, part] = torch.where(mask, new, symbols[:, part])
             y_hat[:, part] = torch.where(mask, new + mean, y_hat[:, part])
         return symbols, y_hat
+
+
+def unchanged(x: Tensor) -> Tensor:
+    """The identity."""
+    return x
 
 
 def mean_frequency(waves: Tensor) -> Tensor:

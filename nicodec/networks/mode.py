@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -105,7 +106,7 @@ class Anchored(nn.Module):
 class MoDEConfig:
     """Widths of the two experts, which the anchors' copies share: fields of a `BaseConfig` and of a `VQConfig`."""
 
-    base: dict[str, int]
+    base: dict[str, Any]
     vq: dict[str, int]
     depth: int = 1  # blocks in MoDE-F's own ESE, see `Anchored`
 

@@ -62,7 +62,7 @@ class SQCodec(nn.Module):
         base = self.base
         y = base.g_a(x)
         unit, gain, ungain = (spread(of(rate), y) for of in (base.unit, base.gain, base.ungain))
-        z = base.h_a(y / base.std[None, :, None, None], rate)
+        z = base.h_a(base.ease(y / base.std[None, :, None, None]), rate)
         z_bits = gaussian_bits(self._noisy(z), self.scales.z(rate)).sum((1, 2, 3))
         z_hat = round_through(z)
         mean_features = base.means.features(z_hat, rate)
@@ -75,7 +75,7 @@ class SQCodec(nn.Module):
         for step in passes(base.config.latent, base.config.slices):
             mask = mask_of(step, y)
             part = slice(step.start, step.stop)
-            mean = base.means(mean_features, y_hat / unit, step, rate) * unit[:, part]
+            mean = base.means(mean_features, base.ease(y_hat / unit), step, rate) * unit[:, part]
             log_scale = self.scales.y(scale_features, magnitude(symbols), step, rate)
             residual = y[:, part] - mean
             y_bits = y_bits + (gaussian_bits(self._noisy(residual), log_scale) * mask).sum((1, 2, 3))

@@ -21,7 +21,7 @@ from nicodec.training.visual import SQUARED, visual_error
 MAPPED = 0.5  # share of the crops with a quality map, whose levels then have this standard deviation:
 MAP_SPREAD = 2.5
 LEVELS_MAX = 8
-HEAVY = 3.0  # photographs lose 1 to 2
+HEAVY = 2.0  # photographs lose 1 to 2
 TUNES = ("eye", "psnr")  # where a base has both, in this order
 
 

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
     from torch import Tensor
+    from typing_extensions import Buffer
 
 __version__ = "0.1.0"
 __all__ = ["NicodecError", "__version__", "decode", "encode", "read_info", "register_pillow_plugin"]
 
 
 def encode(
-    image: Image.Image | NDArray[Any] | Tensor | IO[bytes] | bytes | str | os.PathLike[str],
+    image: Image.Image | NDArray[Any] | Tensor | IO[bytes] | Buffer | str | os.PathLike[str],
     *,
     quality: float = DEFAULT_QUALITY,
     effort: int = DEFAULT_EFFORT,
@@ -46,8 +47,9 @@ def encode(
     """Encode a picture.
 
     Args:
-        image: a Pillow image; the bytes of a picture file, its path, or a file object; a numpy array (H, W) or
-            (H, W, 1..4) or a torch tensor (1..4, H, W), uint8 or floats 0..1. RGB, grey, with or without alpha.
+        image: a Pillow image; the bytes of a picture file (any buffer), its path, or a file object; a numpy array
+            (H, W) or (H, W, 1..4) or a torch tensor (1..4, H, W), uint8 or floats 0..1. RGB, grey, with or without
+            alpha.
         quality: 0 (smallest) .. 100 (closest, not lossless), continuous.
         effort: 1 (quick) .. 9 (slow, smallest files).
         streams: `sq`, `vq` or `sq+vq`; None: all that the model has parts for.
@@ -73,23 +75,25 @@ def encode(
     from nicodec.codec import encode_picture
     from nicodec.image.arrays import from_array
     from nicodec.image.files import from_pillow, read_picture
-    from nicodec.options import EncodeOptions
+    from nicodec.options import EncodeOptions, check_number
 
+    if frame is not None:
+        check_number("frame", frame, 0, whole=True)
     weights = None if base_weights is None else Path(base_weights)
     options = EncodeOptions(
         quality, effort, streams, token_bits, robust, references, model, base, weights, verify, device
     )
-    if isinstance(image, (bytes, str, os.PathLike)) or hasattr(image, "read"):
-        picture = read_picture(_read(image), frame, allow_8bit=allow_8bit, allow_damaged=allow_damaged)
-    elif hasattr(image, "getexif"):
+    if hasattr(image, "getexif"):
         picture = from_pillow(cast("Image.Image", image), frame=frame, allow_8bit=allow_8bit)
-    else:
+    elif hasattr(image, "__array__"):  # numpy's are buffers too
         picture = from_array(image)
+    else:
+        picture = read_picture(_read(image), frame, allow_8bit=allow_8bit, allow_damaged=allow_damaged)
     return encode_picture(picture, options)
 
 
 def decode(
-    data: IO[bytes] | bytes | str | os.PathLike[str],
+    data: IO[bytes] | Buffer | str | os.PathLike[str],
     *,
     anchor: str = "fidelity",
     tau: float = 0.0,
@@ -101,7 +105,7 @@ def decode(
     base_weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
 ) -> Image.Image:
-    """Decode a .nic file, given as bytes, path or file object.
+    """Decode a .nic file, given as bytes (any buffer), path or file object.
 
     Args:
         data: the file.
@@ -140,8 +144,8 @@ def decode(
     return to_pillow(decode_bytes(_read(data), options))
 
 
-def read_info(data: IO[bytes] | bytes | str | os.PathLike[str]) -> dict[str, Any]:
-    """What a .nic file (bytes, path or file object) says of itself; all CRCs are checked, no network is loaded.
+def read_info(data: IO[bytes] | Buffer | str | os.PathLike[str]) -> dict[str, Any]:
+    """What a .nic file (any buffer, path or file object) says of itself; all CRCs are checked, no network is loaded.
 
     Returns:
         See `nicodec.container.info.describe` for the keys.
@@ -163,11 +167,26 @@ def register_pillow_plugin() -> None:
 
 
 def _read(source: Any) -> bytes:
-    from nicodec.errors import InputError
+    """The bytes of a buffer, of a file object or behind a path.
 
-    if isinstance(source, bytes):
-        return source
+    Raises:
+        InputError: there are none, or no permission to read them.
+        UsageError: something else, or a file object that gives no bytes.
+    """
+    from nicodec.errors import InputError, UsageError
+
     try:
-        return bytes(source.read()) if hasattr(source, "read") else Path(source).read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {source}: {error.strerror or error}") from None
+        if hasattr(source, "read"):
+            content = source.read()
+        elif isinstance(source, (str, os.PathLike)):
+            content = Path(source).read_bytes()
+        else:
+            content = source
+    except (OSError, ValueError) as error:  # ValueError: a NUL in a path, a closed file, a text file that is none
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read {str(source)!r}: {reason}") from None
+    try:
+        return bytes(memoryview(content))
+    except TypeError:
+        what = f"the file object gives {type(content).__name__}" if content is not source else f"got {type(source)!r}"
+        raise UsageError(f"{what}, expected bytes, a path or a file opened for reading bytes") from None

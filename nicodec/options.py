@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import reprlib
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
 
 from nicodec.container.layout import MAX_REFERENCES
 from nicodec.errors import UsageError
@@ -25,7 +29,32 @@ SEED_RANGE = (0, 2**64 - 1)
 
 def parse_references(text: str) -> str | int:
     """`auto`, `off` or a number, as `EncodeOptions` takes it, which knows what is allowed."""
-    return int(text) if text.isdigit() else text
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+def spell_tau(tau: float) -> str:
+    """A tau in a name: short, and no two taus alike."""
+    short = f"{tau:g}"
+    return short if float(short) == tau else repr(float(tau))
+
+
+def check_number(name: str, value: Any, low: float, high: float = math.inf, *, whole: bool = False) -> None:
+    """Refuse what is no number in `low`..`high`; nan and the infinities never are.
+
+    Args:
+        whole: integers only.
+
+    Raises:
+        UsageError: it is none.
+    """
+    right = isinstance(value, Integral if whole else Real)
+    if not right or not low <= value <= high or value == math.inf:
+        shown = f"{value:g}" if isinstance(value, float) else reprlib.repr(value)
+        expected = f"{low:g} or more" if high == math.inf else f"{low}..{high}" if whole else f"{low:g}..{high:g}"
+        raise UsageError(f"{name} is {shown}, expected {'a whole number, ' * whole}{expected}")
 
 
 @dataclass(frozen=True)
@@ -47,7 +76,7 @@ class EncodeOptions:
         device: `auto`, `cpu` or `cuda`, for the float networks.
 
     Raises:
-        UsageError: quality, effort, references or bits a token out of range, unknown streams.
+        UsageError: quality, effort, references or bits a token out of range or no number, unknown streams.
     """
 
     quality: float = DEFAULT_QUALITY
@@ -63,17 +92,18 @@ class EncodeOptions:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name, (low, high) in {"quality": QUALITY_RANGE, "effort": EFFORT_RANGE}.items():
-            if not low <= getattr(self, name) <= high:
-                raise UsageError(f"{name} is {getattr(self, name):g}, expected {low:g}..{high:g}")
+        check_number("quality", self.quality, *QUALITY_RANGE)
+        check_number("effort", self.effort, *EFFORT_RANGE, whole=True)
+        if self.token_bits is not None:
+            check_number("token bits", self.token_bits, 1, whole=True)
         if (self.base is None) != (self.base_weights is None):
             raise UsageError("base and base weights go together: name the codec, and the file with its weights")
         if self.streams is not None and self.streams not in STREAMS:
             raise UsageError(f"streams are {self.streams!r}, expected one of {', '.join(STREAMS)}")
         if self.references not in ("auto", "off") and self.references not in range(1, MAX_REFERENCES + 1):
-            raise UsageError(f"references are {self.references!r}, expected auto, off or 1..{MAX_REFERENCES}")
-        if self.token_bits is not None and self.token_bits < 1:
-            raise UsageError(f"token bits are {self.token_bits}, expected 1 or more")
+            raise UsageError(
+                f"references are {reprlib.repr(self.references)}, expected auto, off or 1..{MAX_REFERENCES}"
+            )
 
 
 @dataclass(frozen=True)
@@ -94,7 +124,7 @@ class DecodeOptions:
         device: `auto`, `cpu` or `cuda`, for the float networks.
 
     Raises:
-        UsageError: unknown anchor, a negative corner or no pixels; tau, steps or seed out of range.
+        UsageError: unknown anchor, a negative corner or no pixels; a number out of range, or none; no tau at all.
     """
 
     anchor: str = "fidelity"
@@ -111,9 +141,18 @@ class DecodeOptions:
     def __post_init__(self) -> None:
         if self.anchor not in ANCHORS:
             raise UsageError(f"anchor is {self.anchor!r}, expected one of {', '.join(ANCHORS)}")
-        named = [*(("tau", tau, TAU_RANGE) for tau in self.taus), ("steps", self.steps, STEPS_RANGE)]
-        for name, value, (low, high) in [*named, ("seed", self.seed or 0, SEED_RANGE)]:
-            if not low <= value <= high:
-                raise UsageError(f"{name} is {value:g}, expected {low:g}..{high:g}")
-        if self.crop and (min(self.crop[:2]) < 0 or min(self.crop[2:]) < 1):
-            raise UsageError(f"crop is {self.crop}, expected left, top >= 0 and width, height >= 1")
+        if not self.taus:
+            raise UsageError("no tau, expected one or more")
+        for tau in self.taus:
+            check_number("tau", tau, *TAU_RANGE)
+        check_number("steps", self.steps, *STEPS_RANGE, whole=True)
+        if self.seed is not None:
+            check_number("seed", self.seed, *SEED_RANGE, whole=True)
+        for name, limit in {"max pixels": self.max_pixels, "memory limit": self.memory_limit}.items():
+            if limit is not None:
+                check_number(name, limit, 1, whole=True)
+        if self.crop is not None:
+            if len(self.crop) != 4:
+                raise UsageError(f"crop is {reprlib.repr(self.crop)}, expected left, top, width, height")
+            for name, number, least in zip(("left", "top", "width", "height"), self.crop, (0, 0, 1, 1), strict=True):
+                check_number(f"crop's {name}", number, least, whole=True)

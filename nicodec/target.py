@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from nicodec.codec import decode_bytes, encode_at
 from nicodec.errors import TargetError, UsageError
 from nicodec.image.picture import Picture
-from nicodec.options import QUALITY_RANGE, DecodeOptions, EncodeOptions
+from nicodec.options import QUALITY_RANGE, DecodeOptions, EncodeOptions, check_number
 
 TRIES = 8
 TYPICAL = {"bytes": 0.04, "psnr": 0.16, "lpips": -0.035}  # of a step of quality, on the axis that is searched
@@ -25,16 +25,26 @@ class Target:
 
     Attributes:
         trunk: AlexNet weights for LPIPS; None: those in torch's cache.
+
+    Raises:
+        UsageError: negative, nan or infinite.
     """
 
     kind: str
     value: float
     trunk: Path | None = None
 
+    def __post_init__(self) -> None:
+        check_number(f"the target in {self.kind}", self.value, 0)
+
     @property
     def name(self) -> str:
         """As a user reads it."""
-        return {"bytes": "%.0f bytes", "psnr": "%.2f dB PSNR", "lpips": "LPIPS %.4f"}[self.kind] % self.value
+        return self.spell(self.value)
+
+    def spell(self, value: float) -> str:
+        """What a file reached, which may be infinite, as a user reads it."""
+        return {"bytes": "%.0f bytes", "psnr": "%.2f dB PSNR", "lpips": "LPIPS %.4f"}[self.kind] % value
 
     def axis(self, value: float) -> float:
         """What the search works on: about linear in quality."""
@@ -78,8 +88,7 @@ def encode_to_target(picture: Picture, options: EncodeOptions, target: Target) -
     met = {q: found for q, found in tried.items() if target.met(found[1])}
     if not met:
         end = min(tried) if wants_low else max(tried)
-        reached = replace(target, value=tried[end][1]).name
-        raise TargetError(f"{target.name} cannot be reached: quality {end:g} gives {reached}")
+        raise TargetError(f"{target.name} cannot be reached: quality {end:g} gives {target.spell(tried[end][1])}")
     best = max(met) if wants_low else min(met)
     return met[best][0], best, met[best][1]
 

@@ -1,8 +1,10 @@
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -107,3 +109,62 @@ def shell(tmp_path):
         return finished.stdout
 
     return call
+
+
+@pytest.fixture(scope="module")
+def coded(toys):
+    """A picture, and its file."""
+    import pictures
+
+    import nicodec
+
+    image = pictures.image(500, 400)
+    return image, nicodec.encode(image, model="toy16", device="cpu", quality=30)
+
+
+@pytest.fixture(scope="module")
+def served(coded):
+    """A running server of the live page, and the page."""
+    from nicodec.image.files import from_pillow
+    from nicodec.look.server import Page, serve
+    from nicodec.look.session import Session
+
+    image, data = coded
+    page = Page(Session(data, "cpu"), "a.nic", from_pillow(image))
+    server = serve(page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server, page
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def place(served):
+    """The address with its token."""
+    from nicodec.look.server import address
+
+    return address(served[0], served[1].token)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, without a window."""
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no Chromium here")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(params=[(1280, 800), (390, 740)], ids=["desk", "phone"])
+def page(browser, request):
+    opened = browser.new_page(viewport={"width": request.param[0], "height": request.param[1]})
+    opened.set_default_timeout(30_000)
+    problems = []
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    yield opened
+    opened.close()
+    assert not problems

@@ -1,6 +1,8 @@
 """Where users are: arrays, tensors, file objects, Pillow."""
 
+import array
 import io
+import mmap
 import pickle
 
 import numpy as np
@@ -43,6 +45,36 @@ def test_file_objects():
     assert data == nicodec.encode(source, **OPTIONS)
     assert nicodec.decode(io.BytesIO(data), device="cpu").size == (40, 30)
     assert nicodec.read_info(io.BytesIO(data)) == nicodec.read_info(data)
+
+
+def buffers(data, folder):
+    """The same bytes as each kind of buffer that Python knows."""
+    (folder / "held").write_bytes(data)
+    with open(folder / "held", "rb") as file:  # noqa: PTH123
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    every_other = memoryview(bytes(byte for pair in zip(data, data, strict=True) for byte in pair))[::2]
+    return [bytearray(data), memoryview(data), every_other, array.array("B", data), mapped]
+
+
+def test_buffers_are_bytes(tmp_path):
+    source = pictures.file_bytes(pictures.image(40, 30))
+    data = nicodec.encode(source, **OPTIONS)
+    assert [nicodec.encode(held, **OPTIONS) for held in buffers(source, tmp_path)] == [data] * 5
+    expected = nicodec.decode(data, device="cpu").tobytes()
+    for held in [*buffers(data, tmp_path), np.frombuffer(data, np.uint8)]:
+        assert nicodec.read_info(held) == nicodec.read_info(data)
+    for held in [*buffers(data, tmp_path), np.frombuffer(data, np.uint8)]:
+        assert nicodec.decode(held, device="cpu").tobytes() == expected
+
+
+@pytest.mark.parametrize("read", [nicodec.read_info, nicodec.decode, nicodec.encode])
+@pytest.mark.parametrize(("given", "error"), [
+    (None, errors.UsageError), (7, errors.UsageError), (object(), errors.UsageError), (io.StringIO("text"),
+    errors.UsageError), (bytearray(), errors.NicodecError), ("a\0b", errors.InputError), ("n" * 300, errors.InputError),
+])  # fmt: skip
+def test_what_holds_no_bytes(read, given, error):
+    with pytest.raises(error):
+        read(given)
 
 
 def test_frames_and_deep_samples():

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,29 +27,13 @@ from nicodec.container.layout import Box
 from nicodec.image.files import from_pillow
 from nicodec.look.compare import compare
 from nicodec.look.rivals import rival
-from nicodec.look.server import Page, serve
+from nicodec.look.server import Page, address, serve
 from nicodec.look.session import Session
 
 ROOT = Path(__file__).parents[1]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 pytestmark = pytest.mark.usefixtures("toys")
-
-
-@pytest.fixture(scope="module")
-def coded():
-    image = pictures.image(500, 400)
-    return image, nicodec.encode(image, model="toy16", device="cpu", quality=30)
-
-
-@pytest.fixture(scope="module")
-def address(coded):
-    image, data = coded
-    server = serve(Page(Session(data, "cpu"), "a.nic", from_pillow(image)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.port}/"
-    server.shutdown()
 
 
 def get(address, **headers):
@@ -63,23 +46,23 @@ def open_image(data):
 
 
 @pytest.mark.parametrize("anchor", ["fidelity", "perception"])
-def test_the_server_gives_what_decode_gives(coded, address, anchor):
+def test_the_server_gives_what_decode_gives(coded, place, anchor):
     for tau in (0, 0.5):
         query = f"anchor={anchor}&tau={tau}&steps=2&box=100,40,300,200"
-        shown = open_image(get(f"{address}picture?{query}")[0]).astype(int)
+        shown = open_image(get(f"{place}picture?{query}")[0]).astype(int)
         whole = np.asarray(nicodec.decode(coded[1], anchor=anchor, tau=tau, steps=2, device="cpu")).astype(int)
         assert np.abs(shown - whole[40:240, 100:400]).max() <= 1
 
 
-def test_facts_and_rivals(coded, address):
-    facts = json.loads(get(f"{address}facts")[0])
+def test_facts_and_rivals(coded, place):
+    facts = json.loads(get(f"{place}facts")[0])
     assert (facts["anchors"], facts["tau"], facts["original"]) == (["fidelity", "perception"], True, True)
     assert facts["rivals"] == ["avif", "jpeg", "webp"]
     best = rival("jpeg", np.asarray(coded[0]), 20_000)
     assert best.size <= 20_000 < rival("jpeg", np.asarray(coded[0]), 10**9).size
     for kind in ("avif", "webp"):
         assert 500 < rival(kind, np.asarray(coded[0])[:64, :64], 1500).size <= 1500
-    shown, headers = get(f"{address}rival?kind=jpeg&box=10,20,50,40")
+    shown, headers = get(f"{place}rival?kind=jpeg&box=10,20,50,40")
     size, more = re.fullmatch(r"quality \d+, (\d+) bytes( at least)?", headers["X-Note"]).groups()
     assert (int(size) > len(coded[1])) == bool(more)
     original = np.asarray(coded[0])[20:60, 10:60].astype(float)
@@ -89,12 +72,13 @@ def test_facts_and_rivals(coded, address):
 def test_alpha_is_shown(toys):
     image = pictures.image(90, 60, "RGBA")
     data = nicodec.encode(image, model="toy16", device="cpu")
-    client = Client(Page(Session(data, "cpu"), "a.nic", from_pillow(image)))
+    page = Page(Session(data, "cpu"), "a.nic", from_pillow(image))
+    client = Client(page)
     for name in ("picture", "original"):
-        shown = open_image(client.get(f"/{name}?box=10,20,50,40", base_url="http://127.0.0.1/").data)
+        shown = open_image(client.get(f"/{page.token}/{name}?box=10,20,50,40", base_url="http://127.0.0.1/").data)
         assert np.array_equal(shown[:, :, 3], np.asarray(image)[20:60, 10:60, 3])
-    page = compare([("a.nic", data)], (0.0,), 1, "cpu")
-    for held in re.findall(r"data:image/webp;base64,([^\"]+)", page):
+    written = compare([("a.nic", data)], (0.0,), 1, "cpu")
+    for held in re.findall(r"data:image/webp;base64,([^\"]+)", written):
         assert np.array_equal(open_image(base64.b64decode(held))[:, :, 3], np.asarray(image)[:, :, 3])
 
 
@@ -114,42 +98,19 @@ def test_a_drag_asks_the_fuser_once_for_each_piece(coded, monkeypatch):
 
 @pytest.mark.parametrize(("path", "headers", "code"), [
     ("../../etc/passwd", {}, 404), ("page.py", {}, 404), ("%2e%2e/cli/view.py", {}, 404),
-    ("facts", {"Host": "evil.example"}, 404), ("picture?box=0,0,9999,1", {}, 400), ("picture?box=x", {}, 400),
+    ("picture?box=0,0,9999,1", {}, 400), ("picture?box=x", {}, 400),
     ("picture?tau=7", {}, 400), ("picture?anchor=none", {}, 400), ("rival?kind=gif", {}, 404),
 ])  # fmt: skip
-def test_what_the_server_refuses(address, path, headers, code):
+def test_what_the_server_refuses(place, path, headers, code):
     with pytest.raises(urllib.error.HTTPError) as caught:
-        get(address + path, **headers)
+        get(place + path, **headers)
     assert caught.value.code == code
     assert "Traceback" not in caught.value.read().decode()
 
 
-def test_a_port_that_another_has(address):
+def test_a_port_that_another_has(served):
     with pytest.raises(errors.UsageError, match="cannot be had"):
-        serve(None, int(re.search(r":(\d+)/", address)[1]))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
-@pytest.fixture(params=[(1280, 800), (390, 740)], ids=["desk", "phone"])
-def page(browser, request):
-    opened = browser.new_page(viewport={"width": request.param[0], "height": request.param[1]})
-    opened.set_default_timeout(30_000)
-    problems = []
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    yield opened
-    opened.close()
-    assert not problems
+        serve(None, served[0].port)
 
 
 PIXELS = "() => { const c = document.getElementById('left'); return c.toDataURL(); }"
@@ -160,8 +121,8 @@ def drawn(page):
     return page.evaluate(PIXELS)
 
 
-def test_the_live_page(page, address, tmp_path):
-    page.goto(address)
+def test_the_live_page(page, place, tmp_path):
+    page.goto(place)
     first = drawn(page)
     assert page.text_content("#name") == "a.nic"
     assert re.fullmatch(r"\d+ bytes \(sq \d+ \+ vq \d+\), [\d.]+ bpp, [\d.]+ dB", page.text_content("#detail"))
@@ -194,8 +155,8 @@ def test_the_live_page(page, address, tmp_path):
     page.screenshot(path=os.environ.get("NICODEC_SCREENSHOTS", str(tmp_path)) + f"/view-{width}.png")
 
 
-def test_zoom_and_pan_by_keyboard(page, address):
-    page.goto(address)
+def test_zoom_and_pan_by_keyboard(page, place):
+    page.goto(place)
     drawn(page)
     before = page.eval_on_selector("#plane", "e => e.style.transform")
     page.focus("#stage")
@@ -211,9 +172,10 @@ def test_zoom_and_pan_by_keyboard(page, address):
 def test_a_picture_in_pieces(page, toys):
     """Wider than a piece: the parts come one by one, and make what decode makes."""
     data = nicodec.encode(pictures.image(1100, 60), model="toy16", device="cpu", quality=30)
-    server = serve(Page(Session(data, "cpu"), "a.nic", None))
+    shown = Page(Session(data, "cpu"), "a.nic", None)
+    server = serve(shown)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    page.goto(f"http://127.0.0.1:{server.port}/")
+    page.goto(address(server, shown.token))
     drawn(page)
     page.fill("#tau", "0.5")
     shown = open_image(base64.b64decode(drawn(page).partition(",")[2]))[:, :, :3].astype(int)
@@ -265,8 +227,8 @@ def test_view_runs_until_ctrl_c(coded, tmp_path):
         env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, preexec_fn=hear_ctrl_c,
     )  # fmt: skip
     line = process.stderr.readline()
-    address = re.search(r"http://127\.0\.0\.1:\d+/", line)[0]
-    assert json.loads(get(f"{address}facts")[0])["name"] == "a.nic"
+    place = re.search(r"http://127\.0\.0\.1:\d+/[\w-]{32,}/", line)[0]
+    assert json.loads(get(f"{place}facts")[0])["name"] == "a.nic"
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
     assert "Traceback" not in process.stderr.read()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nicodec.errors import MissingPartError
-from nicodec.look.server import HOST, STATIC, Page, serve
+from nicodec.look.server import STATIC, Page, address, serve
 from nicodec.look.session import Session
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -32,10 +32,11 @@ def measure(page: Any, data: bytes) -> dict[str, float]:
         `open`: until the first picture is there. `first`: from the first move of tau to the first piece of its
         picture; `whole`: to all of it. `drag`, `drag_whole`: medians of later moves, when the fuser's work is done.
     """
-    server = serve(Page(Session(data), "it", None))
+    shown = Page(Session(data), "it", None)
+    server = serve(shown)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        page.goto(f"http://{HOST}:{server.port}/")
+        page.goto(address(server, shown.token))
         page.wait_for_function(IDLE, timeout=0)
         found = {"open": _milliseconds(page, "all")}
         moves = []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 import signal
+import stat
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -24,10 +26,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Job:
-    """One file to read, and the file to write of it."""
+    """One file to read, and the files to write of it, whose names are as they will be: nothing is filled in later."""
 
     source: str
-    output: str
+    outputs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,6 @@ class Outcome:
 class Work(Protocol):
     """What is done to each file."""
 
-    def outputs(self, job: Job) -> list[str]:
-        """The files that a job writes."""
-
     def __call__(self, job: Job) -> Outcome:
         """Read, do, write."""
 
@@ -58,6 +57,7 @@ class Inputs:
     recursive: bool = False
     files_from: str | None = None
     skip_existing: bool = False
+    keep_suffix: bool = False
     jobs: int = 1
     suffixes: frozenset[str] = field(default_factory=frozenset)  # of the files that are taken from folders
 
@@ -66,12 +66,15 @@ class Inputs:
         """Whether outputs go to a folder, with names of their own."""
         return (
             len(self.names) > 1 or self.recursive or self.files_from is not None
-            or any(_is_pattern(name) or Path(name).is_dir() for name in self.names)
-            or (self.output is not None and (self.output.endswith(os.sep) or Path(self.output).is_dir()))
+            or any(_is_pattern(name) or _is_folder(name) for name in self.names)
+            or (self.output is not None and (self.output.endswith(os.sep) or _is_folder(self.output)))
         )  # fmt: skip
 
-    def plan(self, suffix: str) -> list[Job]:
-        """All jobs, in order; outputs mirror the tree of the inputs under the folder `output`.
+    def plan(self, outputs: Callable[[str, Path], tuple[str, ...]]) -> list[Job]:
+        """All jobs, in order.
+
+        Args:
+            outputs: the files to write of an input, of the folder `output` and the input's place in its tree.
 
         Raises:
             UsageError: no folder is named, or two inputs would become one output.
@@ -79,21 +82,30 @@ class Inputs:
         """
         if self.output in (None, streams.STANDARD):
             raise UsageError("several inputs need a folder to write to: -o DIR")
-        planned: dict[str, Job] = {}
+        planned: dict[Job, None] = {}  # in order; who is named twice is done once
+        sources: dict[str, str] = {}
         for source, place in self._found():
-            output = str(Path(str(self.output)) / place.parent / (place.stem + suffix))
-            if output in planned and planned[output].source != source:
-                raise UsageError(f"{planned[output].source} and {source} would both become {output}")
-            planned[output] = Job(source, output)
+            job = Job(source, outputs(str(self.output), place))
+            for output in job.outputs:
+                if (other := sources.setdefault(output, source)) != source:
+                    way_out = self._way_out(Path(other), Path(source))
+                    raise UsageError(f"{other} and {source} would both become {output}; {way_out}")
+            planned[job] = None
         if not planned:
             raise InputError(f"no files found in {', '.join(self.names) or self.files_from}")
-        return list(planned.values())
+        return list(planned)
+
+    def _way_out(self, one: Path, other: Path) -> str:
+        """What to do about two inputs that would become one output."""
+        if one.name == other.name:
+            return "take a folder that holds both, with -r, which keeps their tree"
+        return "leave --keep-suffix out" if self.keep_suffix else "use --keep-suffix, which keeps them apart"
 
     def _found(self) -> Iterator[tuple[str, Path]]:
         """Input files and their places in the tree."""
         for name in self.names:
             path = Path(name)
-            if path.is_dir():
+            if _is_folder(name):
                 if not self.recursive:
                     raise InputError(f"{name} is a folder; use -r to take the files in it")
                 inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in self.suffixes and p.is_file())
@@ -101,7 +113,7 @@ class Inputs:
             elif _is_pattern(name):
                 fixed = _fixed_part(name)
                 found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207
-                yield from ((match, Path(match).relative_to(fixed)) for match in found if Path(match).is_file())
+                yield from ((match, Path(match).relative_to(fixed)) for match in found if _is_file(match))
             else:
                 yield name, Path(path.name)
         for name in self._listed():
@@ -111,14 +123,20 @@ class Inputs:
     def _listed(self) -> list[str]:
         if self.files_from is None:
             return []
-        content = streams.read_input(self.files_from).decode(errors="surrogateescape")
-        ends = "\0" if "\0" in content else "\n"  # find -print0, for names that hold line ends
-        return [line for line in content.split(ends) if line.strip()]
+        content = streams.read_input(self.files_from).removeprefix(codecs.BOM_UTF8)
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise InputError(f"{self.files_from} is a list in UTF-16, expected UTF-8; save it as UTF-8")
+        names = os.fsdecode(content)
+        if "\0" in names:  # find -print0, for names that hold line ends
+            return [name for name in names.split("\0") if name.strip()]
+        return [line.removesuffix("\r") for line in names.split("\n") if line.strip()]  # Windows ends lines with \r\n
 
 
 def options(function: F) -> F:
     """Options about many files that `encode` and `decode` share."""
     for option in (
+        click.option("--keep-suffix", is_flag=True, help="In a folder of outputs: x.jpg becomes x.jpg.nic, and "
+                     "x.jpg.nic becomes x.jpg, a JPEG. Default: x.jpg becomes x.nic."),
         click.option("--skip-existing", is_flag=True, help="Leave outputs that exist as they are, and go on."),
         click.option("-j", "--jobs", type=click.IntRange(1, 256), default=1, show_default=True,
                      help="Files at once, 1..256: processes that share the cores, each with a model of its own."),
@@ -134,7 +152,7 @@ def run_one(
     job: Job, work: Work, inputs: Inputs, threads: int | None, *, as_json: bool, quiet: bool
 ) -> None:  # fmt: skip
     """Do one job in this process; its error is the call's."""
-    if inputs.skip_existing and _is_done(job, work):
+    if inputs.skip_existing and _is_done(job):
         return
     streams.set_threads(threads)
     outcome = work(job)
@@ -152,8 +170,8 @@ def run(
     """
     from tqdm import tqdm
 
-    todo = [job for job in planned if not (inputs.skip_existing and _is_done(job, work))]
-    for folder in {Path(job.output).parent for job in todo}:
+    todo = [job for job in planned if not (inputs.skip_existing and _is_done(job))]
+    for folder in {Path(output).parent for job in todo for output in job.outputs}:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -181,8 +199,16 @@ def run(
         raise BatchError(f"{failed} of {len(planned)} files failed; all others are done")
 
 
-def _is_done(job: Job, work: Work) -> bool:
-    return all(Path(output).is_file() for output in work.outputs(job))
+def _is_done(job: Job) -> bool:
+    return all(_is_file(output) for output in job.outputs)
+
+
+def _is_file(name: str) -> bool:
+    return stat.S_ISREG(streams.kind_of(name))
+
+
+def _is_folder(name: str) -> bool:
+    return stat.S_ISDIR(streams.kind_of(name))
 
 
 def _tell(outcome: Outcome, notes: tuple[str, ...], *, as_json: bool, quiet: bool) -> None:
@@ -264,7 +290,7 @@ def _attempt_in_worker(work: Work, job: Job) -> Outcome | NicodecError:
 
 def _is_pattern(name: str) -> bool:
     """Whether a name that is no file means several, for shells that leave patterns as they are."""
-    return any(sign in name for sign in "*?[") and not Path(name).exists()
+    return any(sign in name for sign in "*?[") and not streams.kind_of(name)
 
 
 def _fixed_part(pattern: str) -> PurePath:

@@ -7,11 +7,25 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import click
 
+from nicodec.cli.sizes import Finite
+from nicodec.options import QUALITY_RANGE
+
 DEFAULT_CODECS = ("nicodec", "jpeg", "webp", "avif", "jxl")
 PATH = click.Path(path_type=Path)
+
+
+class Settings(click.ParamType[Any]):
+    """Qualities of nicodec with commas between."""
+
+    name = "settings"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Parse, or fail with what was expected."""
+        return tuple(Finite(*QUALITY_RANGE).convert(entry, param, ctx) for entry in value.split(","))
 
 
 @click.command("bench")
@@ -21,7 +35,9 @@ PATH = click.Path(path_type=Path)
 @click.option("--codec", "codecs", multiple=True, default=DEFAULT_CODECS, show_default=True,
               help="What to measure; several times for several. Of nicodec also nicodec:sq, :vq, :perception, :tau=T, "
               ":steps=N, any of them together, and @MODEL for another model; compressai:MODEL.")  # fmt: skip
-@click.option("--settings", metavar="Q,Q..", help="Quality settings of nicodec, instead of eight over the range.")
+@click.option(
+    "--settings", type=Settings(), metavar="Q,Q..", help="Quality settings of nicodec, instead of eight over the range."
+)
 @click.option("--trunk", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
               help="AlexNet weights for LPIPS and patch distances. Default: torch's cache.")  # fmt: skip
 @click.option("--published", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
@@ -31,8 +47,8 @@ PATH = click.Path(path_type=Path)
 )
 @click.option("--threads", type=click.IntRange(1, 256), help="CPU threads, 1..256. Default: one a core.")
 def command(
-    pictures: tuple[Path, ...], output: Path, codecs: tuple[str, ...], settings: str | None, trunk: Path | None,
-    published: Path | None, speed: bool, threads: int | None,
+    pictures: tuple[Path, ...], output: Path, codecs: tuple[str, ...], settings: tuple[float, ...] | None,
+    trunk: Path | None, published: Path | None, speed: bool, threads: int | None,
 ) -> None:  # fmt: skip
     """Measure codecs on IMAGES: rate, distortion, perception, time, memory.
 
@@ -73,8 +89,7 @@ def command(
         absent["DISTS"] = "the piq package or its weights in torch's cache are not there"
     sources, skipped = read_sources(pictures)
     bench = Bench(output, Perception(found) if found else None, dists)
-    chosen = tuple(float(entry) for entry in settings.split(",")) if settings else None
-    ladder = {name: chosen if chosen and name.startswith("nicodec") else make(name).settings for name in names}
+    ladder = {name: settings if settings and name.startswith("nicodec") else make(name).settings for name in names}
     bench.measure(names, sources, ladder.__getitem__, Progress())
     curves = json.loads(published.read_text()) if published else {}
     result = report(bench, names, sources, skipped, absent, curves)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import stat
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ import click
 from nicodec.cli import batch, streams
 from nicodec.cli.sizes import Size
 from nicodec.errors import PartialPictureError, UsageError
-from nicodec.options import ANCHORS, DEFAULT_STEPS, STRIPPABLE, DecodeOptions
+from nicodec.options import ANCHORS, DEFAULT_STEPS, STRIPPABLE, DecodeOptions, spell_tau
 
 TAU = "{tau}"
+ALIASES = {"jpeg": "jpg", "tiff": "tif"}
 FORMATS = ("png", "jpg", "webp", "tif", "avif", "bmp", "ppm", "pgm", "pam")
 
 
@@ -30,17 +33,13 @@ class Decoding:
     verbose: bool
     skip_existing: bool
 
-    def outputs(self, job: batch.Job) -> list[str]:
-        """A picture for each tau."""
-        return [job.output.replace(TAU, f"{tau:g}") for tau in self.options.taus]
-
     def __call__(self, job: batch.Job) -> batch.Outcome:
         """Read, decode, write a picture for each tau.
 
         Raises:
             PartialPictureError: all was written, but the file is damaged.
         """
-        wanted = dict(zip(self.outputs(job), self.options.taus, strict=True))
+        wanted = dict(zip(job.outputs, self.options.taus, strict=True))
         if self.skip_existing:  # and not all of them do
             wanted = {output: tau for output, tau in wanted.items() if not Path(output).is_file()}
         outputs = list(wanted)
@@ -52,7 +51,7 @@ class Decoding:
         from nicodec.codec import decode_taus
         from nicodec.image.files import check_suffix, write_picture
 
-        suffix = self.suffix or (".png" if streams.is_stream(job.output) else Path(job.output).suffix)
+        suffix = self.suffix or (".png" if streams.is_stream(outputs[0]) else Path(outputs[0]).suffix)
         check_suffix(suffix)
         pictures = decode_taus(data, replace(self.options, taus=tuple(wanted.values())))
         decoded = time.perf_counter() - started
@@ -72,6 +71,31 @@ class Decoding:
             "height": picture.height, "bytes": len(data), "seconds": round(seconds, 3),
         }  # fmt: skip
         return batch.Outcome(line, fields, notes)
+
+
+def fill_in(output: str, taus: tuple[float, ...]) -> tuple[str, ...]:
+    """The output's name for each tau."""
+    return tuple(output.replace(TAU, spell_tau(tau)) for tau in taus)
+
+
+def picture_names(
+    folder: str, place: Path, *, taus: tuple[float, ...], kind: str | None, keep_suffix: bool
+) -> tuple[str, ...]:
+    """The pictures that a file at `place` in its tree is decoded to, one for each tau.
+
+    `{tau}` in the folder's name is filled in, unless there is a folder of that very name; in `place`, which nobody
+    wrote for us, it stays. Several taus stand in the pictures' names where they are not in the folder's.
+    """
+    stem, suffix = place.stem, f".{kind or 'png'}"
+    own = Path(stem).suffix
+    own_kind = ALIASES.get(own[1:].lower(), own[1:].lower())
+    if keep_suffix and own_kind in FORMATS and kind in (None, own_kind):
+        stem, suffix = Path(stem).stem, own
+    folders = (folder,) * len(taus) if stat.S_ISDIR(streams.kind_of(folder)) else fill_in(folder, taus)
+    marks = [f"-{spell_tau(tau)}" if len(taus) > len(set(folders)) else "" for tau in taus]
+    return tuple(
+        str(Path(filled) / place.parent / f"{stem}{mark}{suffix}") for filled, mark in zip(folders, marks, strict=True)
+    )
 
 
 class Taus(click.ParamType[Any]):
@@ -153,11 +177,11 @@ def command(
     suffix = f".{kind}" if kind else None
     decoding = Decoding(options, suffix, strip, preserve_time, force, verbose, given.skip_existing)
     if given.many:
-        planned = given.plan(f"-{TAU}.{kind or 'png'}" if len(taus) > 1 else f".{kind or 'png'}")
+        planned = given.plan(partial(picture_names, taus=taus, kind=kind, keep_suffix=given.keep_suffix))
         batch.run(planned, decoding, given, threads, as_json=as_json, quiet=quiet)
         return
     source = streams.resolve_input(sources[0] if sources else None)
     output = streams.resolve_output(output, "picture.png")
     if len(taus) > 1 and TAU not in output:
         raise UsageError(f"{len(taus)} taus, one output: put {TAU} into its name, such as -o picture-{TAU}.png")
-    batch.run_one(batch.Job(source, output), decoding, given, threads, as_json=as_json, quiet=quiet)
+    batch.run_one(batch.Job(source, fill_in(output, taus)), decoding, given, threads, as_json=as_json, quiet=quiet)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from click.core import ParameterSource
 
 from nicodec.cli import batch
 from nicodec.cli import streams as io
-from nicodec.cli.sizes import Size
+from nicodec.cli.sizes import Finite, Size
 from nicodec.errors import UsageError
 from nicodec.options import (
     DEFAULT_EFFORT,
@@ -47,13 +48,10 @@ class Encoding:
     force: bool
     verbose: bool
 
-    def outputs(self, job: batch.Job) -> list[str]:
-        """One file."""
-        return [job.output]
-
     def __call__(self, job: batch.Job) -> batch.Outcome:
         """Read, encode, write."""
-        io.refuse_existing(job.output, self.force, job.source)
+        (output,) = job.outputs
+        io.refuse_existing(output, self.force, job.source)
         data = io.read_input(job.source)
         started = time.perf_counter()
 
@@ -74,22 +72,27 @@ class Encoding:
                 kind, value = "bytes", value * picture.width * picture.height / 8
             target = Target(kind, value, self.trunk)
             encoded, quality, best = encode_to_target(picture, self.options, target)
-            reached = f" ({replace(target, value=best).name}, asked for {target.name})"
-            report = {"target": target.kind, "asked": target.value, "reached": best}
-        io.write_output(job.output, encoded, self.force, like=job.source if self.preserve_time else None)
+            reached = f" ({target.spell(best)}, asked for {target.name})"
+            report = {"target": target.kind, "asked": target.value, "reached": best if math.isfinite(best) else None}
+        io.write_output(output, encoded, self.force, like=job.source if self.preserve_time else None)
         seconds = time.perf_counter() - started
         facts = describe(read_file(encoded))
         line = (
-            f"{job.source} -> {job.output}: {facts['width']}x{facts['height']}, {len(data)} -> {len(encoded)} bytes, "
+            f"{job.source} -> {output}: {facts['width']}x{facts['height']}, {len(data)} -> {len(encoded)} bytes, "
             f"{facts['bpp']:.3f} bpp, quality {quality:.4g}{reached}, {seconds:.2f} s"
         )
         if self.verbose:
             line += "".join(f"\n  {name}: {size} bytes" for name, size in facts["sections"].items())
         fields = {
-            "input": job.source, "output": job.output, "input_bytes": len(data), "seconds": round(seconds, 3), **facts,
+            "input": job.source, "output": output, "input_bytes": len(data), "seconds": round(seconds, 3), **facts,
             **report,
         }  # fmt: skip
         return batch.Outcome(line, fields, picture.notes)
+
+
+def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
+    """The file that a picture at `place` in its tree is encoded to."""
+    return str(Path(folder) / place.parent / f"{place.name if keep_suffix else place.stem}.nic")
 
 
 @click.command("encode")
@@ -98,15 +101,15 @@ class Encoding:
               help="Where to write; - is stdout. Default: stdout, if piped. "
               "Several inputs need a folder, in which their tree is mirrored.")  # fmt: skip
 @click.option(
-    "-q", "--quality", type=float, default=DEFAULT_QUALITY, show_default=True,
+    "-q", "--quality", type=Finite(), default=DEFAULT_QUALITY, show_default=True,
     help=f"{QUALITY_RANGE[0]:g} (smallest) .. {QUALITY_RANGE[1]:g} (closest to the original, not lossless), "
     "continuous. About +4 % bytes a step.",
 )  # fmt: skip
 @click.option("--target-size", type=Size(), metavar="SIZE",
               help="Instead of a quality: the best file of at most SIZE bytes, such as 100KB.")  # fmt: skip
-@click.option("--target-bpp", type=float, metavar="BPP", help="The best file of at most BPP bits a pixel.")
-@click.option("--target-psnr", type=float, metavar="DB", help="The smallest file of at least DB.")
-@click.option("--target-lpips", type=float, metavar="D", help="The smallest file of at most LPIPS (AlexNet) D.")
+@click.option("--target-bpp", type=Finite(0), metavar="BPP", help="The best file of at most BPP bits a pixel.")
+@click.option("--target-psnr", type=Finite(0), metavar="DB", help="The smallest file of at least DB.")
+@click.option("--target-lpips", type=Finite(0), metavar="D", help="The smallest file of at most LPIPS (AlexNet) D.")
 @click.option("--trunk", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
               help="AlexNet weights for --target-lpips. Default: torch's cache.")  # fmt: skip
 @click.option("-e", "--effort", type=int, default=DEFAULT_EFFORT, show_default=True,
@@ -171,9 +174,9 @@ def command(
     )  # fmt: skip
     given = batch.Inputs(sources, output, suffixes=PICTURES, **inputs)
     if given.many:
-        planned = given.plan(".nic")
+        planned = given.plan(lambda folder, place: (coded_name(folder, place, keep_suffix=given.keep_suffix),))
         batch.run(planned, encoding, given, threads, as_json=as_json, quiet=quiet)
         return
     source = io.resolve_input(sources[0] if sources else None)
     output = io.resolve_output(output, "picture.nic")
-    batch.run_one(batch.Job(source, output), encoding, given, threads, as_json=as_json, quiet=quiet)
+    batch.run_one(batch.Job(source, (output,)), encoding, given, threads, as_json=as_json, quiet=quiet)

@@ -37,7 +37,8 @@ def command(
 
 def _draw(file: NicFile, output: str, force: bool, max_pixels: int | None) -> dict[str, Any]:
     """Write the map, or one for each stream; what there is to say of it."""
-    streams.refuse_existing(output, force)
+    if STREAM not in output:
+        streams.refuse_existing(output, force)
     from nicodec.bitmap import bit_costs, bits_a_pixel, draw
 
     costs = bit_costs(file, max_pixels)

@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import signal
+import stat
 import sys
 import traceback
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import click
 
 from nicodec import __version__
+from nicodec.cli.streams import kind_of
 from nicodec.errors import NicodecError, OutOfMemoryError, OutputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what a disk says under stdout
@@ -42,7 +44,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """`nicodec a.png` is `nicodec encode a.png -o .`, and `nicodec a.nic` decodes: the output lies beside."""
-        if args[0] not in COMMANDS and Path(args[0]).is_file():
+        if args[0] not in COMMANDS and stat.S_ISREG(kind_of(args[0])):
             named = any(arg.startswith(("-o", "--output")) for arg in args)
             beside = [] if named else ["-o", str(Path(args[0]).parent)]
             args = ["decode" if args[0].lower().endswith(".nic") else "encode", *args, *beside]

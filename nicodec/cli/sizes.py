@@ -1,7 +1,8 @@
-"""Sizes as people write them."""
+"""Sizes and numbers as people write them."""
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -20,4 +21,18 @@ class Size(click.ParamType[Any]):
         found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]i?|)b?", str(value).lower())
         if found is None:
             self.fail(f"{value!r} is no size, expected bytes, such as 20000, 100KB or 1.5MiB", param, ctx)
-        return float(found[1]) * UNITS[found[2]]
+        size = float(found[1]) * UNITS[found[2]]
+        if math.isinf(size):
+            self.fail("the size is infinite, expected bytes, such as 20000, 100KB or 1.5MiB", param, ctx)
+        return size
+
+
+class Finite(click.FloatRange):
+    """A number, of a range if one is given; click's own ranges let nan pass, and inf where they have no end."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parse, or fail with what was expected."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return number

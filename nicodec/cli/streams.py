@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from nicodec.container.limits import DEFAULT_MAX_PIXELS, FREE_PIXELS, PIXELS_A_B
 from nicodec.errors import InputError, OutputError, OutputExistsError, UsageError
 
 STANDARD = "-"
+TEMPORARY = ".nicodec."  # without the output's own name, which may be as long as the system allows
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -84,7 +87,7 @@ def read_input(name: str) -> bytes:
         if not data:
             raise InputError("stdin is empty; expected a file")
         return data
-    if Path(name).is_dir():
+    if stat.S_ISDIR(kind_of(name)):
         raise InputError(f"{name} is a folder; expected a file")
     try:
         data = Path(name).read_bytes()
@@ -93,6 +96,17 @@ def read_input(name: str) -> bytes:
     if not data:
         raise InputError(f"{name} is empty; expected a file")
     return data
+
+
+def kind_of(name: str | Path) -> int:
+    """The mode of what a name stands for, as in the module `stat`; 0: nothing, or the system does not say.
+
+    Names that are too long and folders without permission to look into are for who opens them to complain of.
+    """
+    try:
+        return Path(name).stat().st_mode
+    except OSError:
+        return 0
 
 
 def refuse_existing(name: str, force: bool, source: str = STANDARD) -> None:
@@ -105,18 +119,25 @@ def refuse_existing(name: str, force: bool, source: str = STANDARD) -> None:
     path = Path(name)
     if name == STANDARD or _special(path):
         return
-    if source != STANDARD and path.exists() and Path(source).exists() and path.samefile(source):
+    try:
+        exists = path.exists()
+    except OSError as error:  # too long, or no permission to look
+        raise OutputError(f"cannot write {name}: {error.strerror or error}") from None
+    if source != STANDARD and exists and kind_of(source) and path.samefile(source):
         raise OutputError(f"{name} is the input itself; inputs are never overwritten")
     if path.is_dir():
         raise OutputError(f"{name} is a folder; expected the name of a file")
     if not path.parent.is_dir():
         raise OutputError(f"the folder {path.parent} does not exist")
-    if path.exists() and not force:
+    if exists and not force:
         raise OutputExistsError(f"{name} exists; use -f to overwrite it")
 
 
 def write_output(name: str, data: bytes, force: bool, like: str | None = None) -> None:
     """Write a file whole or not at all: to a temporary file beside it, then renamed.
+
+    What it overwrites keeps its permissions, and its owner and group as far as this process may give them. A symbolic
+    link stays a link; the other names of a hard link keep the old content.
 
     `like`: the file whose time of modification it gets.
 
@@ -128,29 +149,49 @@ def write_output(name: str, data: bytes, force: bool, like: str | None = None) -
         sys.stdout.buffer.flush()
         return
     refuse_existing(name, force)
-    path = Path(name).resolve()  # a link stays a link, what it points to is replaced
     temporary = None
     try:
+        path = Path(name).resolve()  # a link stays a link, what it points to is replaced
         if _special(path):
             path.write_bytes(data)
             return
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)  # mkstemp makes it private; a new file should be as any other
+        _give_rights(temporary, path)
         if like not in (None, STANDARD):
             times = Path(str(like)).stat()
             os.utime(temporary, ns=(times.st_atime_ns, times.st_mtime_ns))
         if force or not _link(temporary, path):
             Path(temporary).replace(path)
             temporary = None
-    except OSError as error:
-        raise OutputError(f"cannot write {name}: {error.strerror or error}") from None
+    except (OSError, RuntimeError) as error:  # RuntimeError: a link that leads to itself
+        raise OutputError(f"cannot write {name}: {getattr(error, 'strerror', None) or error}") from None
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def _give_rights(temporary: str, path: Path) -> None:
+    """Owner, group and permissions of the file that is overwritten; those of any new file where there is none.
+
+    `mkstemp` made the temporary file private, so at no moment can anyone read it who could not read the old one.
+    """
+    if not kind_of(path):
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(temporary).chmod(0o666 & ~mask)
+        return
+    old, mode = path.stat(), stat.S_IMODE(path.stat().st_mode)
+    for owner, group in ((-1, old.st_gid), (old.st_uid, -1)):
+        with contextlib.suppress(PermissionError):
+            os.chown(temporary, owner, group)
+    new = Path(temporary).stat()
+    if new.st_uid != old.st_uid:
+        mode &= ~(stat.S_ISUID | stat.S_ISGID)
+    if new.st_gid != old.st_gid:  # what was the old group's right is not another's
+        mode = mode & ~(stat.S_IRWXG | stat.S_ISGID) | (mode & stat.S_IRWXO) << 3
+    Path(temporary).chmod(mode)
 
 
 def _link(temporary: str, path: Path) -> bool:
@@ -175,7 +216,8 @@ def is_stream(name: str) -> bool:
 
 def _special(path: Path) -> bool:
     """Whether something is there that is neither a file nor a folder, such as /dev/null."""
-    return path.exists() and not path.is_file() and not path.is_dir()
+    mode = kind_of(path)
+    return mode != 0 and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def report(line: str, fields: dict[str, Any], *, as_json: bool, quiet: bool) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nicodec.cli.sizes import Finite
+
 if TYPE_CHECKING:
     from nicodec.training.latents import Latents
     from nicodec.training.loop import Stage
@@ -33,7 +35,7 @@ def run_options(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
         click.option("--steps", type=click.IntRange(1), default=20_000, show_default=True,
                      help="Length of the schedule."),
-        click.option("--minutes", type=click.FloatRange(min=0, min_open=True),
+        click.option("--minutes", type=Finite(min=0, min_open=True),
                      help="Length of the schedule by the clock, where that ends first."),
         click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="Crops a step, at first."),
         click.option("--crop", type=click.IntRange(64), default=128, show_default=True,
@@ -213,7 +215,7 @@ def _parse(widths: tuple[str, ...], config: type[Any], fixed: Set[str] = frozens
     parsed = {}
     for entry in widths:
         name, _, value = entry.partition("=")
-        if name not in known or not value.isdigit():
+        if name not in known or not value.isdecimal():
             raise click.UsageError(f"--width {entry}: expected NAME=N with NAME one of {', '.join(sorted(known))}")
         parsed[name] = int(value)
     return parsed

@@ -25,13 +25,14 @@ from nicodec.errors import UsageError
 def command(source: str, original: Path | None, port: int, browser: bool, device: str, max_pixels: int | None) -> None:
     """Show FILE.nic on a local web page: anchors and tau with live pictures, beside the original. Ctrl-C ends it.
 
-    The page is served to this machine only (127.0.0.1).
+    The page is served to this machine only (127.0.0.1), at an address with a random token, which no other page and no
+    other user knows.
     """
     if find_spec("werkzeug") is None:
         raise UsageError("view needs werkzeug: install nicodec with its extra, nicodec[view]")
     data = streams.read_input(source)
     from nicodec.image.files import read_picture
-    from nicodec.look.server import HOST, Page, serve
+    from nicodec.look.server import Page, address, serve
     from nicodec.look.session import Session
 
     session = Session(data, device, max_pixels)
@@ -41,9 +42,9 @@ def command(source: str, original: Path | None, port: int, browser: bool, device
             f"the original is {picture.width}x{picture.height}, but {source} is "
             f"{session.whole.width}x{session.whole.height}"
         )
-    server = serve(Page(session, Path(source).name, picture), port)
-    address = f"http://{HOST}:{server.port}/"
-    click.echo(f"{source}: shown at {address} until Ctrl-C", err=True)
-    if browser:
-        webbrowser.open(address)
+    page = Page(session, Path(source).name, picture)
+    server = serve(page, port)
+    click.echo(f"{source}: shown at {address(server, page.token)} until Ctrl-C", err=True)
+    if browser and page.ticket:
+        webbrowser.open(address(server, page.ticket))
     server.serve_forever()

@@ -1,17 +1,25 @@
-"""The live page of one file: on this machine only, with fixed addresses and no files behind them."""
+"""The live page of one file: for who was told its address only, with fixed paths and no files behind them.
+
+127.0.0.1 is open to every user of the machine and to every page in its browsers. So each path begins with a random
+token; a browser says with `Sec-Fetch-Site` which site asks, and only the page itself may; and a site whose name was
+bound to 127.0.0.1 is known by the `Host` it asks for.
+"""
 
 from __future__ import annotations
 
 import io
 import json
+import secrets
+import threading
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from werkzeug.exceptions import HTTPException, NotFound
-from werkzeug.routing import Map, Rule
+from werkzeug.exceptions import Forbidden, HTTPException, NotFound
+from werkzeug.routing import Map, Rule, Submount
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+from werkzeug.utils import redirect
 from werkzeug.wrappers import Request, Response
 
 from nicodec.bitmap import bit_costs, draw
@@ -21,6 +29,7 @@ from nicodec.look.rivals import SAVING, Rival, rival
 from nicodec.look.session import Session, as_image, as_rgb, parse_box
 
 HOST = "127.0.0.1"
+OWN_SITES = ("same-origin", "none")  # `Sec-Fetch-Site` of the page's own requests, and of an address that was typed
 STATIC = {
     "page.html": "text/html",
     "page.css": "text/css",
@@ -30,7 +39,9 @@ STATIC = {
 
 
 class Page:
-    """The WSGI application.
+    """The WSGI application. Its paths begin with `token`, or where the page is opened, once, with `ticket`.
+
+    A browser gets its address as an argument, which others of the machine can read, so that one must not last.
 
     Args:
         name: of the file, as shown.
@@ -40,16 +51,19 @@ class Page:
     def __init__(self, session: Session, name: str, original: Picture | None) -> None:
         self.session, self.name, self.original = session, name, original
         self.rival = cache(self._rival)
-        self.routes = Map([Rule("/", endpoint="index"), *(Rule(f"/{n}", endpoint=n) for n in
-                           (*STATIC, "facts", "picture", "original", "rival", "bits"))])  # fmt: skip
+        self.token = secrets.token_urlsafe()
+        self.ticket: str | None = secrets.token_urlsafe()
+        self.lock = threading.Lock()
+        names = *STATIC, "facts", "picture", "original", "rival", "bits"
+        rules = [Rule("/", endpoint="index"), *(Rule(f"/{name}", endpoint=name) for name in names)]
+        self.routes = Map([Submount(f"/{self.token}", rules)])
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        """Answer a request; only one that came to this machine by its own name (no page elsewhere can ask)."""
+        """Answer a request that may ask (see `_admit`)."""
         request = Request(environ)
-        host = request.host.rpartition(":")[0] or request.host
         try:
-            if host not in (HOST, "localhost"):
-                raise NotFound
+            if self._admit(request):
+                return redirect(f"/{self.token}/")(environ, start_response)
             endpoint, _ = self.routes.bind_to_environ(environ).match()
             response = self._answer(str(endpoint), request)
         except HTTPException as error:
@@ -58,6 +72,25 @@ class Page:
             response = Response(str(error), 400)
         response.headers["Cache-Control"] = "no-store"
         return response(environ, start_response)
+
+    def _admit(self, request: Request) -> bool:
+        """Whether a request has the ticket, which is spent then.
+
+        Raises:
+            Forbidden: it has neither ticket nor token, is another site's, or came by another name of this machine.
+        """
+        if (request.host.rpartition(":")[0] or request.host) not in (HOST, "localhost"):
+            raise Forbidden("the page is asked for by another name than its own")
+        if request.headers.get("Sec-Fetch-Site", "none") not in OWN_SITES:
+            raise Forbidden("another site asks; open the address that nicodec view printed")
+        given = request.path.split("/")[1].encode()
+        if secrets.compare_digest(given, self.token.encode()):
+            return False
+        with self.lock:
+            if self.ticket is None or not secrets.compare_digest(given, self.ticket.encode()):
+                raise Forbidden("the address lacks its token, or was used up; open the one that nicodec view printed")
+            self.ticket = None
+        return True
 
     def _answer(self, endpoint: str, request: Request) -> Response:
         if endpoint == "index" or endpoint in STATIC:
@@ -105,6 +138,11 @@ class Page:
 class _Quiet(WSGIRequestHandler):
     def log(self, *_: object) -> None:
         """Requests are no news."""
+
+
+def address(server: BaseWSGIServer, token: str) -> str:
+    """Where a server shows its page: to who has the page's `token`, or once, with its `ticket`."""
+    return f"http://{HOST}:{server.port}/{token}/"
 
 
 def serve(page: Page, port: int = 0) -> BaseWSGIServer:

@@ -47,7 +47,7 @@ def bit_costs(file: NicFile, max_pixels: int | None = None) -> dict[str, Costs]:
     for tile, held in symbols.items():
         top, left = tile.top // PATCH, tile.left // PATCH
         if held.latent is not None:
-            part = cost_map(scales, held.latent, header.rate)
+            part = cost_map(scales, held.latent)
             _add(costs, "sq", shape, top, left, part)
         if held.tokens is not None and prior is not None and streams is not None:
             seen = held.latent if streams.prior is Prior.SQ else None

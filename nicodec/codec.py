@@ -25,7 +25,7 @@ from nicodec.container.layout import NO_BASE, Anchor, Box, Colour, Header, Secti
 from nicodec.container.limits import check_declared, check_size
 from nicodec.container.reader import NicFile, read_file, read_foreign, read_packed, read_references, read_tokens
 from nicodec.container.writer import write_file, write_packed
-from nicodec.errors import MissingPartError, MissingStreamError, UsageError
+from nicodec.errors import MissingPartError, MissingStreamError, UnsupportedVersionError, UsageError
 from nicodec.foreign import decode_foreign, encode_foreign, find_foreign
 from nicodec.image.alpha import pack_alpha, unpack_alpha
 from nicodec.image.picture import Picture, Pixels
@@ -55,7 +55,7 @@ def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
     """
     check_size(picture.width, picture.height)
     if (foreign := find_foreign(options)) is not None:
-        header = _header(picture, 0, NO_BASE)
+        header = _header(picture, 0, NO_BASE, version=1)
         return write_file(header, [encode_foreign(picture, foreign, options.device), *_kept(picture)])
     encoder = StreamEncoder(options)
     return _encode(picture, encoder, encoder.analyse(picture), _kept(picture), options.quality)
@@ -81,11 +81,13 @@ def _encode(
     rate = rate_from_quality(quality)
     referred = encoder.refer(picture, rate)
     coded = encoder.sections(encoder.symbols(analysed, referred.base, rate), rate)
-    return write_file(_header(picture, rate, encoder.parts["base"].id), [*referred.sections, *coded, *kept])
+    header = _header(picture, rate, encoder.parts["base"].id, encoder.version)
+    return write_file(header, [*referred.sections, *coded, *kept])
 
 
-def _header(picture: Picture, rate: int, base_id: bytes) -> Header:
-    return Header(picture.width, picture.height, Colour.GREY if picture.grey else Colour.RGB, 8, rate, base_id)
+def _header(picture: Picture, rate: int, base_id: bytes, version: int) -> Header:
+    colour = Colour.GREY if picture.grey else Colour.RGB
+    return Header(picture.width, picture.height, colour, 8, rate, base_id, version=version)
 
 
 def _kept(picture: Picture) -> list[Section]:
@@ -145,8 +147,22 @@ def decode_own(file: NicFile, data: bytes, options: DecodeOptions, crop: Box, da
     if max(options.taus) > 0:
         experts = replace(experts, fuser=find_fuser(file, options.device))
     symbols = decode_symbols(file, streams, needed(crop, file.header, experts), damage)
+    check_painted(file.header)
     fusion = Fusion(options.taus, options.steps, zlib.crc32(data) if options.seed is None else options.seed)
     return synthesise(symbols, file.header, experts, anchor, streams.depth if streams else 0, crop, fusion)
+
+
+def check_painted(header: Header) -> None:
+    """Refuse files whose symbols decode, but whose gains the networks do not know.
+
+    Raises:
+        UnsupportedVersionError: the file has a second tune or a quality map.
+    """
+    if header.tune or header.mapped:
+        raise UnsupportedVersionError(
+            "the file has another tune or a quality map, which the networks of this nicodec do not know yet; use a "
+            "newer nicodec"
+        )
 
 
 def find_experts(

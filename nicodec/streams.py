@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from nicodec.container.layout import Box, Prior, Section, SectionType, TileBody, TokenStreams, tiles
+from nicodec.container.layout import Box, Header, Prior, Section, SectionType, TileBody, TokenStreams, tiles
 from nicodec.container.reader import NicFile, note_damage, read_tiles
 from nicodec.container.writer import write_tiles, write_tokens
 from nicodec.entropy.coder import Latent, decode_latent, encode_latent
@@ -16,6 +17,7 @@ from nicodec.entropy.tokens import TokenPrior, Tokens, decode_tokens, encode_tok
 from nicodec.errors import CorruptFileError, InexactError, MissingPartError, UnsupportedVersionError, UsageError
 from nicodec.image.picture import Picture
 from nicodec.options import EncodeOptions
+from nicodec.rate.tile import TileRate
 from nicodec.zoo.load import has_adapters, load_prior, load_scales
 from nicodec.zoo.store import find_package, find_part
 
@@ -61,6 +63,11 @@ class StreamEncoder:
         if self.prior and self.depth > deepest:
             raise UsageError(f"token bits are {self.depth}, expected 1..{deepest} with model {options.model}")
 
+    @property
+    def version(self) -> int:
+        """Of the format: the first, unless the base is one that only the second can name the tune of."""
+        return 2 if self.scales and self.scales.tunes > 1 else 1
+
     def analyse(self, picture: Picture) -> Iterator[Analysed]:
         """Each tile in order, as far as the rate does not matter."""
         from nicodec.networks.tiling import analyse
@@ -92,7 +99,7 @@ class StreamEncoder:
         sq_tiles, vq_tiles = [], []
         for held in symbols:
             if self.scales and held.latent:
-                sq_tiles.append(code_latent(self.scales, held.latent, rate, self.options.verify))
+                sq_tiles.append(code_latent(self.scales, held.latent, self.options.verify))
             if self.prior and held.tokens is not None:
                 seen = held.latent if self.kind is Prior.SQ else None
                 vq_tiles.append(code_tokens(self.prior, held.tokens, self.depth, seen, rate, self.options.verify))
@@ -103,16 +110,18 @@ class StreamEncoder:
         return sections
 
 
-def code_latent(scales: ScaleModel, latent: Latent, rate: int, verify: bool) -> tuple[int, bytes]:
+def code_latent(scales: ScaleModel, latent: Latent, verify: bool) -> tuple[int, bytes]:
     """The symbols' CRC and the coded bytes of one tile.
 
     Raises:
         InexactError: the symbols do not come back from the stream (with `verify`).
     """
-    stream = encode_latent(scales, latent, rate)
-    height, width, _ = latent.z_hat.shape
-    if verify and decode_latent(scales, stream, height, width, rate).crc() != latent.crc():
-        raise InexactError("the encoded symbols do not decode to themselves on this machine; please report it")
+    stream = encode_latent(scales, latent)
+    if verify:
+        height, width, _ = latent.z_hat.shape
+        plain, mapped = replace(latent.rate, levels=None), latent.rate.levels is not None
+        if decode_latent(scales, stream, height, width, plain, mapped).crc() != latent.crc():
+            raise InexactError("the encoded symbols do not decode to themselves on this machine; please report it")
     return latent.crc(), stream
 
 
@@ -156,11 +165,13 @@ def decode_symbols(
     if payload is not None:
         sq_tiles = attempt(lambda: read_tiles(payload, header, "the SQ section", damage), damage) or sq_tiles
     scales = None if payload is None else load_scales(find_part("base", header.base_id))
+    if scales is not None and header.tune >= scales.tunes:
+        raise CorruptFileError(f"the file has tune {header.tune} of a base that has {scales.tunes}, counted from 0")
     prior = None if streams is None else load_prior(find_part("vq", streams.vq_id))
     symbols = {}
     for index, (tile, sq) in enumerate(zip(geometry, sq_tiles, strict=True)):
         if wanted is None or tile in wanted:
-            latent = attempt(partial(read_latent, scales, header.rate, tile, sq), damage)
+            latent = attempt(partial(read_latent, scales, header, tile, sq), damage)
             tokens = attempt(partial(read_token_map, prior, header.rate, streams, index, tile, latent), damage)
             symbols[tile] = TileSymbols(latent, tokens)
     return symbols
@@ -175,12 +186,12 @@ def attempt(call: Callable[[], T], damage: list[str] | None) -> T | None:
         return None
 
 
-def read_latent(scales: ScaleModel | None, rate: int, tile: Box, body: TileBody | None) -> Latent | None:
+def read_latent(scales: ScaleModel | None, header: Header, tile: Box, body: TileBody | None) -> Latent | None:
     """Decode and check the latent of one tile, if there is one. Raises: as `decode_symbols`."""
     if scales is None or body is None:
         return None
     crc, stream = body
-    latent = decode_latent(scales, stream, *tile.grid, rate)
+    latent = decode_latent(scales, stream, *tile.grid, TileRate(header.rate, header.tune), header.mapped)
     check_crc("symbols", latent.crc(), crc)
     return latent
 

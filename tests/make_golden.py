@@ -22,7 +22,6 @@ from nicodec.container.info import describe  # noqa: E402
 from nicodec.container.layout import Anchor, Hint, Section, SectionType  # noqa: E402
 from nicodec.container.reader import read_file  # noqa: E402
 from nicodec.container.writer import write_file, write_header, write_section, write_tiles  # noqa: E402
-from nicodec.entropy.coder import Latent  # noqa: E402
 from nicodec.streams import code_latent, decode_symbols  # noqa: E402
 from nicodec.zoo.load import load_scales  # noqa: E402
 from nicodec.zoo.store import find_part  # noqa: E402
@@ -70,7 +69,7 @@ def with_extreme_symbols(data):
     (held,) = decode_symbols(file, None).values()
     symbols = held.latent.symbols.copy()
     symbols[1, 2, ::7], symbols[3, 3, 5], symbols[0, 0, 0] = 1000, 32767, -32768
-    tile = code_latent(scales, Latent(held.latent.z_hat, symbols), file.header.rate, verify=True)
+    tile = code_latent(scales, replace(held.latent, symbols=symbols), verify=True)
     return write_file(file.header, [Section(SectionType.SQ, write_tiles([tile]))])
 
 

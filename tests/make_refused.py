@@ -16,7 +16,10 @@ TESTS = Path(__file__).parent
 FOLDER = TESTS / "refused"
 sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
-from nicodec.container.layout import Colour, Foreign, Header, Section, SectionType, write_varint  # noqa: E402
+import numpy as np  # noqa: E402
+
+from nicodec.conformance.golden import use_golden_models  # noqa: E402
+from nicodec.container.layout import Colour, Foreign, Header, Section, SectionType, Tune, write_varint  # noqa: E402
 from nicodec.container.limits import MAX_METADATA  # noqa: E402
 from nicodec.container.reader import read_file, read_references, read_tiles, read_tokens  # noqa: E402
 from nicodec.container.writer import (  # noqa: E402
@@ -28,6 +31,11 @@ from nicodec.container.writer import (  # noqa: E402
     write_tiles,
     write_tokens,
 )
+from nicodec.entropy.coder import encode_latent  # noqa: E402
+from nicodec.rate.tile import TileRate  # noqa: E402
+from nicodec.streams import decode_symbols  # noqa: E402
+from nicodec.zoo.load import load_scales  # noqa: E402
+from nicodec.zoo.store import find_part  # noqa: E402
 
 GOLDEN = TESTS / "golden"
 PLAIN, TILED, TOKENS, ALONE, ALPHA, REFERRING = (
@@ -77,6 +85,29 @@ def tokens(data=TOKENS, **fields):
     return remade(data, VQ=write_tokens(held.vq_id, held.prior, held.depth, held.tiles))
 
 
+def second(data, **fields):
+    """The file with the header of version 2."""
+    file = read_file(data)
+    return write_file(replace(file.header, version=2, **{"mapped": False, **fields}), list(file.sections.values()))
+
+
+def settings(*said):
+    """A file of version 2 with any byte of settings, and maybe a hint."""
+    head = write_header(read_file(second(PLAIN, mapped=True)).header)[:-3] + bytes(said)
+    head += struct.pack("<H", binascii.crc_hqx(head, 0xFFFF))
+    return head + write_section(read_file(PLAIN).sections[SectionType.SQ], last=True)
+
+
+def mapped(change=None, level=3):
+    """PLAIN with a quality map, its one level and what is coded of its tile changed."""
+    file = read_file(PLAIN)
+    (held,) = decode_symbols(file, None).values()
+    latent = replace(held.latent, rate=TileRate(file.header.rate, levels=np.array([[level]], np.int16)))
+    tile = latent.crc(), encode_latent(load_scales(find_part("base", file.header.base_id)), latent)
+    sections = [Section(SectionType.SQ, write_tiles([change(*tile) if change else tile]))]
+    return write_file(replace(file.header, version=2, mapped=True), sections)
+
+
 def payload(data):
     return read_file(data).payload(SectionType.REFERENCES)
 
@@ -100,7 +131,11 @@ def cases():
             "cut-in-magic": PLAIN[:3],
         },
         "UnsupportedVersionError": {
-            "version-2": raw_header(PLAIN, _4=PLAIN[4] + 16),
+            "version-0": raw_header(PLAIN, _4=PLAIN[4] - 16), "version-3": raw_header(PLAIN, _4=PLAIN[4] + 32),
+            "references-of-version-2": second(REFERRING),
+            "drawn-blocks": head + write_section(sq, last=False) + sealed(0x40 | 9, b"drawn"),
+            "drawn-blocks-of-version-2": second(PLAIN)[: len(head)] + write_section(sq, last=False)
+            + sealed(0x40 | 9, b"drawn"),
             "unknown-critical-section": head + write_section(sq, last=False) + sealed(0x40 | 50, b"new"),
         },
         "CorruptFileError": {
@@ -150,6 +185,18 @@ def cases():
             ),
             "foreign-with-a-path": foreign(name="../../weights"),
             "foreign-latent-too-large": foreign(shape=(1, 1 << 20)),
+            "settings-of-nothing": settings(0), "settings-of-tune-2": settings(2), "settings-of-tune-3": settings(3),
+            "settings-with-bit-4": settings(0x14), "settings-with-bit-7": settings(0x84),
+            "settings-with-a-hint-of-101": settings(12, 101),
+            "tune-that-the-base-does-not-have": second(PLAIN, tune=Tune.PSNR),
+            "tokens-of-version-2": second(TOKENS), "tokens-alone-of-version-2": second(ALONE),
+            "map-of-table-64": mapped(lambda crc, coded: (crc, b"\x40" + coded[1:])),
+            "map-of-table-255": mapped(lambda crc, coded: (crc, b"\xff" + coded[1:])),
+            "map-of-level-16": mapped(level=16), "map-of-level-minus-17": mapped(level=-17),
+            "map-of-level-32767": mapped(level=32767),
+            "map-missing": mapped(lambda crc, coded: (crc, coded[1:])),
+            "map-alone": mapped(lambda crc, coded: (crc, coded[:1])),
+            "map-not-said": second(mapped()), "map-said-of-none": second(PLAIN, mapped=True),
         },
         "LimitError": {
             "side-of-2-to-31": resized(PLAIN, 1 << 31, 1), "pixels-2-to-29": resized(PLAIN, 1 << 15, 1 << 14),
@@ -164,6 +211,7 @@ def cases():
             "another-codebook": tokens(ALONE, vq_id=b"\7" * 8), "another-codec": foreign(),
         },
         "InexactError": {
+            "other-levels": mapped(lambda crc, coded: (crc ^ 1, coded)),
             "other-symbols": restreamed(lambda crc, stream: (crc ^ 1, stream)),
             "other-tokens": tokens(tiles=[(crc ^ 1, stream) for crc, stream in read_tokens(read_file(TOKENS)).tiles]),
         },
@@ -171,6 +219,7 @@ def cases():
 
 
 def main():
+    use_golden_models()
     for error, files in cases().items():
         (FOLDER / error).mkdir(parents=True, exist_ok=True)
         for name, data in files.items():

@@ -27,11 +27,20 @@ def varint(data, at):
 def parse(data):
     """Header fields and a dict of payloads by section type."""
     assert data[:4] == b"\x8eNIC"
-    assert data[4] >> 4 == 1
+    version, more = data[4] >> 4, data[4] >> 3 & 1
+    assert version in (1, 2)
     width, at = varint(data, 5)
     height, at = varint(data, at)
     rate, base = int.from_bytes(data[at : at + 2], "little"), data[at + 2 : at + 10]
-    at += 10 + (data[4] >> 3 & 1)
+    at += 10
+    settings = 0
+    if version == 1:
+        at += more  # the hint
+    elif more:
+        settings = data[at]
+        assert settings != 0
+        assert settings & 0xF2 == 0
+        at += 1 + (settings >> 3 & 1)
     assert int.from_bytes(data[at : at + 2], "little") == binascii.crc_hqx(data[:at], 0xFFFF)
     at += 2
     sections = {}
@@ -46,7 +55,10 @@ def parse(data):
         sections[tag & 63] = payload
         if tag & 64:
             assert at == len(data)
-            return {"width": width, "height": height, "rate": rate, "base": base}, sections
+            assert version == 1 or not {2, 5} & set(sections)
+            tune, mapped = settings & 3, settings >> 2 & 1
+            header = {"width": width, "height": height, "rate": rate, "base": base, "tune": tune, "mapped": mapped}
+            return header, sections
 
 
 class RangeDecoder:
@@ -80,31 +92,41 @@ class RangeDecoder:
 
 
 class Integers:
-    """The scale path of a base part."""
+    """The scale path of a base part, at one rate or, once it has read a map, at one rate a block."""
 
-    def __init__(self, part, rate):
+    def __init__(self, part, rate, tune=0):
         (length,) = struct.unpack("<Q", part[:8])
         config = json.loads(json.loads(part[8 : 8 + length])["__metadata__"]["config"])
         self.latent, self.hyper, self.slices = config["latent"], config["hyper"], config["slices"]
         arrays = safetensors.numpy.load(part)
         self.a = {k.removeprefix("entropy."): v for k, v in arrays.items() if k.startswith("entropy.")}
-        self.rate = rate
+        assert tune < config.get("tunes", 1)
+        self.rate, self.tune, self.rates = rate, tune, [[rate]]
         self.weights, start = [], 0
         for limit in self.a["tables.limits"].tolist():
             counts = self.a["tables.counts"][start : start + 2 * limit + 2].tolist()
             self.weights.append([count + 1 for count in counts])
             assert sum(self.weights[-1]) == 1 << 24
             start += 2 * limit + 2
+        self.limits = self.a["tables.limits"].tolist()[64 * tune : 64 * tune + 64]
+        self.weights = self.weights[64 * tune : 64 * tune + 64]
 
-    def at_rate(self, table):
-        i, f = self.rate >> 13, self.rate & 8191
-        rows = table.astype(np.int64)
-        return (rows[i] * (8192 - f) + rows[i + 1] * f + 4096) >> 13
+    def use(self, levels):
+        self.rates = [[min(max(self.rate + 2048 * level, 0), 65535) for level in row] for row in levels]
+
+    def at_rate(self, table, r, s, rows, columns):
+        """A table over the rate at position (r, s) of a grid of rows x columns positions."""
+        rate = self.rates[r * len(self.rates) // rows][s * len(self.rates[0]) // columns]
+        i, f = (rate >> 13) + 9 * self.tune, rate & 8191
+        return (table[i].astype(np.int64) * (8192 - f) + table[i + 1].astype(np.int64) * f + 4096) >> 13
 
     def finish(self, total, name):
-        shift = self.a[name + ".shift"].astype(np.int64)
-        total = (total + self.at_rate(self.a[name + ".bias"]) + (np.int64(1) << (shift - 1))) >> shift
-        return np.clip(total, *self.a[name + ".range"].tolist())
+        shift, bias = self.a[name + ".shift"].astype(np.int64), self.a[name + ".bias"]
+        rows, columns, _ = total.shape
+        for r in range(rows):
+            for s in range(columns):
+                total[r, s] += self.at_rate(bias, r, s, rows, columns)
+        return np.clip((total + (np.int64(1) << (shift - 1))) >> shift, *self.a[name + ".range"].tolist())
 
     def pointwise(self, x, name):
         weight = self.a[name + ".weight"].astype(np.int64)
@@ -132,8 +154,9 @@ class Integers:
         return out
 
     def z_indices(self, rows, columns):
-        index = np.clip((self.at_rate(self.a["z_index"]) + 128) >> 8, 0, 63)
-        return [int(index[c]) for _ in range(rows * columns) for c in range(self.hyper)]
+        places = [(r, s) for r in range(rows) for s in range(columns)]
+        index = [(self.at_rate(self.a["z_index"], r, s, rows, columns) + 128) >> 8 for r, s in places]
+        return [int(np.clip(value, 0, 63)) for values in index for value in values]
 
     def features(self, z):
         x = self.shuffle(self.pointwise(256 * np.clip(z, -127, 127), "hyper.embed"))
@@ -152,7 +175,7 @@ def read_group(decoder, net, indices):
     order = sorted(range(len(indices)), key=lambda n: indices[n])
     values, escaped = {}, []
     for n in order:
-        limit = int(net.a["tables.limits"][indices[n]])
+        limit = net.limits[indices[n]]
         values[n] = decoder.decode(net.weights[indices[n]]) - limit
         if values[n] > limit:
             escaped.append(n)
@@ -190,8 +213,16 @@ def tiles(header, payload):
 def decode_symbols(data, part):
     """z (h, w, N) and y (4h, 4w, M) of every tile, int64, checked against the file's own CRCs."""
     header, sections = parse(data)
-    net = Integers(part, header["rate"])
-    return [decode_tile(net, grid, body) for grid, body in tiles(header, sections[3])]
+    net = Integers(part, header["rate"], header["tune"])
+    return [decode_tile(net, grid, body, header["mapped"])[1:] for grid, body in tiles(header, sections[3])]
+
+
+def decode_levels(data, part):
+    """The quality map (h, w) of every tile."""
+    header, sections = parse(data)
+    assert header["mapped"]
+    net = Integers(part, header["rate"], header["tune"])
+    return [decode_tile(net, grid, body, True)[0] for grid, body in tiles(header, sections[3])]
 
 
 class TokenIntegers(Integers):
@@ -200,7 +231,7 @@ class TokenIntegers(Integers):
     def __init__(self, part, rate):
         (length,) = struct.unpack("<Q", part[:8])
         config = json.loads(json.loads(part[8 : 8 + length])["__metadata__"]["config"])
-        self.bits, self.side, self.rate = config["bits"], config["stride"] // 16, rate
+        self.bits, self.side, self.tune, self.rates = config["bits"], config["stride"] // 16, 0, [[rate]]
         arrays = safetensors.numpy.load(part)
         self.a = {k.removeprefix("entropy."): v for k, v in arrays.items() if k.startswith("entropy.")}
 
@@ -238,9 +269,29 @@ def decode_tokens(data, base_part, vq_part):
     return found
 
 
-def decode_tile(net, grid, body):
-    crc, decoder = body[:3], RangeDecoder(body[3:])
-    rows, columns = grid
+def read_levels(decoder, net, number, rows, columns):
+    """A quality map: the median of W, N and W + N - NW, and what it is off by."""
+    assert number < 64
+    differences = read_group(decoder, net, [number] * (rows * columns))
+    levels = np.zeros((rows, columns), np.int64)
+    for n, difference in enumerate(differences):
+        r, s = divmod(n, columns)
+        west, north = levels[r, s - 1] if s else None, levels[r - 1, s] if r else None
+        if r and s:
+            expected = sorted([west, north, west + north - levels[r - 1, s - 1]])[1]
+        else:
+            expected = west if s else north if r else 0
+        levels[r, s] = expected + difference
+        assert -16 <= levels[r, s] <= 15
+    return levels
+
+
+def decode_tile(net, grid, body, mapped):
+    crc, rows, columns, levels = body[:3], *grid, None
+    decoder = RangeDecoder(body[4:] if mapped else body[3:])
+    if mapped:
+        levels = read_levels(decoder, net, body[3], rows, columns)
+        net.use(levels.tolist())
     z = np.array(read_group(decoder, net, net.z_indices(rows, columns))).reshape(rows, columns, net.hyper)
     features = net.features(z)
     y = np.zeros((4 * rows, 4 * columns, net.latent), np.int64)
@@ -254,6 +305,8 @@ def decode_tile(net, grid, body):
         for (r, s), values in zip(places, np.array(flat).reshape(-1, width), strict=True):
             y[r, s, channels.start : channels.stop] = values
     decoder.finish()
-    check = zlib.crc32(y.astype("<i2").tobytes(), zlib.crc32(z.astype("<i2").tobytes())) & 0xFFFFFF
-    assert check == int.from_bytes(crc, "little")
-    return z, y
+    check = 0
+    for part in (levels, z, y) if mapped else (z, y):
+        check = zlib.crc32(part.astype("<i2").tobytes(), check)
+    assert check & 0xFFFFFF == int.from_bytes(crc, "little")
+    return levels, z, y

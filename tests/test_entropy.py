@@ -5,23 +5,17 @@ import pytest
 import slow_decoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scales import random_latent
 
 from nicodec.entropy import integer
-from nicodec.entropy.coder import Latent, decode_latent, encode_latent, estimate_bits
+from nicodec.entropy.coder import decode_latent, encode_latent, estimate_bits
 from nicodec.entropy.integer import EXACT_LIMIT, Layer, interpolate, matmul, matmul_int64, pixel_shuffle
 from nicodec.entropy.order import checkerboard, passes
 from nicodec.entropy.tables import SCALE_LEVELS, WEIGHT_TOTAL, gaussian_tables
 from nicodec.errors import CorruptFileError
 from nicodec.networks.layers import float64_product
+from nicodec.rate.tile import TileRate
 from nicodec.zoo.load import load_scales
-
-
-def random_latent(model, height, width, seed, spread):
-    """Symbols with heavy tails, so that escapes occur; numpy's legacy generator never changes."""
-    random = np.random.RandomState(seed)
-    z = random.standard_t(2, (height, width, model.hyper)) * spread
-    y = random.standard_t(2, (4 * height, 4 * width, model.latent)) * spread
-    return Latent(*(np.clip(np.round(v), -32767, 32767).astype(np.int16) for v in (z, y)))
 
 
 @settings(max_examples=40, deadline=None)
@@ -29,13 +23,13 @@ def random_latent(model, height, width, seed, spread):
        st.integers(0, 65535))  # fmt: skip
 def test_any_symbols_round_trip(tiny, height, width, seed, spread, rate):
     model = load_scales(tiny)
-    latent = random_latent(model, height, width, seed, spread)
-    stream = encode_latent(model, latent, rate)
-    back = decode_latent(model, stream, height, width, rate)
+    latent = random_latent(model, height, width, seed, spread, TileRate(rate))
+    stream = encode_latent(model, latent)
+    back = decode_latent(model, stream, height, width, TileRate(rate))
     assert np.array_equal(back.z_hat, latent.z_hat)
     assert np.array_equal(back.symbols, latent.symbols)
     assert back.crc() == latent.crc()
-    estimate = estimate_bits(model, latent, rate)
+    estimate = estimate_bits(model, latent)
     assert -1 <= 8 * len(stream) - estimate <= 80
 
 
@@ -46,8 +40,8 @@ def test_the_slow_integer_decoder_reads_the_same_symbols(tiny, spread, rate):
     from nicodec.container.writer import write_file, write_tiles
 
     model = load_scales(tiny)
-    latent = random_latent(model, 1, 2, rate, spread)
-    payload = write_tiles([(latent.crc(), encode_latent(model, latent, rate))])
+    latent = random_latent(model, 1, 2, rate, spread, TileRate(rate))
+    payload = write_tiles([(latent.crc(), encode_latent(model, latent))])
     header = Header(128, 64, Colour.RGB, 8, rate, tiny.id)
     ((z, y),) = slow_decoder.decode_symbols(write_file(header, [Section(SectionType.SQ, payload)]), tiny.read())
     assert np.array_equal(z, latent.z_hat)
@@ -57,7 +51,7 @@ def test_the_slow_integer_decoder_reads_the_same_symbols(tiny, spread, rate):
 def test_golden_words(tiny):
     """The very bytes, so that a change of coder, tables or order cannot pass as a round trip."""
     model = load_scales(tiny)
-    stream = encode_latent(model, random_latent(model, 1, 1, 5, 2.0), 20000)
+    stream = encode_latent(model, random_latent(model, 1, 1, 5, 2.0, TileRate(20000)))
     assert (len(stream), zlib.crc32(stream)) == GOLDEN_WORDS
 
 
@@ -66,23 +60,23 @@ GOLDEN_WORDS = (488, 2675711677)
 
 def test_words_left_over_and_bytes_missing_are_refused(tiny):
     model = load_scales(tiny)
-    latent = random_latent(model, 1, 1, 1, 3.0)
-    stream = encode_latent(model, latent, 1000)
+    latent = random_latent(model, 1, 1, 1, 3.0, TileRate(1000))
+    stream = encode_latent(model, latent)
     with pytest.raises(CorruptFileError, match="left over"):
-        decode_latent(model, stream + b"\1\2\3\4" * 3, 1, 1, 1000)
+        decode_latent(model, stream + b"\1\2\3\4" * 3, 1, 1, latent.rate)
     with pytest.raises(CorruptFileError, match="multiple of 4"):
-        decode_latent(model, stream[:-1], 1, 1, 1000)
+        decode_latent(model, stream[:-1], 1, 1, latent.rate)
 
 
 def test_damaged_streams_never_pass_unnoticed(tiny):
     model = load_scales(tiny)
-    latent = random_latent(model, 1, 1, 2, 3.0)
-    stream = encode_latent(model, latent, 1000)
+    latent = random_latent(model, 1, 1, 2, 3.0, TileRate(1000))
+    stream = encode_latent(model, latent)
     for position in range(0, 8 * len(stream), 5):
         damaged = bytearray(stream)
         damaged[position // 8] ^= 1 << position % 8
         try:
-            back = decode_latent(model, bytes(damaged), 1, 1, 1000)
+            back = decode_latent(model, bytes(damaged), 1, 1, latent.rate)
         except CorruptFileError:
             continue
         # The last word holds some bits that no symbol needs.
@@ -95,7 +89,7 @@ def test_tables_have_the_weights_that_format_says(tiny):
 
     from nicodec.entropy.coder import categorical
 
-    tables = load_scales(tiny).tables
+    (tables,) = load_scales(tiny).tables
     for index in range(0, SCALE_LEVELS, 9):
         counts = tables.table(index)
         symbols = np.arange(len(counts), dtype=np.int32)
@@ -144,13 +138,13 @@ def products(monkeypatch):
 
 def test_int64_takes_over_where_no_product_is_exact(tiny, monkeypatch, products):
     model = load_scales(tiny)
-    latent = random_latent(model, 1, 2, 3, 3.0)
-    stream = encode_latent(model, latent, 12345)
+    latent = random_latent(model, 1, 2, 3, 3.0, TileRate(12345))
+    stream = encode_latent(model, latent)
     monkeypatch.setattr(integer.np, "matmul", rounded)
     integer._product.cache_clear()
     assert integer._product() is matmul_int64
-    assert encode_latent(model, latent, 12345) == stream
-    assert decode_latent(model, stream, 1, 2, 12345).crc() == latent.crc()
+    assert encode_latent(model, latent) == stream
+    assert decode_latent(model, stream, 1, 2, latent.rate).crc() == latent.crc()
 
 
 def test_only_an_exact_product_is_taken(products):

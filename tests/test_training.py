@@ -125,7 +125,7 @@ def test_the_integer_path_is_the_trained_path(finished):
     for rate in (0, 20000, 65535):
         with torch.no_grad():
             expected = codec(x, torch.tensor([float(rate)])).bits.item()
-        assert estimate_bits(model, *latent_of(codec, x, rate)) == pytest.approx(expected, rel=0.03)  # escapes
+        assert estimate_bits(model, latent_of(codec, x, rate)) == pytest.approx(expected, rel=0.03)  # escapes
 
 
 def test_an_exported_model_encodes_and_decodes(finished, data, tmp_path, monkeypatch):
@@ -145,7 +145,7 @@ def test_measured_tables_cost_less_than_gaussian_ones(finished, data):
         model = integer_scales(codec.scales, TOY, tables)
         torch.manual_seed(1)
         latents = [latent_of(codec, held_out.batch(1, 128), rate) for rate in (10000, 30000, 50000)]
-        bits.append(sum(estimate_bits(model, *pair) for pair in latents))
+        bits.append(sum(estimate_bits(model, latent) for latent in latents))
     assert bits[1] < bits[0]
 
 

@@ -73,8 +73,8 @@ def payload(paths: list[str]) -> None:
             analysed = analyse(picture, base, None, 0)
             held = (choose_symbols(tile, base, scales, rate, DEFAULT_EFFORT) for tile in analysed)
             latents = [tile.latent for tile in held if tile.latent is not None]
-            coded += sum(8 * len(encode_latent(scales, latent, rate)) for latent in latents)
-            estimated += sum(estimate_bits(scales, latent, rate) for latent in latents)
+            coded += sum(8 * len(encode_latent(scales, latent)) for latent in latents)
+            estimated += sum(estimate_bits(scales, latent) for latent in latents)
         data = nicodec.encode(path, streams="sq")
         file = read_file(data)
         tiles = read_tiles(file.sections[SectionType.SQ].payload, file.header, "it")
@@ -98,7 +98,7 @@ def integers(paths: list[str]) -> None:
             rate = rate_from_quality(quality)
             with torch.no_grad():
                 floats += codec(x, torch.tensor([float(rate)])).bits.item()
-            exact += estimate_bits(model, *latent_of(codec, x, rate))
+            exact += estimate_bits(model, latent_of(codec, x, rate))
     print(f"float {floats / 8:.0f} bytes, integer {exact / 8:.0f}: {100 * (exact / floats - 1):+.3f} %")
 
 

@@ -84,6 +84,8 @@ def _own(facts: dict[str, Any]) -> list[str]:
         f"base: {facts['base']}",
         *([f"{references}{held['bits']} bits"] if held else []),
         f"rate: {facts['rate']} of 65535",
+        *([f"tune: {facts['tune']}"] if facts["tune"] else []),
+        *(["quality map: a level for each block of 64x64 pixels"] if facts["quality_map"] else []),
         "entropy path: integer, the same symbols on every machine",
     ]
 

@@ -14,7 +14,9 @@ def describe(file: NicFile) -> dict[str, Any]:
     """A JSON-ready description.
 
     Keys: `format_version`, `width`, `height`, `colour` (`grey` or `rgb`), `alpha`, `bit_depth`, `bytes`, `bpp` (bits
-    of the whole file per pixel), `quality`, `rate`, `base` (id in hex), `hint` (`anchor` and `tau`, or null),
+    of the whole file per pixel), `quality`, `rate`, `tune` (`eye` or `psnr`; null in version 1, which has none),
+    `quality_map` (whether the quality differs from block to block), `base` (id in hex), `hint` (`anchor` and `tau`, or
+    null),
     `foreign` (the other codec's `name` and its `weights` in hex, or null),
     `references` (`dictionary` id in hex, `ids`, `bits` that they take without the section around them; or null),
     `tokens` (`vq` id in hex, `prior` `static` or `sq`, `bits` a token; or null),
@@ -25,7 +27,7 @@ def describe(file: NicFile) -> dict[str, Any]:
     sections = {kind.name.lower(): len(section.payload) for kind, section in file.sections.items()}
     hint = header.hint and {"anchor": header.hint.anchor.name.lower(), "tau": header.hint.tau_percent / 100}
     return {
-        "format_version": 1,
+        "format_version": header.version,
         "width": header.width,
         "height": header.height,
         "colour": "grey" if header.colour is Colour.GREY else "rgb",
@@ -35,6 +37,8 @@ def describe(file: NicFile) -> dict[str, Any]:
         "bpp": round(8 * file.size / (header.width * header.height), 4),
         "quality": round(quality_from_rate(header.rate), 2),
         "rate": header.rate,
+        "tune": None if header.version == 1 else header.tune.name.lower(),
+        "quality_map": header.mapped,
         "base": header.base_id.hex(),
         "hint": hint,
         "foreign": foreign and {"name": foreign.name, "weights": foreign.weights_id.hex()},

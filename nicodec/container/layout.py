@@ -9,7 +9,7 @@ from enum import IntEnum
 from nicodec.errors import CorruptFileError
 
 MAGIC = b"\x8eNIC"
-VERSION = 1
+VERSIONS = (1, 2)
 ID_BYTES = 8
 NO_BASE = bytes(ID_BYTES)
 SYMBOLS_CRC_BYTES = 3
@@ -21,9 +21,16 @@ LAST_SECTION = 0x40
 SKIPPABLE = 0x80
 TYPE_MASK = 0x3F
 
+TUNE_MASK = 0x03  # of the settings, which version 2 may have after the base id
+MAPPED = 0x04
+HINTED = 0x08
+
 
 class SectionType(IntEnum):
-    """What a section holds. Sections stand in this order, each at most once."""
+    """What a section holds. Sections stand in this order, each at most once.
+
+    Version 2 reserves 9 for DRAWN, which no reader may skip, and 10 for TEXTURE, which it may.
+    """
 
     ICC = 1
     REFERENCES = 2
@@ -33,6 +40,13 @@ class SectionType(IntEnum):
     ALPHA = 6
     EXIF = 7
     XMP = 8
+
+
+class Tune(IntEnum):
+    """What a base's gains were trained to please. A base with one tune has the first alone."""
+
+    EYE = 0
+    PSNR = 1
 
 
 SKIPPABLE_TYPES = frozenset({SectionType.VQ, SectionType.EXIF, SectionType.XMP})
@@ -85,6 +99,9 @@ class Header:
         rate: 0..65535, see `nicodec.rate.scale`.
         base_id: first 8 bytes of the SHA-256 of the base that made the symbols; zeros for a foreign base.
         hint: recommended way to decode, if any.
+        version: of the format, one of VERSIONS.
+        tune: of the base, which the symbols were made with. Version 1 knows the first alone.
+        mapped: whether each tile has a quality map. Version 1 knows none.
     """
 
     width: int
@@ -94,6 +111,13 @@ class Header:
     rate: int
     base_id: bytes
     hint: Hint | None = None
+    version: int = 1
+    tune: Tune = Tune.EYE
+    mapped: bool = False
+
+    def __post_init__(self) -> None:
+        if self.version == 1 and (self.tune or self.mapped):
+            raise ValueError("a file of version 1 has neither a second tune nor a quality map")
 
 
 @dataclass(frozen=True)

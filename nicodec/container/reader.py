@@ -9,16 +9,19 @@ from dataclasses import dataclass
 
 from nicodec.container.layout import (
     BIT_DEPTHS,
+    HINTED,
     ID_BYTES,
     LAST_SECTION,
     MAGIC,
+    MAPPED,
     MAX_ID_BITS,
     MAX_REFERENCES,
     MAX_TOKEN_BITS,
     NO_BASE,
     SKIPPABLE,
+    TUNE_MASK,
     TYPE_MASK,
-    VERSION,
+    VERSIONS,
     Anchor,
     Colour,
     Cursor,
@@ -31,6 +34,7 @@ from nicodec.container.layout import (
     SectionType,
     TileBody,
     TokenStreams,
+    Tune,
     tiles,
 )
 from nicodec.container.limits import MAX_METADATA, MAX_SECTIONS, check_size
@@ -67,7 +71,7 @@ def read_file(data: bytes, damage: list[str] | None = None) -> NicFile:
     header = _read_header(cursor)
     sections: dict[SectionType, Section] = {}
     try:
-        _read_sections(cursor, sections, damage)
+        _read_sections(cursor, header, sections, damage)
         _check_whole(cursor, header, sections)
     except (CorruptFileError, LimitError, UnsupportedVersionError) as error:
         note_damage(error, damage)
@@ -92,7 +96,9 @@ def _check_whole(cursor: Cursor, header: Header, sections: dict[SectionType, Sec
         raise CorruptFileError("the base id and the sections do not agree on whose base this is")
 
 
-def _read_sections(cursor: Cursor, sections: dict[SectionType, Section], damage: list[str] | None) -> None:
+def _read_sections(
+    cursor: Cursor, header: Header, sections: dict[SectionType, Section], damage: list[str] | None
+) -> None:
     """All sections up to the last; the known ones go to `sections`."""
     previous = 0
     for _ in range(MAX_SECTIONS):
@@ -101,6 +107,10 @@ def _read_sections(cursor: Cursor, sections: dict[SectionType, Section], damage:
             raise CorruptFileError(f"section type {section.type} after type {previous}: expected ascending types")
         previous = section.type
         known = section.type in SectionType.__members__.values()
+        if header.version > 1 and section.type == SectionType.VQ:
+            raise CorruptFileError("the file has a VQ section, which only version 1 has")
+        if header.version > 1 and section.type == SectionType.REFERENCES:
+            known = False  # reserved: version 2 will have other references
         if known and bool(tag & SKIPPABLE) != section.skippable:
             raise CorruptFileError(f"section type {section.type} has the wrong skippable bit")
         if known:
@@ -120,18 +130,31 @@ def _read_header(cursor: Cursor) -> Header:
         raise NotNicodecError(f"not a .nic file: it starts with {start}, expected {MAGIC.hex(' ')}")
     cursor.take(len(MAGIC))
     version, flags = divmod(cursor.byte(), 16)
-    if version != VERSION:
-        raise UnsupportedVersionError(f"the file has format version {version}, this nicodec reads version {VERSION}")
+    if version not in VERSIONS:
+        known = f"{VERSIONS[0]} to {VERSIONS[-1]}"
+        raise UnsupportedVersionError(f"the file has format version {version}, this nicodec reads versions {known}")
     width, height = cursor.varint(), cursor.varint()
     rate, base_id = cursor.u16(), cursor.take(ID_BYTES)
-    hint_byte = cursor.byte() if flags & 8 else None
+    settings = None if not flags & 8 else HINTED if version == 1 else cursor.byte()
+    hint_byte = cursor.byte() if settings is not None and settings & HINTED else None
     body = cursor.data[: cursor.position]
     if cursor.u16() != binascii.crc_hqx(body, 0xFFFF):
         raise CorruptFileError("the header is damaged: its CRC does not hold")
     if not width or not height:
         raise CorruptFileError(f"the file declares a picture of {width}x{height} pixels")
     check_size(width, height)
-    return Header(width, height, Colour(flags & 1), BIT_DEPTHS[flags >> 1 & 3], rate, base_id, _hint(hint_byte))
+    colour, bit_depth, tune, mapped = Colour(flags & 1), BIT_DEPTHS[flags >> 1 & 3], *_settings(settings)
+    return Header(width, height, colour, bit_depth, rate, base_id, _hint(hint_byte), version, tune, mapped)
+
+
+def _settings(byte: int | None) -> tuple[Tune, bool]:
+    """Tune, and whether there is a quality map."""
+    if byte is None:
+        return Tune.EYE, False
+    tune = byte & TUNE_MASK
+    if byte == 0 or byte & ~(TUNE_MASK | MAPPED | HINTED) or tune not in Tune.__members__.values():
+        raise CorruptFileError(f"the file has settings {byte:#04x}, expected tune 0..1 and bits 4-7 of 0, and not 0")
+    return Tune(tune), bool(byte & MAPPED)
 
 
 def _hint(byte: int | None) -> Hint | None:

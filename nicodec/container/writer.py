@@ -9,11 +9,12 @@ from collections.abc import Sequence
 
 from nicodec.container.layout import (
     BIT_DEPTHS,
+    HINTED,
     LAST_SECTION,
     MAGIC,
+    MAPPED,
     SKIPPABLE,
     SYMBOLS_CRC_BYTES,
-    VERSION,
     Foreign,
     Header,
     Prior,
@@ -35,19 +36,30 @@ def write_file(header: Header, sections: Sequence[Section]) -> bytes:
 
 def write_header(header: Header) -> bytes:
     """The header with its CRC-16."""
-    flags = header.colour | BIT_DEPTHS.index(header.bit_depth) << 1 | (header.hint is not None) << 3
+    more = _hint(header) if header.version == 1 else _settings(header)
+    flags = header.colour | BIT_DEPTHS.index(header.bit_depth) << 1 | bool(more) << 3
     fields = [
         MAGIC,
-        bytes([VERSION << 4 | flags]),
+        bytes([header.version << 4 | flags]),
         write_varint(header.width),
         write_varint(header.height),
         struct.pack("<H", header.rate),
         header.base_id,
+        more,
     ]
-    if header.hint is not None:
-        fields.append(bytes([header.hint.anchor << 7 | header.hint.tau_percent]))
     body = b"".join(fields)
     return body + struct.pack("<H", binascii.crc_hqx(body, 0xFFFF))
+
+
+def _hint(header: Header) -> bytes:
+    return b"" if header.hint is None else bytes([header.hint.anchor << 7 | header.hint.tau_percent])
+
+
+def _settings(header: Header) -> bytes:
+    """Settings and hint of version 2; nothing where there is nothing to say."""
+    hint = _hint(header)
+    settings = header.tune | (MAPPED if header.mapped else 0) | (HINTED if hint else 0)
+    return bytes([settings]) + hint if settings else b""
 
 
 def write_section(section: Section, *, last: bool) -> bytes:

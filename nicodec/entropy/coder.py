@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import constriction
 import numpy as np
 from numpy.typing import NDArray
 
+from nicodec.entropy.levels import rebuild, residuals
 from nicodec.entropy.order import checkerboard
 from nicodec.entropy.scales import ScaleModel
-from nicodec.entropy.tables import SYMBOL_MAX, WEIGHT_TOTAL
+from nicodec.entropy.tables import SCALE_LEVELS, SYMBOL_MAX, WEIGHT_TOTAL, Tables
 from nicodec.errors import CorruptFileError
+from nicodec.rate.tile import Levels, TileRate
 
 Symbols = NDArray[np.int16]
 Indices = NDArray[np.uint8]
@@ -33,98 +35,129 @@ _BYTE = categorical(np.full(256, WEIGHT_TOTAL // 256 - 1))
 
 @dataclass(frozen=True)
 class Latent:
-    """The symbols of one tile: z_hat (h, w, N) and the residual symbols of y (4h, 4w, M), both int16.
+    """The symbols of one tile: z_hat (h, w, N) and the residual symbols of y (4h, 4w, M), both int16; and their rate.
 
     An encoder that chose the symbols by their cost has the scale `indices` of each pass over y already.
     """
 
     z_hat: Symbols
     symbols: Symbols
+    rate: TileRate
     indices: tuple[Indices, ...] | None = field(default=None, repr=False, compare=False)
 
     def tobytes(self) -> bytes:
-        """z_hat, then symbols: little-endian int16 in C order."""
-        return self.z_hat.astype("<i2").tobytes() + self.symbols.astype("<i2").tobytes()
+        """The levels of the quality map, if there is one, z_hat, then symbols: little-endian int16 in C order."""
+        levels = [] if self.rate.levels is None else [self.rate.levels]
+        return b"".join(part.astype("<i2").tobytes() for part in (*levels, self.z_hat, self.symbols))
 
     def crc(self) -> int:
         """The low 24 bits of the CRC-32 over all symbols."""
         return zlib.crc32(self.tobytes()) & 0xFFFFFF
 
 
-def encode_latent(model: ScaleModel, latent: Latent, rate: int) -> bytes:
-    """Code a tile's symbols as one range-coded stream (FORMAT.md, "SQ stream")."""
-    encoder = constriction.stream.queue.RangeEncoder()
-    for indices, values in groups(model, latent, rate):
-        _encode(encoder, model, indices, values)
-    return encoder.get_compressed().astype("<u4").tobytes()
+def encode_latent(model: ScaleModel, latent: Latent) -> bytes:
+    """Code a tile's symbols as one range-coded stream, after the number of its map's table (FORMAT.md, "SQ stream")."""
+    encoder, tables = constriction.stream.queue.RangeEncoder(), model.tables[latent.rate.tune]
+    head = b""
+    if latent.rate.levels is not None:
+        indices, values = _map_group(tables, latent.rate.levels)
+        _encode(encoder, tables, indices, values)
+        head = indices[:1].tobytes()
+    for indices, values in groups(model, latent):
+        _encode(encoder, tables, indices, values)
+    return head + encoder.get_compressed().astype("<u4").tobytes()
 
 
-def estimate_bits(model: ScaleModel, latent: Latent, rate: int) -> float:
+def estimate_bits(model: ScaleModel, latent: Latent) -> float:
     """What the tables say that a tile costs, in bits: the stream without the coder's own overhead."""
-    return float(cost_map(model, latent, rate).sum())
+    return float(cost_map(model, latent).sum())
 
 
-def cost_map(model: ScaleModel, latent: Latent, rate: int) -> NDArray[np.float64]:
-    """What each position of y costs, in bits: (4h, 4w); z's bits are shared evenly by the positions that it is for."""
+def cost_map(model: ScaleModel, latent: Latent) -> NDArray[np.float64]:
+    """What each position of y costs, in bits: (4h, 4w).
+
+    The bits of z and of the quality map are shared evenly by the positions that they are for.
+    """
     height, width, _ = latent.z_hat.shape
-    (z_indices, z_values), *passes = groups(model, latent, rate)
-    z_costs = _costs(model, z_indices, z_values).reshape(height, width, -1).sum(2)
-    total = np.kron(z_costs, np.full((4, 4), 1 / 16))
+    tables = model.tables[latent.rate.tune]
+    (z_indices, z_values), *passes = groups(model, latent)
+    blocks = _costs(tables, z_indices, z_values).reshape(height, width, -1).sum(2)
+    if latent.rate.levels is not None:
+        blocks += _costs(tables, *_map_group(tables, latent.rate.levels)).reshape(height, width)
+    total = np.kron(blocks, np.full((4, 4), 1 / 16))
     for step, (indices, values) in zip(model.passes, passes, strict=True):
         mask = checkerboard(4 * height, 4 * width, step.parity)
-        total[mask] += _costs(model, indices, values).reshape(-1, step.stop - step.start).sum(1)
+        total[mask] += _costs(tables, indices, values).reshape(-1, step.stop - step.start).sum(1)
     return total
 
 
-def _costs(model: ScaleModel, indices: Indices, values: Symbols) -> NDArray[np.float64]:
+def _costs(tables: Tables, indices: Indices, values: Symbols) -> NDArray[np.float64]:
     costs = np.empty(len(values))
     for index in np.unique(indices):
         at = indices == index
-        entries, escaped = entries_of(values[at], int(model.tables.limits[index]))
-        costs[at] = model.tables.bits(int(index))[entries] + 16 * escaped
+        entries, escaped = entries_of(values[at], int(tables.limits[index]))
+        costs[at] = tables.bits(int(index))[entries] + 16 * escaped
     return costs
 
 
-def groups(model: ScaleModel, latent: Latent, rate: int) -> Iterator[tuple[Indices, Symbols]]:
-    """Scale indices and symbols of z, then of each pass over y, flat: what is coded, in the order of coding."""
+def _map_group(tables: Tables, levels: Levels) -> tuple[Indices, Symbols]:
+    """What is coded of a quality map, and under which table: all of it under the cheapest."""
+    values = residuals(levels)
+    under = [np.full(len(values), index, np.uint8) for index in range(SCALE_LEVELS)]
+    return min(under, key=lambda indices: _costs(tables, indices, values).sum()), values
+
+
+def groups(model: ScaleModel, latent: Latent) -> Iterator[tuple[Indices, Symbols]]:
+    """Scale indices and symbols of z, then of each pass over y, flat: what networks code, in the order of coding."""
     height, width, _ = latent.z_hat.shape
-    yield model.z_indices(height, width, rate).ravel(), latent.z_hat.ravel()
-    all_indices = latent.indices or _y_indices(model, latent, rate)
+    yield model.z_indices(height, width, latent.rate).ravel(), latent.z_hat.ravel()
+    all_indices = latent.indices or _y_indices(model, latent)
     for step, indices in zip(model.passes, all_indices, strict=True):
         mask = checkerboard(4 * height, 4 * width, step.parity)
         yield indices.ravel(), latent.symbols[mask, step.start : step.stop].ravel()
 
 
-def _y_indices(model: ScaleModel, latent: Latent, rate: int) -> Iterator[Indices]:
+def _y_indices(model: ScaleModel, latent: Latent) -> Iterator[Indices]:
     """Scale indices of each pass over y; a pass sees the symbols of those before."""
-    features = model.features(latent.z_hat, rate)
+    features = model.features(latent.z_hat, latent.rate)
     coded = np.zeros_like(latent.symbols)
     for step in model.passes:
-        yield model.y_indices(features, coded, step, rate)
+        yield model.y_indices(features, coded, step, latent.rate)
         mask = checkerboard(coded.shape[0], coded.shape[1], step.parity)
         coded[mask, step.start : step.stop] = latent.symbols[mask, step.start : step.stop]
 
 
-def decode_latent(model: ScaleModel, data: bytes, height: int, width: int, rate: int) -> Latent:
+def decode_latent(
+    model: ScaleModel, data: bytes, height: int, width: int, rate: TileRate, mapped: bool = False
+) -> Latent:
     """Read a tile's symbols back.
 
     Args:
         height, width: of z, in positions.
+        rate: without levels.
+        mapped: whether the tile has a quality map; the latent's rate then has the levels.
 
     Raises:
-        CorruptFileError: the stream does not parse, ends early or has words left over.
+        CorruptFileError: the stream does not parse, ends early or has words left over; or the map is out of range.
     """
-    decoder = constriction.stream.queue.RangeDecoder(words(data))
-    z_hat = _decode(decoder, model, model.z_indices(height, width, rate).ravel()).reshape(height, width, model.hyper)
+    tables = model.tables[rate.tune]
+    decoder = constriction.stream.queue.RangeDecoder(words(data[mapped:]))
+    if mapped:
+        if data[0] >= SCALE_LEVELS:
+            raise CorruptFileError(f"a quality map is coded by table {data[0]}, expected 0..{SCALE_LEVELS - 1}")
+        coded = _decode(decoder, tables, np.full(height * width, data[0], np.uint8))
+        rate = replace(rate, levels=rebuild(coded, height, width))
+    z_indices = model.z_indices(height, width, rate)
+    z_hat = _decode(decoder, tables, z_indices.ravel()).reshape(z_indices.shape)
     features = model.features(z_hat, rate)
     symbols = np.zeros((4 * height, 4 * width, model.latent), np.int16)
     for step in model.passes:
         indices = model.y_indices(features, symbols, step, rate)
-        values = _decode(decoder, model, indices.ravel()).reshape(indices.shape)
+        values = _decode(decoder, tables, indices.ravel()).reshape(indices.shape)
         symbols[checkerboard(4 * height, 4 * width, step.parity), step.start : step.stop] = values
     if not decoder.maybe_exhausted():
         raise CorruptFileError("an entropy stream has words left over after its last symbol")
-    return Latent(z_hat, symbols)
+    return Latent(z_hat, symbols, rate)
 
 
 def words(data: bytes) -> NDArray[np.uint32]:
@@ -138,9 +171,7 @@ def words(data: bytes) -> NDArray[np.uint32]:
     return np.frombuffer(data, "<u4").astype(np.uint32)
 
 
-def _encode(
-    encoder: constriction.stream.queue.RangeEncoder, model: ScaleModel, indices: Indices, values: Symbols
-) -> None:
+def _encode(encoder: constriction.stream.queue.RangeEncoder, tables: Tables, indices: Indices, values: Symbols) -> None:
     """One group: symbols sorted by scale index (stable), then what escaped, in the same order."""
     order = np.argsort(indices, kind="stable")
     values = values[order]
@@ -149,8 +180,8 @@ def _encode(
     for index, count in enumerate(np.bincount(indices)):
         if count:
             chosen = values[start : start + count]
-            entries, escaped = entries_of(chosen, int(model.tables.limits[index]))
-            encoder.encode(entries.astype(np.int32), categorical(model.tables.table(index)))
+            entries, escaped = entries_of(chosen, int(tables.limits[index]))
+            encoder.encode(entries.astype(np.int32), categorical(tables.table(index)))
             escapes.append(chosen[escaped])
             start += count
     raw = np.concatenate(escapes).astype(np.int32) + SYMBOL_MAX + 1
@@ -158,14 +189,14 @@ def _encode(
         encoder.encode(np.stack([raw >> 8, raw & 255], 1).ravel().astype(np.int32), _BYTE)
 
 
-def _decode(decoder: constriction.stream.queue.RangeDecoder, model: ScaleModel, indices: Indices) -> Symbols:
+def _decode(decoder: constriction.stream.queue.RangeDecoder, tables: Tables, indices: Indices) -> Symbols:
     order = np.argsort(indices, kind="stable")
     parts, limits = [], []
     try:
         for index, count in enumerate(np.bincount(indices)):
             if count:
-                limit = int(model.tables.limits[index])
-                parts.append(decoder.decode(categorical(model.tables.table(index)), int(count)) - limit)
+                limit = int(tables.limits[index])
+                parts.append(decoder.decode(categorical(tables.table(index)), int(count)) - limit)
                 limits.append(np.full(count, limit))
         values = np.concatenate(parts)
         escaped = values > np.concatenate(limits)

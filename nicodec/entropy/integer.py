@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nicodec.rate.scale import KNOT_SHIFT, KNOT_SPACING
+from nicodec.rate.tile import Knots
 
 Integers = NDArray[np.float64]  # whole numbers, carried as float64
 
@@ -63,10 +64,17 @@ def _product() -> Product:
     return next((product for product in candidates if gives_known_answer(product)), matmul_int64)
 
 
-def interpolate(knots: NDArray[np.int64], rate: int) -> NDArray[np.int64]:
-    """Read a table of per-rate integers (KNOTS, C) at a rate 0..65535: linear, rounded half up."""
-    low, weight = rate >> KNOT_SHIFT, rate & (KNOT_SPACING - 1)
-    blend = knots[low] * (KNOT_SPACING - weight) + knots[low + 1] * weight
+def interpolate(table: NDArray[np.int64], at: Knots) -> NDArray[np.int64]:
+    """Read a table of per-rate integers (KNOTS · tunes, C) where `TileRate.knots` says: linear, rounded half up.
+
+    Returns:
+        (C,) for one number; (..., C) for an array (...), each of its distinct numbers read once.
+    """
+    if isinstance(at, np.ndarray):
+        distinct, which = np.unique(at, return_inverse=True)
+        return np.stack([interpolate(table, int(knot)) for knot in distinct])[which.reshape(at.shape)]
+    low, weight = at >> KNOT_SHIFT, at & (KNOT_SPACING - 1)
+    blend = table[low] * (KNOT_SPACING - weight) + table[low + 1] * weight
     return (blend + KNOT_SPACING // 2) >> KNOT_SHIFT
 
 
@@ -76,7 +84,7 @@ class Layer:
 
     Attributes:
         weight: (out, in) for a pointwise layer; (C, 3, 3) for a depthwise one (zero border). Whole numbers.
-        bias: (KNOTS, out) int64, read at the rate.
+        bias: (KNOTS · tunes, out) int64, read at the rate of each position.
         shift: (out,) int64, >= 1.
         low, high: limits of the result.
     """
@@ -122,13 +130,13 @@ class Layer:
             raise ValueError(f"a sum of an integer layer can reach {bound.max()}, the limit is {EXACT_LIMIT}")
         return int(bound.max())
 
-    def pointwise(self, x: Integers, rate: int) -> Integers:
-        """Apply to positions (..., in): (..., out)."""
+    def pointwise(self, x: Integers, at: Knots) -> Integers:
+        """Apply to positions (..., in): (..., out). `at`: one number, or (...)."""
         flat = matmul(x.reshape(-1, x.shape[-1]), self.weight.T)
-        return self._requantise(flat, rate).reshape(*x.shape[:-1], len(self.weight))
+        return self._requantise(flat.reshape(*x.shape[:-1], len(self.weight)), at)
 
-    def depthwise(self, x: Integers, rate: int) -> Integers:
-        """Apply to a feature map (H, W, C): (H, W, C)."""
+    def depthwise(self, x: Integers, at: Knots) -> Integers:
+        """Apply to a feature map (H, W, C): (H, W, C). `at`: one number, or (H, W)."""
         height, width, _ = x.shape
         padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
         taps = np.ascontiguousarray(self.weight.transpose(1, 2, 0))
@@ -136,11 +144,11 @@ class Layer:
         for row in range(3):
             for column in range(3):
                 total += np.multiply(padded[row : row + height, column : column + width], taps[row, column], out=term)
-        return self._requantise(total, rate)
+        return self._requantise(total, at)
 
-    def _requantise(self, total: Integers, rate: int) -> Integers:
+    def _requantise(self, total: Integers, at: Knots) -> Integers:
         half = np.left_shift(np.int64(1), self.shift - 1)
-        total += (interpolate(self.bias, rate) + half).astype(np.float64)
+        total += interpolate(self.bias + half, at)  # the whole number `half` passes through the interpolation as it is
         total *= np.ldexp(1.0, -self.shift.astype(np.int32))
         np.floor(total, out=total)
         return np.clip(total, self.low, self.high, out=total)

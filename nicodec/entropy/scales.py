@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from nicodec.entropy.integer import ACTIVATION_BITS, ACTIVATION_MAX, Integers, Layer, interpolate, pixel_shuffle
 from nicodec.entropy.order import Pass, checkerboard, passes
-from nicodec.entropy.tables import SCALE_LEVELS, Tables
+from nicodec.entropy.tables import SCALE_LEVELS, Tables, split_tables
+from nicodec.rate.scale import KNOTS
+from nicodec.rate.tile import TileRate
 
 MAGNITUDES = 256  # entries of the table that compresses |symbol|; larger symbols count as the last
 Z_MAX = 127  # z_hat is clipped to this magnitude before the scale networks see it
@@ -28,11 +30,11 @@ class ScaleModel:
 
     Attributes:
         latent, hyper, slices: M, N and the number of channel slices.
-        z_index: (KNOTS, N) int64, scale indices of z in units of 1/256.
+        z_index: (KNOTS · tunes, N) int64, scale indices of z in units of 1/256.
         magnitude: (MAGNITUDES,) what the networks see of |symbol|, in units of 1/256.
         layers: the layers by name: `hyper.embed`, `hyper.mix`, `hyper.grow`, and for each pass k
             `k.embed`, `k.mix`, `k.hidden`, `k.head`.
-        tables: the probability tables.
+        tables: the probability tables of each tune.
     """
 
     latent: int
@@ -41,7 +43,7 @@ class ScaleModel:
     z_index: NDArray[np.int64]
     magnitude: Integers
     layers: Mapping[str, Layer]
-    tables: Tables
+    tables: tuple[Tables, ...]
 
     def __post_init__(self) -> None:
         for layer in self.layers.values():
@@ -49,25 +51,35 @@ class ScaleModel:
         largest = max([self.magnitude.max(), *(layer.high for layer in self.layers.values())])
         if len(self.magnitude) != MAGNITUDES or largest > ACTIVATION_MAX or self.magnitude.min() < 0:
             raise ValueError(f"an activation can reach {largest}, the bounds are proven for 0..{ACTIVATION_MAX}")
+        rows = {len(self.z_index), *(len(layer.bias) for layer in self.layers.values())}
+        if rows != {KNOTS * self.tunes}:
+            raise ValueError(f"tables over the rate have {sorted(rows)} rows, {self.tunes} tunes have {KNOTS} each")
+
+    @property
+    def tunes(self) -> int:
+        """How many tunes there are."""
+        return len(self.tables)
 
     @property
     def passes(self) -> list[Pass]:
         """The passes over y in coding order."""
         return passes(self.latent, self.slices)
 
-    def z_indices(self, height: int, width: int, rate: int) -> NDArray[np.uint8]:
+    def z_indices(self, height: int, width: int, rate: TileRate) -> NDArray[np.uint8]:
         """Scale indices of z: (height, width, N)."""
-        index = (interpolate(self.z_index, rate) + (1 << (ACTIVATION_BITS - 1))) >> ACTIVATION_BITS
+        index = (interpolate(self.z_index, rate.knots()) + (1 << (ACTIVATION_BITS - 1))) >> ACTIVATION_BITS
         return np.broadcast_to(np.clip(index, 0, SCALE_LEVELS - 1).astype(np.uint8), (height, width, self.hyper))
 
-    def features(self, z_hat: NDArray[np.int16], rate: int) -> Integers:
+    def features(self, z_hat: NDArray[np.int16], rate: TileRate) -> Integers:
         """Hyper features of z_hat (h, w, N): (4h, 4w, width)."""
         x = np.clip(z_hat, -Z_MAX, Z_MAX).astype(np.float64) * (1 << ACTIVATION_BITS)
-        x = pixel_shuffle(self.layers["hyper.embed"].pointwise(x, rate))
-        x = self.layers["hyper.mix"].depthwise(x, rate)
-        return pixel_shuffle(self.layers["hyper.grow"].pointwise(x, rate))
+        x = pixel_shuffle(self.layers["hyper.embed"].pointwise(x, rate.knots()))
+        x = self.layers["hyper.mix"].depthwise(x, rate.knots(2))
+        return pixel_shuffle(self.layers["hyper.grow"].pointwise(x, rate.knots(2)))
 
-    def y_indices(self, features: Integers, symbols: NDArray[np.int16], step: Pass, rate: int) -> NDArray[np.uint8]:
+    def y_indices(
+        self, features: Integers, symbols: NDArray[np.int16], step: Pass, rate: TileRate
+    ) -> NDArray[np.uint8]:
         """Scale indices at the positions of one pass: (positions, M/slices), raster order.
 
         Args:
@@ -78,13 +90,16 @@ class ScaleModel:
         embed, mix, hidden, head = (self.layers[name] for name in names)
         clipped = np.clip(symbols[:, :, : step.known], 1 - MAGNITUDES, MAGNITUDES - 1)
         known = np.take(self.magnitude, np.abs(clipped))
-        x = mix.depthwise(embed.pointwise(np.concatenate([features, known], 2), rate), rate)
+        x = mix.depthwise(embed.pointwise(np.concatenate([features, known], 2), rate.knots(4)), rate.knots(4))
         height, width, _ = x.shape
-        x = x[checkerboard(height, width, step.parity)]
-        return head.pointwise(hidden.pointwise(x, rate), rate).astype(np.uint8)
+        mask = checkerboard(height, width, step.parity)
+        at = rate.knots(4, mask)
+        return head.pointwise(hidden.pointwise(x[mask], at), at).astype(np.uint8)
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], latent: int, hyper: int, slices: int) -> ScaleModel:
+    def from_arrays(
+        cls, arrays: Mapping[str, NDArray[Any]], latent: int, hyper: int, slices: int, tunes: int = 1
+    ) -> ScaleModel:
         """Build from the arrays of a base part (names as `to_arrays` gives them).
 
         Raises:
@@ -92,15 +107,15 @@ class ScaleModel:
         """
         names = {key.removesuffix(".shift") for key in arrays if key.endswith(".shift")}
         layers = {name: Layer.from_arrays(arrays, name) for name in names}
-        tables = Tables(arrays["tables.limits"].astype(np.int64), arrays["tables.counts"].astype(np.int64))
+        tables = split_tables(arrays["tables.limits"].astype(np.int64), arrays["tables.counts"].astype(np.int64), tunes)
         z_index, magnitude = arrays["z_index"].astype(np.int64), arrays["magnitude"].astype(np.float64)
         return cls(latent, hyper, slices, z_index, magnitude, layers, tables)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays to store: integers only."""
         arrays: dict[str, NDArray[Any]] = {
-            "tables.limits": self.tables.limits.astype(np.int32),
-            "tables.counts": self.tables.counts.astype(np.int32),
+            "tables.limits": np.concatenate([tables.limits for tables in self.tables]).astype(np.int32),
+            "tables.counts": np.concatenate([tables.counts for tables in self.tables]).astype(np.int32),
             "z_index": self.z_index.astype(np.int32),
             "magnitude": self.magnitude.astype(np.int32),
         }

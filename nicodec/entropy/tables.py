@@ -23,7 +23,7 @@ SYMBOL_MAX = 32767
 
 @dataclass(frozen=True)
 class Tables:
-    """SCALE_LEVELS tables.
+    """The SCALE_LEVELS tables of a tune.
 
     Attributes:
         limits: (SCALE_LEVELS,) int64, L of each table.
@@ -63,6 +63,18 @@ class Tables:
             signed = self.bits(index)[: 2 * limit + 1]
             cost[index] = ((signed + signed[::-1]) / 2)[limit + np.minimum(np.arange(depth), limit)]
         return cost
+
+
+def split_tables(limits: NDArray[np.int64], counts: NDArray[np.int64], tunes: int) -> tuple[Tables, ...]:
+    """The tables of each tune, of arrays that hold those of all tunes one after the other.
+
+    Raises:
+        ValueError: there are not as many, or they are out of their range.
+    """
+    if tunes < 1 or len(limits) != SCALE_LEVELS * tunes:
+        raise ValueError(f"expected {SCALE_LEVELS} tables for each of {tunes} tunes, there are {len(limits)}")
+    ends = np.cumsum([(2 * part + 2).sum() for part in np.split(limits, tunes)])
+    return tuple(map(Tables, np.split(limits, tunes), np.split(counts, ends[:-1])))
 
 
 def scale_of(index: int) -> float:

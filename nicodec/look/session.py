@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from nicodec.codec import find_experts, find_fuser, unpack_transparency
+from nicodec.codec import check_painted, find_experts, find_fuser, unpack_transparency
 from nicodec.container.info import describe
 from nicodec.container.layout import Anchor, Box, SectionType
 from nicodec.container.limits import check_declared
@@ -54,6 +54,7 @@ class Session:
         with suppress(MissingPartError, MissingStreamError):  # the page then has no slider
             self.experts = replace(self.experts, fuser=find_fuser(self.file, device))
         self.symbols = decode_symbols(self.file, streams)
+        check_painted(self.header)
         self.rates = torch.tensor([float(self.header.rate)], device=self.experts.base.std.device)
         everything = neighbourhood(self.whole, self.whole.width, self.whole.height)[0]
         self.positions = (everything[0].stop - everything[0].start) * (everything[1].stop - everything[1].start)

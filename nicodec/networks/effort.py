@@ -13,6 +13,7 @@ from nicodec.entropy.scales import ScaleModel
 from nicodec.networks.base import Base
 from nicodec.networks.layers import PATCH
 from nicodec.rate.scale import lambda_from_rate
+from nicodec.rate.tile import TileRate
 
 CORRECTIONS = (0, 0, 1, 2, 3, 4, 6, 10, 16)  # at efforts 1..9; effort 1 rounds plainly as well
 WORTH = 60.0  # bits that a squared quantiser step of error is worth when rounding; chosen on validation pictures
@@ -42,7 +43,8 @@ def encode_tile(
         own = correct(base, rounding, x, y, z_hat, rate, core, CORRECTIONS[effort - 1])
     with torch.no_grad():
         symbols, _ = base.quantise(own, z_hat, rates, rounding)
-    return Latent(to_array(z_hat), to_array(symbols), tuple(rounding.indices) if rounding else None)
+    indices = tuple(rounding.indices) if rounding else None
+    return Latent(to_array(z_hat), to_array(symbols), TileRate(rate), indices)
 
 
 def correct(
@@ -97,9 +99,9 @@ class ThriftyRounding:
     """
 
     def __init__(self, scales: ScaleModel, z_hat: Tensor, rate: int) -> None:
-        self.scales, self.rate = scales, rate
-        self.features = scales.features(to_array(z_hat), rate)
-        self.costs = scales.tables.costs(MAGNITUDES)
+        self.scales, self.rate = scales, TileRate(rate)
+        self.features = scales.features(to_array(z_hat), self.rate)
+        self.costs = scales.tables[self.rate.tune].costs(MAGNITUDES)
         self.savings = np.diff(self.costs, axis=1, prepend=self.costs[:, :1])  # of magnitude k - 1 in place of k
         self.bits = 0.0
         self.symbols = np.zeros((*self.features.shape[:2], scales.latent), np.int16)

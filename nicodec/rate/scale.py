@@ -1,7 +1,8 @@
 """Quality 0..100 (what a user says), rate 0..65535 (what the file holds), lambda (what training meant).
 
 Everything that depends on the rate (gains, biases) is a table with KNOTS rows, and is read linearly between
-two rows KNOT_SPACING apart: a power of two, so that the integer path interpolates with a shift.
+two rows KNOT_SPACING apart: a power of two, so that the integer path interpolates with a shift. A base with several
+tunes has KNOTS rows for each, one tune after the other, TUNE_SPACING apart.
 """
 
 from __future__ import annotations
@@ -10,6 +11,10 @@ KNOTS = 9
 KNOT_SHIFT = 13
 KNOT_SPACING = 1 << KNOT_SHIFT
 RATE_MAX = (KNOTS - 1) * KNOT_SPACING - 1  # 65535: fits 16 bits
+TUNE_SPACING = KNOTS * KNOT_SPACING
+
+LEVEL_MIN, LEVEL_MAX = -16, 15  # of a quality map
+LEVEL_STEP = 2048  # what a level adds to the rate: 3.1 of quality
 
 TUNE_SPACING = KNOTS * KNOT_SPACING  # from a rate of one tune to the same of the next, on the axis of all knots
 LEVEL_STEP = 2048  # of rate, for each level of a quality map

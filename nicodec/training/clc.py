@@ -17,6 +17,7 @@ from nicodec.entropy.scales import ScaleModel
 from nicodec.networks.base import Base
 from nicodec.networks.clc import CLC, PATHS, CLCConfig
 from nicodec.networks.effort import to_array
+from nicodec.rate.tile import TileRate
 from nicodec.references import USUAL
 from nicodec.training.data import Pictures
 from nicodec.training.scales import LOG_MIN, LOG_STEP, gaussian_bits
@@ -35,7 +36,7 @@ class Coding(nn.Module):
 
     def forward(self, y: Tensor, z_hat: Tensor, rate: Tensor) -> Outcome:
         """Code y (1, M, h, w) in quantiser steps."""
-        base, whole = self.base, int(rate.item())
+        base, whole = self.base, TileRate(int(rate.item()))
         unit = base.unit(rate)
         features, known = base.means.features(z_hat, rate), self.scales.features(to_array(z_hat), whole)
         y_hat, symbols = torch.zeros_like(y), np.zeros((*known.shape[:2], y.shape[1]), np.int16)

@@ -150,7 +150,7 @@ def integer_scales(scales: Scales, config: BaseConfig, tables: Tables) -> ScaleM
     z_index = ((scales.z_log_scale - LOG_MIN) / LOG_STEP * unit).round().numpy().astype(np.int64)
     magnitude = np.round(np.log2(1 + np.arange(MAGNITUDES)) * unit)
     try:
-        return ScaleModel(config.latent, config.hyper, config.slices, z_index, magnitude, layers, tables)
+        return ScaleModel(config.latent, config.hyper, config.slices, z_index, magnitude, layers, (tables,))
     except ValueError as error:
         raise ExportError(f"the scale path does not fit the integer format: {error}") from None
 

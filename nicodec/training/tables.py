@@ -13,6 +13,7 @@ from nicodec.networks.effort import encode_tile
 from nicodec.networks.layers import PATCH
 from nicodec.options import DEFAULT_EFFORT
 from nicodec.rate.scale import RATE_MAX
+from nicodec.rate.tile import TileRate
 from nicodec.training.data import Pictures
 from nicodec.training.export import integer_scales
 from nicodec.training.sq import SQCodec
@@ -20,11 +21,11 @@ from nicodec.training.sq import SQCodec
 PRIOR = 10.0  # observations of the Gaussian for each entry of a table, so that rare scales keep its shape
 
 
-def latent_of(codec: SQCodec, x: torch.Tensor, rate: int) -> tuple[Latent, int]:
-    """The symbols of one picture x (1, 3, H, W), 0..1, and the rate that they were made at."""
+def latent_of(codec: SQCodec, x: torch.Tensor, rate: int) -> Latent:
+    """The symbols of one picture x (1, 3, H, W), 0..1, at a rate."""
     rates = torch.tensor([float(rate)], device=x.device)
     z_hat, symbols = (t[0].permute(1, 2, 0).cpu().numpy().astype(np.int16) for t in codec.base.analyse(x, rates))
-    return Latent(z_hat, symbols), rate
+    return Latent(z_hat, symbols, TileRate(rate))
 
 
 def measure_tables(codec: SQCodec, pictures: Pictures, count: int = 150) -> Tables:
@@ -53,7 +54,7 @@ def _measure(codec: SQCodec, pictures: Pictures, count: int, tables: Tables, eff
         x = pictures.batch(1, side)
         y, z_hat = codec.base.transform(x, torch.tensor([float(rate)]))
         latent = encode_tile(codec.base, model, x, y, z_hat, rate, (whole, whole), effort)
-        for indices, values in groups(model, latent, rate):
+        for indices, values in groups(model, latent):
             for scale in np.unique(indices):
                 entries, _ = entries_of(values[indices == scale], int(start.limits[scale]))
                 histograms[scale] += np.bincount(entries, minlength=len(histograms[scale]))

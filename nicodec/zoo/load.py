@@ -42,7 +42,8 @@ def load_scales(part: Part) -> ScaleModel:
     """
     with _described(part):
         config = read_config(part)
-        return ScaleModel.from_arrays(_arrays(part, EXACT), config["latent"], config["hyper"], config["slices"])
+        shape = config["latent"], config["hyper"], config["slices"], config.get("tunes", 1)
+        return ScaleModel.from_arrays(_arrays(part, EXACT), *shape)
 
 
 @cache

@@ -10,7 +10,7 @@ from nicodec.bitmap import bit_costs
 from nicodec.codec import decode_taus, unpack_metadata, unpack_transparency, verify_bytes
 from nicodec.conformance.golden import golden_files
 from nicodec.container.info import describe
-from nicodec.container.layout import Header, Section, SectionType
+from nicodec.container.layout import Header, Section, SectionType, Tune
 from nicodec.container.reader import read_file, read_foreign, read_tiles, read_tokens
 from nicodec.container.writer import write_file, write_packed
 from nicodec.entropy.coder import decode_latent
@@ -18,6 +18,7 @@ from nicodec.entropy.tokens import decode_tokens
 from nicodec.errors import NicodecError
 from nicodec.image.files import read_picture
 from nicodec.options import DecodeOptions
+from nicodec.rate.tile import TileRate
 from nicodec.zoo.load import load_prior, load_scales
 from nicodec.zoo.store import find_package
 
@@ -58,15 +59,11 @@ def container(data):
 def entropy(data):
     """Streams of symbols and tokens, whatever their words are."""
     parts = find_package(MODEL).parts
-    rows, columns, rate, stream = (
-        1,
-        1 + data[:1].count(b"\x01"),
-        int.from_bytes(data[1:3].ljust(2, b"\0"), "big"),
-        data[3:],
-    )
+    kind, rate, stream = data[:1], int.from_bytes(data[1:3].ljust(2, b"\0"), "big"), data[3:]
+    rows, columns, mapped = 1, 1 + (kind in (b"\1", b"\3")), kind in (b"\2", b"\3")
     latent = None
     with contextlib.suppress(NicodecError):
-        latent = decode_latent(load_scales(parts["base"]), stream, rows, columns, rate)
+        latent = decode_latent(load_scales(parts["base"]), stream, rows, columns, TileRate(rate), mapped)
     with contextlib.suppress(NicodecError):
         decode_tokens(load_prior(parts["vq"]), stream, (4 * rows, 4 * columns), 6, latent, rate)
 
@@ -120,7 +117,8 @@ def _changed(data, random):
 
 def _restructured(file, random):
     header = file.header
-    fields = {"width": header.width, "height": header.height, "rate": header.rate, "base_id": header.base_id}
+    kept = ("width", "height", "rate", "base_id", "version", "tune", "mapped")
+    fields = {name: getattr(header, name) for name in kept}
     if random.random() < 0.4:
         fields["width"] = int(random.choice([1, 64, 65, header.width + 1, 1024, 1025, 1 << 20]))
     if random.random() < 0.3:
@@ -129,6 +127,8 @@ def _restructured(file, random):
         fields["rate"] = int(random.integers(65536))
     if random.random() < 0.05:
         fields["base_id"] = bytes(8)
+    if random.random() < 0.3:
+        fields |= {"version": 2, "tune": Tune(int(random.integers(2))), "mapped": bool(random.integers(2))}
     sections = []
     for kind, section in file.sections.items():
         fate = random.random()

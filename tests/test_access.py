@@ -1,7 +1,13 @@
 """Who may ask the live page: it itself, and who was told its address."""
 
+import os
+import re
+import subprocess
+import sys
+import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 from test_look import get
@@ -9,6 +15,7 @@ from test_look import get
 from nicodec.look.server import Page, address
 from nicodec.look.session import Session
 
+ROOT = Path(__file__).parents[1]
 FETCH = "address => { fetch(address, { mode: 'no-cors' }); }"  # as any site may
 EVERYTHING = ("", "facts", "picture", "original", "rival?kind=jpeg", "bits", "page.js", "nowhere")
 
@@ -52,6 +59,30 @@ def test_a_ticket_opens_the_page_once(served):
         assert b"<title>nicodec</title>" in response.read()
     for path in ("", "facts"):
         assert status(once + path) == 403
+
+
+def test_a_browser_is_given_the_ticket_alone(coded, tmp_path):
+    (tmp_path / "a.nic").write_bytes(coded[1])
+    (tmp_path / "browser").write_text('#!/bin/sh\necho "$1" > seen.part\nmv seen.part seen\n')
+    (tmp_path / "browser").chmod(0o755)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nicodec", "view", "a.nic"], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "BROWSER": f"{tmp_path}/browser %s"},
+    )  # fmt: skip
+    try:
+        printed = re.search(r"http://\S+/", process.stderr.readline())[0]
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "seen").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        given = (tmp_path / "seen").read_text().strip()
+        assert given != printed
+        with urllib.request.urlopen(given, timeout=60) as response:
+            assert response.url == printed
+        assert status(given) == 403
+        assert status(printed) == 200
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_tokens_are_not_to_be_guessed(coded):

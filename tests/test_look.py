@@ -29,6 +29,7 @@ from nicodec.look.compare import compare
 from nicodec.look.rivals import rival
 from nicodec.look.server import Page, address, serve
 from nicodec.look.session import Session
+from nicodec.metrics.psnr import psnr
 
 ROOT = Path(__file__).parents[1]
 
@@ -78,8 +79,10 @@ def test_alpha_is_shown(toys):
         shown = open_image(client.get(f"/{page.token}/{name}?box=10,20,50,40", base_url="http://127.0.0.1/").data)
         assert np.array_equal(shown[:, :, 3], np.asarray(image)[20:60, 10:60, 3])
     written = compare([("a.nic", data)], (0.0,), 1, "cpu")
-    for held in re.findall(r"data:image/webp;base64,([^\"]+)", written):
-        assert np.array_equal(open_image(base64.b64decode(held))[:, :, 3], np.asarray(image)[:, :, 3])
+    found = re.findall(r"data:image/webp;base64,([^\"]+)", written)
+    assert len(found) == 2, "both anchors"
+    for each in found:
+        assert np.array_equal(open_image(base64.b64decode(each))[:, :, 3], np.asarray(image)[:, :, 3])
 
 
 def test_a_drag_asks_the_fuser_once_for_each_piece(coded, monkeypatch):
@@ -217,7 +220,43 @@ def test_compare_refuses_other_sizes(inside, tmp_path, toys):
     assert code == errors.UsageError.exit_code
     assert "of one size" in err
     assert inside("compare", "a.png", "a.png", "-o", "page.html")[0] == 0
-    assert "data:image/webp" in (tmp_path / "page.html").read_text()
+    assert "data:image/" in (tmp_path / "page.html").read_text()
+
+
+def held(page):
+    """Each picture in a page, opened, and what the page says of them."""
+    items = json.loads(re.search(r"window.NIC_STATIC = (.*?);</script>", page)[1])["items"]
+    addresses = [next(iter(item["pictures"].values()))["0"] for item in items]
+    return [Image.open(io.BytesIO(base64.b64decode(a.partition(",")[2]))) for a in addresses], [
+        i["detail"] for i in items
+    ]
+
+
+def test_a_page_is_small_and_says_how_close_it_is():
+    """A large picture is held close; one that takes few bytes without loss exactly."""
+    scene = Image.open(ROOT / "examples" / "scene.png").convert("RGB")
+    flat = Image.new("RGB", scene.size, (200, 30, 40))
+    flat.paste((0, 60, 255), (100, 100, 400, 300))
+    page = compare(
+        [(name, pictures.file_bytes(image)) for name, image in (("a", scene), ("b", flat))], (0.0,), 1, "cpu"
+    )
+    (close, exact), (said_close, said_exact) = held(page)
+    without_loss = len(pictures.file_bytes(scene, "WEBP", lossless=True))
+    assert len(page) < 0.4 * without_loss
+    assert close.format == "AVIF"
+    found = psnr(np.asarray(close.convert("RGB")), np.asarray(scene))
+    assert found > 40
+    assert f"shown here with {found:.1f} dB PSNR or better" in said_close
+    assert said_exact.endswith("shown exactly")
+    assert np.array_equal(np.asarray(exact.convert("RGB")), np.asarray(flat))
+
+
+def test_alpha_on_a_page_without_a_server_is_exact():
+    image = Image.open(ROOT / "examples" / "scene.png").convert("RGB")
+    image.putalpha(Image.fromarray(pictures.alpha(*image.size)))
+    ((close,), (said,)) = held(compare([("a", pictures.file_bytes(image))], (0.0,), 1, "cpu"))
+    assert np.array_equal(np.asarray(close)[:, :, 3], np.asarray(image)[:, :, 3])
+    assert f"with {psnr(np.asarray(close), np.asarray(image)):.1f} dB" in said
 
 
 def test_view_runs_until_ctrl_c(coded, tmp_path):

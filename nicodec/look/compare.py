@@ -5,19 +5,33 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from nicodec.container.layout import MAGIC
 from nicodec.errors import UsageError
 from nicodec.image.files import read_picture
 from nicodec.image.picture import Pixels
 from nicodec.look.session import Session, as_image
+from nicodec.metrics.psnr import psnr
+from nicodec.options import spell_tau
+
+EXACT: dict[str, Any] = {"format": "WEBP", "lossless": True, "exact": True, "method": 0}
+# A page has a dozen pictures, of a megapixel 1 to 3 MB each without loss; so, a tenth, about 44 dB from the true ones.
+SMALL = 1 << 15  # bytes of a picture that is held without loss in any case
+CLOSE: dict[str, Any] = {"format": "AVIF", "quality": 78, "subsampling": "4:4:4", "speed": 8}
+CLOSE_WITH_ALPHA: dict[str, Any] = {"format": "WEBP", "quality": 90, "exact": True}  # the alpha itself without loss
 
 
 def compare(named: list[tuple[str, bytes]], taus: tuple[float, ...], steps: int, device: str) -> str:
     """The page of files, .nic or pictures, each with its name: .nic files with all anchors, at these taus.
+
+    Large pictures are held close to what they are, all others exactly; the page says how close.
 
     Raises:
         UsageError: the pictures are not of one size.
@@ -45,23 +59,44 @@ def _item(name: str, data: bytes, taus: tuple[float, ...], steps: int, device: s
         picture = read_picture(data)
         size = picture.width, picture.height
         bits = f"{len(data)} bytes, {8 * len(data) / (size[0] * size[1]):.3f} bpp"
-        pictures = {"": {"0": _uri(picture.pixels, picture.alpha)}}
-        return {"label": label, "detail": bits, "anchors": [], "tau": False, "pictures": pictures, "size": size}
+        address, closeness = _hold(picture.pixels, picture.alpha)
+        return {
+            "label": label, "detail": f"{bits}, {_spell_closeness([closeness])}", "anchors": [], "tau": False,
+            "pictures": {"": {"0": address}}, "size": size,
+        }  # fmt: skip
     session = Session(data, device)
     facts = session.facts()
     chosen = taus if facts["tau"] else (0.0,)
-    pictures = {
-        anchor: {f"{tau:g}": _uri(session.render(anchor, tau, steps, session.whole), session.alpha) for tau in chosen}
-        for anchor in facts["anchors"]
-    }
+    held = {
+        (anchor, tau): _hold(session.render(anchor, tau, steps, session.whole), session.alpha)
+        for anchor in facts["anchors"] for tau in chosen
+    }  # fmt: skip
+    pictures = {anchor: {spell_tau(tau): held[anchor, tau][0] for tau in chosen} for anchor in facts["anchors"]}
+    bits = f"{facts['bytes']} bytes, {facts['bpp']:.3f} bpp"
     return {
-        "label": label, "detail": f"{facts['bytes']} bytes, {facts['bpp']:.3f} bpp", "anchors": facts["anchors"],
-        "tau": facts["tau"], "pictures": pictures, "size": (facts["width"], facts["height"]),
+        "label": label, "detail": f"{bits}, {_spell_closeness([closeness for _, closeness in held.values()])}",
+        "anchors": facts["anchors"], "tau": facts["tau"], "pictures": pictures,
+        "size": (facts["width"], facts["height"]),
     }  # fmt: skip
 
 
-def _uri(pixels: Pixels, alpha: Pixels | None) -> str:
-    """A picture without loss as an address."""
+def _hold(pixels: Pixels, alpha: Pixels | None) -> tuple[str, float]:
+    """A picture as an address, and the PSNR of what that holds, in dB."""
+    image = as_image(pixels, alpha)
+    exact, close = (_save(image, how) for how in (EXACT, CLOSE if alpha is None else CLOSE_WITH_ALPHA))
+    data = exact if len(exact) <= max(len(close), SMALL) else close
+    kind = "avif" if data[4:8] == b"ftyp" else "webp"
+    shown = np.asarray(Image.open(io.BytesIO(data)).convert(image.mode))
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}", psnr(np.asarray(image), shown)
+
+
+def _save(image: Image.Image, how: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
-    as_image(pixels, alpha).save(buffer, "WEBP", lossless=True, exact=True)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    image.save(buffer, **how)
+    return buffer.getvalue()
+
+
+def _spell_closeness(decibels: list[float]) -> str:
+    if math.isinf(least := min(decibels)):
+        return "shown exactly"
+    return f"shown here with {least:.1f} dB PSNR or better, exactly in nicodec view"

@@ -18,7 +18,7 @@ from nicodec.networks.trust import bounded
 from nicodec.networks.vq import VQExpert
 from nicodec.zoo.store import missing
 
-FIDELITY_LIMIT = 1.0  # see `bounded`; photographs stay below 0.8 of it, but for one block of 16x16 in a thousand
+FIDELITY_LIMIT = 0.6  # see `bounded`; of photographs, one block of 16x16 in two hundred is beyond, at high rates
 NATURAL_LIMIT = 1.5  # of the perception anchor, and wherever tau leads
 
 

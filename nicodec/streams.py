@@ -14,7 +14,7 @@ from nicodec.entropy.coder import Latent, decode_latent, encode_latent
 from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.entropy.tokens import TokenPrior, Tokens, decode_tokens, encode_tokens, tokens_crc
-from nicodec.errors import CorruptFileError, InexactError, MissingPartError, UsageError
+from nicodec.errors import CorruptFileError, InexactError, MissingPartError, UnsupportedVersionError, UsageError
 from nicodec.image.picture import Picture
 from nicodec.options import EncodeOptions
 from nicodec.rate.tile import TileRate
@@ -67,13 +67,6 @@ class StreamEncoder:
     def version(self) -> int:
         """Of the format: the first, unless the base is one that only the second can name the tune of."""
         return 2 if self.scales and self.scales.tunes > 1 else 1
-
-    @property
-    def mixes(self) -> bool:
-        """Whether drawn blocks may stand beside these streams: nothing was asked for that a file with both has not."""
-        asked = self.options
-        tokens = asked.streams == "sq+vq" or asked.token_bits is not None or asked.robust
-        return self.scales is not None and not tokens and asked.references in ("auto", "off")
 
     def analyse(self, picture: Picture) -> Iterator[Analysed]:
         """Each tile in order, as far as the rate does not matter."""
@@ -161,11 +154,12 @@ def decode_symbols(
     Raises:
         InexactError: a stream parses, but to other symbols than the encoder's.
         MissingPartError, DamagedPartError, CorruptFileError: see `codec.decode_bytes`.
+        UnsupportedVersionError: the file has neither stream.
     """
     header = file.header
     payload = file.payload(SectionType.SQ)
     if payload is None and streams is None:
-        return {}  # all is drawn
+        raise UnsupportedVersionError("the file has no SQ and no VQ section; this version decodes no other picture")
     geometry = tiles(header.width, header.height)
     sq_tiles: list[TileBody | None] = [None] * len(geometry)
     if payload is not None:

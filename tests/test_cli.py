@@ -95,7 +95,7 @@ FILES = {
     "deep.png": pictures.deep_png(), "fine.png": pictures.file_bytes(pictures.image(8, 8)),
     "alpha.nic": (GOLDEN / "rgba-50x90-q40.nic").read_bytes(), "fine.nic": NIC.read_bytes(),
     "cut.nic": NIC.read_bytes()[:70],
-    "version.nic": NIC.read_bytes()[:4] + b"\x23" + NIC.read_bytes()[5:], "damaged.nic": damaged(),
+    "version.nic": NIC.read_bytes()[:4] + b"\x33" + NIC.read_bytes()[5:], "damaged.nic": damaged(),
     "limits.nic": limits(), "orphan.nic": orphan(), "inexact.nic": inexact(),
 }  # fmt: skip
 

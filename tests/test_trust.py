@@ -59,7 +59,7 @@ def block_errors(a, b):
 @pytest.mark.parametrize("quality", [10, 80])
 def test_no_block_of_a_drawing_is_far_below_the_linear_synthesis(quality):
     for name, pixels in drawings():
-        data = nicodec.encode(pixels, quality=quality, drawn="off", references="off", effort=1)
+        data = nicodec.encode(pixels, quality=quality, references="off", effort=1)
         linear = block_errors(linear_synthesis(data), pixels)
         for options, decibels in (({}, 1.25), ({"tau": 1.0}, 3.0), ({"anchor": "perception", "tau": 0.7}, 3.0)):
             found = block_errors(np.asarray(nicodec.decode(data, **options).convert("RGB")), pixels)
@@ -81,6 +81,6 @@ def test_what_is_not_finite_or_far_away_is_left_out_and_the_rest_stays():
 
 def test_a_plain_decode_of_checks_is_no_garbage(tmp_path):
     Image.fromarray(checks(8, 0)).save(tmp_path / "checks.png")
-    data = nicodec.encode(tmp_path / "checks.png", drawn="off", references="off")
+    data = nicodec.encode(tmp_path / "checks.png", references="off")
     error = block_errors(np.asarray(nicodec.decode(data).convert("RGB")), checks(8, 0)).mean()
     assert 10 * np.log10(255**2 / error) > 25

@@ -35,7 +35,7 @@ def make_model(folder, name, tiny, *, stride):
     vq.tokenizer.start_from(base.std, base.std.argsort(descending=True)[:8])
     anchored = (mode.fidelity, mode.perception, mode.painter)
     for parameter in (p for module in (vq.painter, *anchored) for p in module.parameters()):
-        torch.nn.init.normal_(parameter, std=0.03)
+        torch.nn.init.normal_(parameter, std=0.02)
     net = TokenNet(base.config.latent, base.config.hyper, config, 16)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
@@ -45,7 +45,7 @@ def make_model(folder, name, tiny, *, stride):
     fuser = Denoiser(FuserConfig(**OwnLatents(base).widths))
     fuser.start_from(base)
     for layer in (fuser.hear, fuser.g_s.head):
-        torch.nn.init.normal_(layer.weight, std=0.03)
+        torch.nn.init.normal_(layer.weight, std=0.02)
     export_fuser(fuser, target)
     return package
 

@@ -119,7 +119,7 @@ def coded(toys):
     import nicodec
 
     image = pictures.image(500, 400)
-    return image, nicodec.encode(image, model="toy16", device="cpu", quality=30)
+    return image, nicodec.encode(image, model="toy16", device="cpu", quality=5)
 
 
 @pytest.fixture(scope="module")

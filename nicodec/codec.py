@@ -31,7 +31,7 @@ from nicodec.entropy.symbols import TileSymbols
 from nicodec.errors import CorruptFileError, MissingPartError, MissingStreamError, UnsupportedVersionError, UsageError
 from nicodec.foreign import decode_foreign, encode_foreign, find_foreign
 from nicodec.image.alpha import pack_alpha, unpack_alpha
-from nicodec.image.drawn import Drawn, unpack_drawn
+from nicodec.image.drawn import Drawn, grid, pack_drawn, unpack_drawn
 from nicodec.image.picture import Picture, Pixels
 from nicodec.memory import check_memory, says_when_memory_ends
 from nicodec.options import DecodeOptions, EncodeOptions
@@ -87,25 +87,31 @@ def _encode(
     find_package(options.model)
     rate, kept = rate_from_quality(quality), _kept(picture)
     guessed = guess(picture.pixels, options, rate)
-    drawn = None if guessed.payload is None else _all_drawn(picture, guessed.payload, kept)
-    if drawn is not None and guessed.sure:
+    if guessed.mask.all() and (drawn := _all_drawn(picture, options.effort, kept)):
         return drawn
+    if guessed.mask.any():
+        from nicodec.weighing import mix
+
+        return mix(picture, guessed.mask, _header(picture, rate, NO_BASE, version=2), options, kept).data
     loaded = encoder()
     referred = loaded.refer(picture, rate)
     symbols: Iterable[TileSymbols] = loaded.symbols(analysed(), referred.base, rate)
-    if guessed.sketch is not None:
+    drawn = None if guessed.sketch is None else _all_drawn(picture, options.effort, kept)
+    if drawn is not None:
         symbols = list(symbols)
     header = _header(picture, rate, loaded.parts["base"].id, loaded.version)
     plain = write_file(header, [*referred.sections, *loaded.sections(symbols, rate), *kept])
-    if guessed.sketch is None:
+    if guessed.sketch is None or drawn is None:
         return plain
     from nicodec.weighing import Coded, lightest
 
     return lightest(picture, guessed.sketch, Coded(plain, header, referred.base, list(symbols)), drawn, loaded, kept)
 
 
-def _all_drawn(picture: Picture, payload: bytes, kept: list[Section]) -> bytes | None:
+def _all_drawn(picture: Picture, effort: int, kept: list[Section]) -> bytes | None:
     """The file that draws all of a picture; None: it has so few bytes that a reader would refuse it."""
+    everything = np.ones(grid(picture.height, picture.width), np.bool_)
+    payload = pack_drawn(picture.pixels, everything, effort)
     header = _header(picture, 0, NO_BASE, version=2)
     data = write_file(header, [Section(SectionType.DRAWN, payload), *kept])
     return data if is_usual(header, len(data), drawn=True) else None
@@ -263,9 +269,18 @@ def blank(header: Header, crop: Box) -> Pixels:
 
 
 def unpack_blocks(file: NicFile) -> Drawn | None:
-    """The drawn blocks of a file, if it has any."""
+    """The drawn blocks of a file, if it has any.
+
+    Raises:
+        CorruptFileError, InexactError: see `unpack_drawn`; or there are others, and no stream that would paint them.
+    """
     payload = file.payload(SectionType.DRAWN)
-    return None if payload is None else unpack_drawn(payload, file.header)
+    if payload is None:
+        return None
+    drawn = unpack_drawn(payload, file.header)
+    if file.header.base_id == NO_BASE and not drawn.mask.all():
+        raise CorruptFileError("the file has nothing but drawn blocks, and not all blocks are drawn")
+    return drawn
 
 
 def unpack_transparency(file: NicFile) -> NDArray[np.uint8] | None:

@@ -18,15 +18,13 @@ from nicodec.image.picture import Pixels
 from nicodec.options import EncodeOptions
 from nicodec.rate.scale import lambda_from_rate
 
-QUICK = 2  # effort at which streams are made that are only measured
+QUICK = 1  # effort at which streams are made that are only measured
 THIN = 16  # pixels: of a side below it, the networks would see four times as many as there are, or more
 NOVEL = 0.4  # a block with a larger share of pixels unlike both the left and the upper one is none, unless its
 FEW = 12  # colours, in a sample of 64 pixels, are no more than these
 NOVEL_BITS, OTHER_BITS = 8.0, 0.002  # what such a pixel costs without loss, where colours are many; and any other
 LEAST_BITS = 4.0  # that a block costs in the SQ stream, whatever it shows
-MOSTLY = 0.9  # share of blocks that may be drawn for which it is tried to draw them all
-SURE = 0.75  # share of the networks' estimated cost that a picture without loss may have to be spared the comparison
-WORTHWHILE = 0.005  # bits a pixel that drawing must be thought to gain, for the networks to run twice
+WORTHWHILE = 0.005  # bits a pixel that drawing a part must gain: the networks' picture may hold more beside it
 ROUNDS = 3  # of the choice; each packs what the last one left
 Bits = NDArray[np.float64]
 Values = NDArray[np.float32]
@@ -49,18 +47,29 @@ class Sketch:
     drawn: Bits
     coded: Bits
 
-    def chosen(self, pixels: Pixels, coded: Bits, effort: int) -> Mask:
-        """The blocks whose share of a real stream is less than what they cost in the SQ stream, `coded`."""
-        mask = self.mask
+    @property
+    def gain(self) -> float:
+        """Bits that drawing may save."""
+        return float((self.coded - self.drawn)[self.mask].clip(0).sum())
+
+    def chosen(self, pixels: Pixels, coded: Bits) -> tuple[Mask, float]:
+        """The blocks to draw, by real streams, where they cost `coded` in the SQ stream; and the bits that this saves.
+
+        Those whose share of a stream is dearer are left out step by step, as long as it pays: what two blocks have in
+        common, such as colours and letters, they pay for once.
+        """
+        mask, most, best = self.mask, 0.0, np.zeros_like(self.mask)
         for _ in range(ROUNDS):
             if not mask.any():
                 break
-            real = 8 * len(pack_drawn(pixels, mask, effort))
+            real = 8 * len(pack_drawn(pixels, mask, QUICK))
+            if (gain := float(coded[mask].sum() - real)) > most:
+                most, best = gain, mask
             kept = mask & (self.drawn * (real / self.drawn[mask].sum()) < coded)
             if (kept == mask).all():
                 break
             mask = kept
-        return mask
+        return best, most
 
 
 def sketch(pixels: Pixels, rate: int) -> Sketch:
@@ -100,7 +109,10 @@ def by_block(values: NDArray[np.generic], side: int = SIDE) -> Bits:
 
 
 def transform_cost(blocks: NDArray[np.generic], weight: float) -> Bits:
-    """What a transform codec makes of blocks (n, SIDE², 1 or 3), in bits, error included: rather too little."""
+    """What a transform codec makes of blocks (n, SIDE², 1 or 3), in bits, error included.
+
+    Three quarters of what base1 takes for text, at any quality, and less of what is flatter.
+    """
     spread = np.broadcast_to(blocks, (*blocks.shape[:2], 3)) if blocks.shape[2] == 1 else blocks
     planes = spread @ OPPONENT.T if blocks.shape[2] == 3 else spread[..., :1] * np.sqrt(3)
     cells = np.moveaxis(planes.reshape(len(blocks), SIDE, SIDE, -1), 3, 1)
@@ -111,49 +123,44 @@ def transform_cost(blocks: NDArray[np.generic], weight: float) -> Bits:
     return np.minimum(error, 1 + 0.5 * np.log2(1 + error)).reshape(len(blocks), -1).sum(1)
 
 
-def suspects(pixels: Pixels, rate: int) -> Sketch | None:
-    """The sketch of a picture (H, W, 1 or 3), if drawing some of it is worth a comparison: no photograph's is."""
-    found = sketch(pixels, rate)
-    if found.mask.all():
-        return found
-    needed = WORTHWHILE * pixels[:, :, 0].size
-    if (found.coded - found.drawn)[found.mask].clip(0).sum() < needed:
-        return None
-    mask = found.chosen(pixels, found.coded, QUICK)
-    if not mask.any() or found.coded[mask].sum() - 8 * len(pack_drawn(pixels, mask, QUICK)) < needed:
-        return None
-    return found
-
-
 @dataclass(frozen=True, eq=False)
 class Guess:
     """What is known before any network runs.
 
     Attributes:
-        sketch: blocks that are worth a comparison; None: there are none.
-        payload: of the DRAWN section that draws all of the picture, where that may be best.
-        sure: whether it is, beyond doubt.
+        mask: (rows, columns) of blocks: what is drawn; none, all, or some.
+        sketch: of a picture that is no photograph, where the guess is too near to be trusted; None: it is trusted.
     """
 
+    mask: Mask
     sketch: Sketch | None = None
-    payload: bytes | None = None
-    sure: bool = False
 
 
 def guess(pixels: Pixels, options: EncodeOptions, rate: int) -> Guess:
-    """Whether a picture (H, W, 1 or 3) may be drawn, some of it or all."""
-    shape = pixels.shape[:2]
-    everything = np.ones(grid(*shape), np.bool_)
+    """What of a picture (H, W, 1 or 3) is drawn, by pixels alone."""
+    height, width, _ = pixels.shape
+    nothing = np.zeros(grid(height, width), np.bool_)
     if options.drawn == "off" or options.streams == "vq":
-        return Guess()
-    if options.drawn == "all" or min(shape) < THIN:
-        return Guess(None, pack_drawn(pixels, everything, options.effort), sure=True)
-    found = suspects(pixels, rate)
-    if found is None or found.mask.mean() < MOSTLY:
-        return Guess(found)
-    payload = pack_drawn(pixels, everything, options.effort)
-    sure = bool(found.mask.all()) and 8 * len(payload) < SURE * found.coded.sum()
-    return Guess(found, payload, sure)
+        return Guess(nothing)
+    if options.drawn == "all" or min(height, width) < THIN:
+        return Guess(~nothing)
+    found = sketch(pixels, rate)
+    worthwhile = WORTHWHILE * height * width
+    all_drawing = bool(found.mask.all())
+    if not all_drawing and found.gain < worthwhile:
+        return Guess(nothing)
+    mask, gain = found.chosen(pixels, found.coded)
+    if mask.all():
+        return Guess(mask)
+    if all_drawing:
+        return Guess(nothing, found)
+    return Guess(mask if gain >= worthwhile and may_mix(options) else nothing)
+
+
+def may_mix(options: EncodeOptions) -> bool:
+    """Whether drawn blocks may stand beside an SQ stream: nothing is asked for that a file with both cannot have."""
+    tokens = options.streams == "sq+vq" or options.token_bits is not None or options.robust
+    return not tokens and options.references in ("auto", "off")
 
 
 def block_errors(pixels: Pixels, decoded: Pixels, rate: int) -> Bits:

@@ -68,13 +68,6 @@ class StreamEncoder:
         """Of the format: the first, unless the base is one that only the second can name the tune of."""
         return 2 if self.scales and self.scales.tunes > 1 else 1
 
-    @property
-    def mixes(self) -> bool:
-        """Whether drawn blocks may stand beside these streams: nothing was asked for that a file with both has not."""
-        asked = self.options
-        tokens = asked.streams == "sq+vq" or asked.token_bits is not None or asked.robust
-        return self.scales is not None and not tokens and asked.references in ("auto", "off")
-
     def analyse(self, picture: Picture) -> Iterator[Analysed]:
         """Each tile in order, as far as the rate does not matter."""
         from nicodec.networks.tiling import analyse

@@ -11,7 +11,7 @@ from nicodec.container.drawn import SIDE
 from nicodec.container.layout import STRIDE, Anchor, Box, Header, Section, SectionType, tiles
 from nicodec.container.reader import read_file
 from nicodec.container.writer import write_file
-from nicodec.drawing import Bits, Sketch, block_errors, by_block, smoothed
+from nicodec.drawing import Bits, Sketch, block_errors, by_block, may_mix, smoothed
 from nicodec.entropy.coder import cost_map
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.image.drawn import Mask, grid, pack_drawn
@@ -19,9 +19,9 @@ from nicodec.image.picture import Picture
 from nicodec.networks.base import Base
 from nicodec.networks.experts import Experts
 from nicodec.networks.tiling import synthesise
+from nicodec.options import EncodeOptions
 from nicodec.streams import StreamEncoder
 
-PAYS = 0.99  # of what the networks' file costs: drawing that spares less is not worth the tokens that it displaces
 PATCH = STRIDE // 4  # side of a position of y in pixels
 
 
@@ -36,42 +36,37 @@ class Coded:
 
 
 def lightest(
-    picture: Picture, sketch: Sketch, plain: Coded, drawn: bytes | None, encoder: StreamEncoder, kept: Sequence[Section]
+    picture: Picture, sketch: Sketch, plain: Coded, drawn: bytes, encoder: StreamEncoder, kept: Sequence[Section]
 ) -> bytes:
-    """The file of the least cost: `plain`, all drawn, or some of it drawn.
+    """The file of the least cost: `plain`, `drawn`, or some blocks drawn beside the networks' picture.
 
     Args:
         sketch: of the picture.
-        drawn: the file that draws all of it, where that may be best.
+        drawn: the file that draws all of it.
         encoder: what made `plain`.
         kept: sections that any file has.
 
     Raises: as `codec.encode_picture`.
     """
     errors = errors_of(picture, plain)
-    costs = bits_of(plain, encoder) + errors
     tokens = read_file(plain.data).payload(SectionType.VQ) or b""
-    files = {8 * (len(plain.data) - len(tokens)) + errors.sum(): plain.data}
-    limit = PAYS * next(iter(files))
-    if drawn is not None:
-        files[8.0 * len(drawn)] = drawn
-    mask = sketch.chosen(picture.pixels, costs, encoder.options.effort)
-    if mask.any() and not mask.all() and encoder.mixes:
-        mixed = mix(picture, mask, plain.header, encoder, kept)
+    files = {8 * (len(plain.data) - len(tokens)) + errors.sum(): plain.data, 8.0 * len(drawn): drawn}
+    mask, _ = sketch.chosen(picture.pixels, bits_of(plain, encoder) + errors)
+    if mask.any() and not mask.all() and may_mix(encoder.options):
+        mixed = mix(picture, mask, plain.header, encoder.options, kept)
         files[8 * len(mixed.data) + errors_of(picture, mixed)[~mask].sum()] = mixed.data
-    least = min(files)
-    return files[least] if least < limit else plain.data
+    return files[min(files)]
 
 
-def mix(picture: Picture, mask: Mask, header: Header, encoder: StreamEncoder, kept: Sequence[Section]) -> Coded:
+def mix(picture: Picture, mask: Mask, header: Header, options: EncodeOptions, kept: Sequence[Section]) -> Coded:
     """Draw the blocks of `mask`, and leave the rest to the networks. `header`: of the file without drawn blocks."""
-    drawn = Section(SectionType.DRAWN, pack_drawn(picture.pixels, mask, encoder.options.effort))
-    plain = StreamEncoder(replace(encoder.options, streams="sq", references="off"))
-    under = plain.analyse(replace(picture, pixels=smoothed(picture.pixels, mask)))
-    symbols = list(plain.symbols(under, plain.base, header.rate))
-    header = replace(header, version=2)
-    data = write_file(header, [*plain.sections(symbols, header.rate), drawn, *kept])
-    return Coded(data, header, plain.base, symbols)
+    drawn = Section(SectionType.DRAWN, pack_drawn(picture.pixels, mask, options.effort))
+    encoder = StreamEncoder(replace(options, streams="sq", references="off"))
+    under = replace(picture, pixels=smoothed(picture.pixels, mask))
+    symbols = list(encoder.symbols(encoder.analyse(under), encoder.base, header.rate))
+    header = replace(header, version=2, base_id=encoder.parts["base"].id)
+    data = write_file(header, [*encoder.sections(symbols, header.rate), drawn, *kept])
+    return Coded(data, header, encoder.base, symbols)
 
 
 def errors_of(picture: Picture, coded: Coded) -> Bits:

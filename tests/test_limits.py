@@ -45,20 +45,20 @@ def test_a_small_file_cannot_ask_for_a_large_picture_unless_allowed(nicodec, tmp
 
 
 def test_what_is_allowed_by_default():
-    header = read_file(NIC.read_bytes()).header
+    file = read_file(NIC.read_bytes())
     for width, height, size, refused in (
         (1024, 1024, 20, False), (1025, 1024, 0, True), (8000, 8000, 35_000, False), (8000, 8000, 7_000, True),
         (1, 1 << 20, 100_000, False), (1, 1 << 20, 5_000, True), (1 << 14, (1 << 13) + 1, 1 << 20, True),
     ):  # fmt: skip
-        declared = replace(header, width=width, height=height)
+        declared = replace(file, header=replace(file.header, width=width, height=height), size=size)
         if refused:
             with pytest.raises(errors.LimitError):
-                check_declared(declared, size, None)
+                check_declared(declared, None)
         else:
-            check_declared(declared, size, None)
-        check_declared(declared, size, width * height)
+            check_declared(declared, None)
+        check_declared(declared, width * height)
         with pytest.raises(errors.LimitError):
-            check_declared(declared, size, width * height - 1)
+            check_declared(declared, width * height - 1)
     assert (DEFAULT_MAX_PIXELS, FREE_PIXELS, PIXELS_A_BYTE) == (1 << 27, 1 << 20, 1 << 13)
     assert coded_pixels(1, 65) == 2 * 64 * 64
 

@@ -157,7 +157,7 @@ def command(
     """
     if lossless:
         raise UsageError(
-            "no quality is without loss; give --drawn all for a lossless file, which is large where the picture is a photograph"
+            "no quality is without loss; for a lossless file, large where the picture is a photograph, give --drawn all"
         )
     options = EncodeOptions(
         quality, effort, streams, token_bits, robust, parse_references(references), model, base, base_weights, verify,

@@ -20,7 +20,7 @@ DEFAULT_MAX_PIXELS = 1 << 27
 FREE_PIXELS = TILE * TILE
 FREE_DRAWN = 1 << 24
 PIXELS_A_BYTE = 1 << 13
-"""What a reader takes unless told otherwise: most pixels; and no more than these (more where all is drawn, and no network
+"""What a reader takes unless told otherwise: most pixels; and no more than these (more where all is drawn: no network
 runs) and so many more for each byte of the file. The emptiest real ones, flat grey in tokens of one bit, hold 1828
 pixels a byte (SECURITY.md)."""
 

@@ -99,9 +99,10 @@ def _check_whole(cursor: Cursor, header: Header, sections: dict[SectionType, Sec
         raise CorruptFileError("the file holds no picture: no SQ, VQ, DRAWN or foreign section")
     if SectionType.REFERENCES in sections and SectionType.SQ not in sections:
         raise CorruptFileError("the file has references, but no SQ section that would depend on them")
-    if bool(sections.keys() & {SectionType.SQ, SectionType.VQ}) == (header.base_id == NO_BASE):
+    own, foreign = bool(sections.keys() & {SectionType.SQ, SectionType.VQ}), SectionType.FOREIGN in sections
+    if own == (header.base_id == NO_BASE) or (own and foreign):
         raise CorruptFileError("the base id and the sections do not agree on whose base this is")
-    if {SectionType.FOREIGN, SectionType.DRAWN} <= sections.keys():
+    if foreign and SectionType.DRAWN in sections:
         raise CorruptFileError("the file has drawn blocks beside another codec's strings")
 
 

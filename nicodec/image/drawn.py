@@ -32,14 +32,14 @@ class Drawn:
 
     def paint(self, pixels: Pixels, crop: Box) -> None:
         """Lay the drawn blocks over the pixels of `crop`, in place."""
-        rows, columns = crop.slices
-        covered = cover(self.mask, (crop.top + crop.height, crop.left + crop.width))[rows, columns]
-        down, across = (
-            np.cumsum(np.repeat(kept, SIDE))[part] - 1
-            for kept, part in ((self.mask.any(1), rows), (self.mask.any(0), columns))
-        )
-        at = np.nonzero(covered)
-        pixels[at] = self.sheet[down[at[0]], across[at[1]]]
+        bottom, right = crop.top + crop.height, crop.left + crop.width
+        across = np.cumsum(np.repeat(self.mask.any(0), SIDE))[crop.left : right] - 1
+        above = SIDE * (np.cumsum(self.mask.any(1)) - 1)  # rows of the sheet above each row of blocks that is in it
+        for row in range(crop.top // SIDE, -(-bottom // SIDE)):
+            top, end = max(crop.top, SIDE * row), min(bottom, SIDE * (row + 1))
+            at = np.repeat(self.mask[row], SIDE)[crop.left : right]
+            line = self.sheet[above[row] + top - SIDE * row :][: end - top]
+            pixels[top - crop.top : end - crop.top, at] = line[:, across[at]]
 
 
 def grid(height: int, width: int) -> tuple[int, int]:

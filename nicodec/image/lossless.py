@@ -20,7 +20,7 @@ from nicodec.image.picture import Pixels
 
 PART = 4096  # pixels: the sides of what WebP codes at once, which bounds its memory
 COLOURS = 256  # most of a palette
-WEBP_EFFORTS = ((0, 20), (2, 40), (4, 75), (4, 75), (4, 80), (4, 90), (6, 90), (6, 100), (6, 100))
+WEBP_EFFORTS = ((3, 75), (4, 75), (4, 90), (4, 90), (4, 90), (4, 100), (4, 100), (4, 100), (6, 100))
 """Pillow's method and quality at efforts 1..9."""
 VP8L = b"\x2f"
 Colours = NDArray[np.uint32]
@@ -35,9 +35,9 @@ class Method(IntEnum):
 
 def colours(pixels: Pixels) -> Colours:
     """One number for each colour: (h, w, 1 or 3) to (h, w)."""
-    number: Colours = pixels[:, :, 0].astype(np.uint32)
+    number = pixels[:, :, 0].astype(np.uint32)
     for channel in range(1, pixels.shape[2]):
-        number = number << 8 | pixels[:, :, channel]
+        number = number << np.uint32(8) | pixels[:, :, channel].astype(np.uint32)
     return number
 
 
@@ -144,7 +144,7 @@ def _read_webp(stream: bytes, size: tuple[int, int]) -> Pixels:
     try:
         with Image.open(io.BytesIO(file), formats=["WEBP"]) as image:
             pixels = np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise CorruptFileError(f"{WHAT} holds a WebP stream that does not decode: {error}") from error
     if pixels.shape[:2] != size:
         raise CorruptFileError(f"{WHAT} holds {pixels.shape[1]}x{pixels.shape[0]} pixels, expected {size[1]}x{size[0]}")

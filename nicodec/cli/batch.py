@@ -6,7 +6,6 @@ import codecs
 import glob
 import os
 import signal
-import stat
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -66,8 +65,8 @@ class Inputs:
         """Whether outputs go to a folder, with names of their own."""
         return (
             len(self.names) > 1 or self.recursive or self.files_from is not None
-            or any(_is_pattern(name) or _is_folder(name) for name in self.names)
-            or (self.output is not None and (self.output.endswith(os.sep) or _is_folder(self.output)))
+            or any(_is_pattern(name) or streams.is_folder(name) for name in self.names)
+            or (self.output is not None and (self.output.endswith(os.sep) or streams.is_folder(self.output)))
         )  # fmt: skip
 
     def plan(self, outputs: Callable[[str, Path], tuple[str, ...]]) -> list[Job]:
@@ -105,7 +104,7 @@ class Inputs:
         """Input files and their places in the tree."""
         for name in self.names:
             path = Path(name)
-            if _is_folder(name):
+            if streams.is_folder(name):
                 if not self.recursive:
                     raise InputError(f"{name} is a folder; use -r to take the files in it")
                 inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in self.suffixes and p.is_file())
@@ -113,7 +112,7 @@ class Inputs:
             elif _is_pattern(name):
                 fixed = _fixed_part(name)
                 found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207
-                yield from ((match, Path(match).relative_to(fixed)) for match in found if _is_file(match))
+                yield from ((match, Path(match).relative_to(fixed)) for match in found if streams.is_file(match))
             else:
                 yield name, Path(path.name)
         for name in self._listed():
@@ -200,15 +199,7 @@ def run(
 
 
 def _is_done(job: Job) -> bool:
-    return all(_is_file(output) for output in job.outputs)
-
-
-def _is_file(name: str) -> bool:
-    return stat.S_ISREG(streams.kind_of(name))
-
-
-def _is_folder(name: str) -> bool:
-    return stat.S_ISDIR(streams.kind_of(name))
+    return all(streams.is_file(output) for output in job.outputs)
 
 
 def _tell(outcome: Outcome, notes: tuple[str, ...], *, as_json: bool, quiet: bool) -> None:

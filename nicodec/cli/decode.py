@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -41,7 +40,7 @@ class Decoding:
         """
         wanted = dict(zip(job.outputs, self.options.taus, strict=True))
         if self.skip_existing:  # and not all of them do
-            wanted = {output: tau for output, tau in wanted.items() if not Path(output).is_file()}
+            wanted = {output: tau for output, tau in wanted.items() if not streams.is_file(output)}
         outputs = list(wanted)
         for output in outputs:
             streams.refuse_existing(output, self.force, job.source)
@@ -91,7 +90,7 @@ def picture_names(
     own_kind = ALIASES.get(own[1:].lower(), own[1:].lower())
     if keep_suffix and own_kind in FORMATS and kind in (None, own_kind):
         stem, suffix = Path(stem).stem, own
-    folders = (folder,) * len(taus) if stat.S_ISDIR(streams.kind_of(folder)) else fill_in(folder, taus)
+    folders = (folder,) * len(taus) if streams.is_folder(folder) else fill_in(folder, taus)
     marks = [f"-{spell_tau(tau)}" if len(taus) > len(set(folders)) else "" for tau in taus]
     return tuple(
         str(Path(filled) / place.parent / f"{stem}{mark}{suffix}") for filled, mark in zip(folders, marks, strict=True)

@@ -8,7 +8,6 @@ import importlib
 import json
 import os
 import signal
-import stat
 import sys
 import traceback
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import click
 
 from nicodec import __version__
-from nicodec.cli.streams import kind_of
+from nicodec.cli.streams import is_file
 from nicodec.errors import NicodecError, OutOfMemoryError, OutputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what a disk says under stdout
@@ -44,7 +43,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """`nicodec a.png` is `nicodec encode a.png -o .`, and `nicodec a.nic` decodes: the output lies beside."""
-        if args[0] not in COMMANDS and stat.S_ISREG(kind_of(args[0])):
+        if args[0] not in COMMANDS and is_file(args[0]):
             named = any(arg.startswith(("-o", "--output")) for arg in args)
             beside = [] if named else ["-o", str(Path(args[0]).parent)]
             args = ["decode" if args[0].lower().endswith(".nic") else "encode", *args, *beside]

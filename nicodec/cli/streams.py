@@ -87,7 +87,7 @@ def read_input(name: str) -> bytes:
         if not data:
             raise InputError("stdin is empty; expected a file")
         return data
-    if stat.S_ISDIR(kind_of(name)):
+    if is_folder(name):
         raise InputError(f"{name} is a folder; expected a file")
     try:
         data = Path(name).read_bytes()
@@ -107,6 +107,16 @@ def kind_of(name: str | Path) -> int:
         return Path(name).stat().st_mode
     except OSError:
         return 0
+
+
+def is_file(name: str | Path) -> bool:
+    """Whether a name stands for a file, of those that are kept on a disk."""
+    return stat.S_ISREG(kind_of(name))
+
+
+def is_folder(name: str | Path) -> bool:
+    """Whether a name stands for a folder."""
+    return stat.S_ISDIR(kind_of(name))
 
 
 def refuse_existing(name: str, force: bool, source: str = STANDARD) -> None:
@@ -182,7 +192,8 @@ def _give_rights(temporary: str, path: Path) -> None:
         os.umask(mask)
         Path(temporary).chmod(0o666 & ~mask)
         return
-    old, mode = path.stat(), stat.S_IMODE(path.stat().st_mode)
+    old = path.stat()
+    mode = stat.S_IMODE(old.st_mode)
     for owner, group in ((-1, old.st_gid), (old.st_uid, -1)):
         with contextlib.suppress(PermissionError):
             os.chown(temporary, owner, group)

@@ -69,9 +69,10 @@ def test_tau_leads_along_a_line_on_the_base_and_mode_f(toys):
     channels, rate = experts.base.config.latent, torch.tensor([9000.0])
     y_hat, residual = torch.randn(2, 1, channels, 4, 4)
     code = torch.randn(1, 8, 4, 4)
+    linear = experts.base.g_s.linear(y_hat)
     for tokens in (None, code):  # before the bound, which is no line
-        plain, half, whole = experts._anchored(Anchor.FIDELITY, y_hat, tokens, rate, residual, (0.0, 0.5, 1.0))
-        assert torch.equal(plain, experts._anchored(Anchor.FIDELITY, y_hat, tokens, rate, None, (0.0,))[0])
+        plain, half, whole = experts._anchored(Anchor.FIDELITY, linear, y_hat, tokens, rate, residual, (0.0, 0.5, 1.0))
+        assert torch.equal(plain, experts._anchored(Anchor.FIDELITY, linear, y_hat, tokens, rate, None, (0.0,))[0])
         assert torch.allclose(whole - plain, 2 * (half - plain), atol=1e-4)
         assert torch.allclose(whole - plain, experts.base.lead(plain, y_hat + residual), atol=1e-4)
 

@@ -13,7 +13,7 @@ from nicodec.entropy.order import Pass, checkerboard, passes
 from nicodec.entropy.tables import SYMBOL_MAX
 from nicodec.networks.hyper import HyperAnalysis, Means
 from nicodec.networks.lapping import Lapping, prefilter
-from nicodec.networks.layers import PATCH, Pointwise, RateScale, interpolate, spread, stack, zero_init
+from nicodec.networks.layers import PATCH, Pointwise, RateScale, easing, interpolate, spread, stack, zero_init
 from nicodec.rate.scale import KNOTS, LAMBDA_MAX, RATE_MAX, lambda_from_rate
 
 TILT = 0.25  # tune `eye` starts with steps in proportion to this power of a component's frequency
@@ -95,7 +95,7 @@ class Synthesis(nn.Module):
     def __init__(self, config: BaseConfig) -> None:
         super().__init__()
         c8, c16 = config.wide_8, config.wide_16
-        self.ease = torch.asinh if config.eased else unchanged
+        self.ease = easing(config.eased)
         self.register_buffer("spread", torch.ones(config.latent))  # of y on the training patches
         self.klt_t = Pointwise(config.latent, 3 * PATCH**2, bias=False)
         self.lapping = Lapping()
@@ -109,7 +109,10 @@ class Synthesis(nn.Module):
         self.head = zero_init(Pointwise(c8, 3 * 64))
 
     def forward(self, y_hat: Tensor, rate: Tensor) -> Tensor:
-        linear = self.linear(y_hat)
+        return self.from_linear(self.linear(y_hat), y_hat, rate)
+
+    def from_linear(self, linear: Tensor, y_hat: Tensor, rate: Tensor) -> Tensor:
+        """Pixels, where `linear` of y_hat is there already."""
         return self.picture(self.fine_features(self.coarse_features(y_hat, rate), linear, rate), linear)
 
     def linear(self, y_hat: Tensor) -> Tensor:
@@ -153,12 +156,11 @@ class Base(nn.Module):
     def __init__(self, config: BaseConfig) -> None:
         super().__init__()
         self.config = config
-        self.ease = torch.asinh if config.eased else unchanged
         self.g_a = Analysis(config)
         self.g_s = Synthesis(config)
-        self.h_a = HyperAnalysis(config.latent, config.hyper, config.rows)
+        self.h_a = HyperAnalysis(config.latent, config.hyper, config.rows, config.eased)
         self.means = Means(
-            config.latent, config.hyper, config.context, config.slices, config.context_depth, config.rows
+            config.latent, config.hyper, config.context, config.slices, config.context_depth, config.rows, config.eased
         )
         lambdas = [lambda_from_rate(knot * RATE_MAX / (KNOTS - 1), config.lambda_max) for knot in range(KNOTS)]
         log_step = 0.5 * (4e-4 / torch.tensor(lambdas)).log().repeat(config.tunes)
@@ -245,7 +247,7 @@ class Base(nn.Module):
 
     def scaled(self, y: Tensor, rates: Tensor, core: tuple[slice, slice] = WHOLE) -> tuple[Tensor, Tensor]:
         """`transform` of what g_a made of the pixels already."""
-        z = self.h_a(self.ease(y[:, :, core[0], core[1]] / self.std[None, :, None, None]), rates)
+        z = self.h_a(y[:, :, core[0], core[1]] / self.std[None, :, None, None], rates)
         return y * spread(self.gain(rates), y), z.round().clamp(-SYMBOL_MAX, SYMBOL_MAX)
 
     def quantise(self, y: Tensor, z_hat: Tensor, rates: Tensor, choose: Choice | None = None) -> tuple[Tensor, Tensor]:
@@ -290,16 +292,11 @@ class Base(nn.Module):
         for step in passes(self.config.latent, self.config.slices):
             part = slice(step.start, step.stop)
             mask = torch.from_numpy(checkerboard(*shape[2:], step.parity)).to(z_hat.device)
-            mean = self.means(features, self.ease(y_hat / unit), step, rates) * unit[:, part]
+            mean = self.means(features, y_hat / unit, step, rates) * unit[:, part]
             new = residual(step, mean)
             symbols[:, part] = torch.where(mask, new, symbols[:, part])
             y_hat[:, part] = torch.where(mask, new + mean, y_hat[:, part])
         return symbols, y_hat
-
-
-def unchanged(x: Tensor) -> Tensor:
-    """The identity."""
-    return x
 
 
 def mean_frequency(waves: Tensor) -> Tensor:

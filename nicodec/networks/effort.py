@@ -66,7 +66,7 @@ def correct(
     """
     rates = torch.tensor([float(rate)], device=x.device)
     rows, columns = (slice(PATCH * s.start, PATCH * s.stop) for s in core)
-    bits_per_error = lambda_from_rate(rate) * 255**2 / 3
+    bits_per_error = lambda_from_rate(rate, base.config.lambda_max) * 255**2 / 3
     own = best = y[:, :, core[0], core[1]]
     step, damping, least = torch.zeros_like(own), DAMPING, float("inf")
     for _ in range(count):

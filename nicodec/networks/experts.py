@@ -59,20 +59,20 @@ class Experts:
             assert self.vq is not None
             assert code is not None
             return [self.vq.painter(code)] * len(taus)
-        linear, step = self.base.g_s.linear(y_hat) + 0.5, self.base.ungain(rates)
-        pictures = self._anchored(anchor, y_hat, code, rates, residual, taus)
+        linear, step = self.base.g_s.linear(y_hat), self.base.ungain(rates)
+        pictures = self._anchored(anchor, linear, y_hat, code, rates, residual, taus)
         fidelity = anchor is Anchor.FIDELITY
         limits = [FIDELITY_LIMIT if fidelity and tau == 0 else NATURAL_LIMIT for tau in taus]
-        return [bounded(picture, linear, step, limit) for picture, limit in zip(pictures, limits, strict=True)]
+        return [bounded(picture, linear + 0.5, step, limit) for picture, limit in zip(pictures, limits, strict=True)]
 
     def _anchored(
-        self, anchor: Anchor, y_hat: Tensor, code: Tensor | None, rates: Tensor, residual: Tensor | None,
-        taus: Sequence[float],
+        self, anchor: Anchor, linear: Tensor, y_hat: Tensor, code: Tensor | None, rates: Tensor,
+        residual: Tensor | None, taus: Sequence[float],
     ) -> list[Tensor]:  # fmt: skip
-        """The networks' part of `paint`."""
+        """The networks' part of `paint`; `linear`: the base's linear synthesis of y_hat."""
         lead = None if residual is None else partial(self.base.lead, y=y_hat + residual)
         if code is None or self.vq is None or (self.mode is None and anchor is Anchor.FIDELITY):
-            x_hat = self.base.g_s(y_hat, rates)
+            x_hat = self.base.g_s.from_linear(linear, y_hat, rates)
         elif self.mode is None:
             raise missing(
                 "no mode part trained on the base and the vq that the file names is installed; decode with "

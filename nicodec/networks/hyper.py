@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nicodec.entropy.order import Pass, passes
-from nicodec.networks.layers import Block, Pointwise, RateBias, RateScale, stack, zero_init
+from nicodec.networks.layers import Block, Pointwise, RateBias, RateScale, easing, stack, zero_init
 from nicodec.rate.scale import KNOTS
 
 
@@ -19,8 +19,9 @@ class HyperAnalysis(nn.Module):
         y / std ─ 1x1 ─ block ─ 2x2 stride 2 ─ block ─ rate ─ 2x2 stride 2 ─► z
     """
 
-    def __init__(self, latent: int, hyper: int, rows: int = KNOTS) -> None:
+    def __init__(self, latent: int, hyper: int, rows: int = KNOTS, eased: bool = False) -> None:
         super().__init__()
+        self.ease = easing(eased)
         self.embed = Pointwise(latent, 2 * hyper)
         self.fine = Block(2 * hyper)
         self.shrink = nn.Conv2d(2 * hyper, 2 * hyper, 2, stride=2)
@@ -29,7 +30,7 @@ class HyperAnalysis(nn.Module):
         self.head = nn.Conv2d(2 * hyper, hyper, 2, stride=2)
 
     def forward(self, y: Tensor, rate: Tensor) -> Tensor:
-        features = self.coarse(self.shrink(self.fine(self.embed(y))))
+        features = self.coarse(self.shrink(self.fine(self.embed(self.ease(y)))))
         return self.head(self.rate(features, rate)).float()
 
 
@@ -45,9 +46,10 @@ class Means(nn.Module):
     """
 
     def __init__(
-        self, latent: int, hyper: int, width: int, slices: int, depth: int = 1, rows: int = KNOTS
+        self, latent: int, hyper: int, width: int, slices: int, depth: int = 1, rows: int = KNOTS, eased: bool = False
     ) -> None:  # fmt: skip
         super().__init__()
+        self.ease = easing(eased)
         self.latent, self.slices = latent, slices
         self.embed = Pointwise(hyper, 4 * width // 2)
         self.embed_rate = RateBias(4 * width // 2, rows)
@@ -72,6 +74,6 @@ class Means(nn.Module):
             step: which pass.
             rate: as in `interpolate`.
         """
-        known = torch.cat([features, y_hat[:, : step.known].to(features.dtype)], 1)
+        known = torch.cat([features, self.ease(y_hat[:, : step.known]).to(features.dtype)], 1)
         hidden = self.body[step.index](self.entry_rate[step.index](self.entry[step.index](known), rate))
         return self.exit[step.index](hidden).float()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -75,6 +77,15 @@ def zero_init(conv: nn.Conv2d) -> nn.Conv2d:
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
     return conv
+
+
+def easing(eased: bool) -> Callable[[Tensor], Tensor]:
+    """What a network does to whitened values before it looks at them: asinh where it is `eased`, else nothing."""
+    return torch.asinh if eased else _unchanged
+
+
+def _unchanged(x: Tensor) -> Tensor:
+    return x
 
 
 def interpolate(knots: Tensor, rate: Tensor) -> Tensor:

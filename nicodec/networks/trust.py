@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nicodec.networks.layers import PATCH
+from nicodec.networks.layers import PATCH, spread
 
 TRUST_REACH = 2  # positions of the latent further than the networks see that a bounded picture depends on
 
@@ -30,9 +30,7 @@ def bounded(picture: Tensor, linear: Tensor, step: Tensor, limit: float) -> Tens
     added = picture - linear
     noise = (step.square() / 12).sum(1, keepdim=True) / (3 * PATCH**2)  # of a pixel: the transform is near orthonormal
     energy = F.avg_pool2d(added.square().mean(1, keepdim=True), PATCH)
-    if noise.shape[2:] != (1, 1):
-        noise = F.interpolate(noise, energy.shape[2:], mode="nearest")
-    trust = (2 - energy / (limit * noise)).nan_to_num(0.0, neginf=0.0).clamp(0, 1)
+    trust = (2 - energy / (limit * spread(noise, energy))).nan_to_num(0.0, neginf=0.0).clamp(0, 1)
     trust = -F.max_pool2d(-trust, 3, stride=1, padding=1)
     trust = F.interpolate(trust, scale_factor=PATCH, mode="bilinear", align_corners=False)
     return linear + torch.where(trust > 0, trust * added, 0.0)

@@ -16,7 +16,6 @@ TUNE_SPACING = KNOTS * KNOT_SPACING
 LEVEL_MIN, LEVEL_MAX = -16, 15  # of a quality map
 LEVEL_STEP = 2048  # what a level adds to the rate: 3.1 of quality
 
-
 LAMBDA_MIN = 0.0004
 LAMBDA_MAX = 0.25
 

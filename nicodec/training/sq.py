@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nicodec.container.layout import Tune
 from nicodec.entropy.order import Pass, checkerboard, passes
 from nicodec.networks.base import Base, BaseConfig
 from nicodec.networks.layers import PATCH, spread
@@ -20,9 +21,8 @@ from nicodec.training.visual import SQUARED, visual_error
 
 MAPPED = 0.5  # share of the crops with a quality map, whose levels then have this standard deviation:
 MAP_SPREAD = 2.5
-LEVELS_MAX = 8
+MAP_LIMIT = 8
 HEAVY = 2.0  # photographs lose 1 to 2
-TUNES = ("eye", "psnr")  # where a base has both, in this order
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class SQCodec(nn.Module):
         base = self.base
         y = base.g_a(x)
         unit, gain, ungain = (spread(of(rate), y) for of in (base.unit, base.gain, base.ungain))
-        z = base.h_a(base.ease(y / base.std[None, :, None, None]), rate)
+        z = base.h_a(y / base.std[None, :, None, None], rate)
         z_bits = gaussian_bits(self._noisy(z), self.scales.z(rate)).sum((1, 2, 3))
         z_hat = round_through(z)
         mean_features = base.means.features(z_hat, rate)
@@ -75,7 +75,7 @@ class SQCodec(nn.Module):
         for step in passes(base.config.latent, base.config.slices):
             mask = mask_of(step, y)
             part = slice(step.start, step.stop)
-            mean = base.means(mean_features, base.ease(y_hat / unit), step, rate) * unit[:, part]
+            mean = base.means(mean_features, y_hat / unit, step, rate) * unit[:, part]
             log_scale = self.scales.y(scale_features, magnitude(symbols), step, rate)
             residual = y[:, part] - mean
             y_bits = y_bits + (gaussian_bits(self._noisy(residual), log_scale) * mask).sum((1, 2, 3))
@@ -117,7 +117,7 @@ def random_maps(count: int, height: int, width: int, tunes: int) -> Tensor:
 
     From torch's global CPU generator.
     """
-    levels = (torch.randn(count, height // 64, width // 64) * MAP_SPREAD).round().clamp(-LEVELS_MAX, LEVELS_MAX)
+    levels = (torch.randn(count, height // 64, width // 64) * MAP_SPREAD).round().clamp(-MAP_LIMIT, MAP_LIMIT)
     levels *= (torch.rand(count, 1, 1) < MAPPED).float()
     rate = (random_rates(count)[:, None, None] + LEVEL_STEP * levels).clamp(0, RATE_MAX)
     return rate + (torch.arange(count) % tunes * TUNE_SPACING)[:, None, None]
@@ -132,7 +132,7 @@ def loss(outcome: Outcome, x: Tensor, rate: Tensor, config: BaseConfig) -> Tenso
     """`lambda · distortion + bpp` of each picture, over sqrt(lambda) so that no rate rules the gradient.
 
     Nor does a picture: what loses more than HEAVY counts as HEAVY. One-pixel checks, which the latent cannot hold, lose
-    a hundred times what a photograph does, and runs that saw them without this diverged.
+    a hundred times what a photograph does.
 
     The distortion is `255^2 · MSE`, and `visual_error` in tune `eye` (the first, where there are several). With a
     quality map each block has its own lambda.
@@ -196,8 +196,9 @@ class SQStage:
         Points are (bpp, PSNR), in tune `eye` (bpp, PSNR, structure that is lost, see `visual_error`).
         """
         figures: dict[str, Any] = {}
-        names = ("psnr",) if self.module.base.config.tunes == 1 else TUNES
-        for tune, name in enumerate(names):
+        tunes = self.module.base.config.tunes
+        for tune in range(tunes):
+            name = "psnr" if tunes == 1 else Tune(tune).name.lower()
             points = []
             for rate in (8192, 24576, 40960, 57344):
                 rows = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -211,11 +212,33 @@ def _run(
 def _parse(widths: tuple[str, ...], config: type[Any], fixed: Set[str] = frozenset()) -> dict[str, Any]:
     from dataclasses import fields
 
-    known = {field.name for field in fields(config)} - fixed
+    parsers = {field.name: PARSERS[field.type] for field in fields(config) if field.name not in fixed}
     parsed = {}
     for entry in widths:
         name, _, value = entry.partition("=")
-        if name not in known or not value.isdecimal():
-            raise click.UsageError(f"--width {entry}: expected NAME=N with NAME one of {', '.join(sorted(known))}")
-        parsed[name] = int(value)
+        try:
+            parsed[name] = parsers[name](value)
+        except (KeyError, ValueError):
+            raise click.UsageError(
+                f"--width {entry}: expected NAME=N with NAME one of {', '.join(sorted(parsers))}"
+            ) from None
     return parsed
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError(text)
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise ValueError(text)
+    return number
+
+
+# Of the fields of a config, by what they are declared as.
+PARSERS: dict[Any, Callable[[str], Any]] = {
+    "int": _whole, "float": _positive, "bool": {"True": True, "False": False}.__getitem__,
+}  # fmt: skip

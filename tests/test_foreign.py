@@ -222,6 +222,14 @@ def test_three_threads_get_what_one_gets(base):
             assert np.array_equal(np.asarray(one), np.asarray(other))
 
 
+def test_coding_leaves_the_shared_weights_where_they_are(base):
+    """A masked convolution of CompressAI puts a new weight in the old one's place, under the feet of other threads."""
+    shared = load_foreign(find_package("mine").parts["base"], "cpu")
+    before = [parameter.data_ptr() for parameter in shared.parameters()]
+    shared.code(torch.rand(1, 3, 64, 64))
+    assert [parameter.data_ptr() for parameter in shared.parameters()] == before
+
+
 def test_info_and_verify_say_what_it_is(base):
     data = encode(base, pictures.image(64, 64))
     assert package.read_info(data)["foreign"]["name"] == base[0]

@@ -139,8 +139,22 @@ def _listen(model: Any) -> tuple[Any, _Heard]:
         return outputs
 
     coder.quantize, coder.dequantize = quantize, dequantize
-    vars(twin)["_modules"] = {**model._modules, name: coder, "g_s": heard}
+    own = {name: coder, "g_s": heard}
+    if hasattr(model, "context_prediction"):
+        own["context_prediction"] = _with_own_weight(model.context_prediction)
+    vars(twin)["_modules"] = {**model._modules, **own}
     return twin, heard
+
+
+def _with_own_weight(convolution: nn.Module) -> nn.Module:
+    """A masked convolution whose weight is a tensor of its own, over the same memory.
+
+    CompressAI's assigns its weight anew at each call, which frees the memory that other threads are reading.
+    """
+    twin = copy.copy(convolution)
+    weight = nn.Parameter(convolution.weight.data, requires_grad=False)  # type: ignore[arg-type]
+    vars(twin)["_parameters"] = {**convolution._parameters, "weight": weight}
+    return twin
 
 
 def symbols_crc(symbols: NDArray[np.int32]) -> int:

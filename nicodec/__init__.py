@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from nicodec.errors import NicodecError
-from nicodec.options import DEFAULT_EFFORT, DEFAULT_MODEL, DEFAULT_QUALITY, DEFAULT_REFERENCES, DEFAULT_STEPS
+from nicodec.options import DEFAULT_EFFORT, DEFAULT_MODEL, DEFAULT_QUALITY, DEFAULT_REFERENCES, DEFAULT_STEPS, DRAWN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +35,7 @@ def encode(
     token_bits: int | None = None,
     robust: bool = False,
     references: str | int = DEFAULT_REFERENCES,
+    drawn: str = DRAWN[0],
     model: str = DEFAULT_MODEL,
     base: str | None = None,
     base_weights: str | os.PathLike[str] | None = None,
@@ -57,6 +58,7 @@ def encode(
         robust: code tokens so that they survive damage to the SQ stream.
         references: how many entries of the model's dictionary the file refers to: a number, `off`, or `auto`: some,
             where they pay.
+        drawn: which blocks are kept exactly, as drawings and text are cheaper: `auto`, `off`, or `all` of them.
         model: name of the model package.
         base: another codec in its place, such as `compressai:mbt2018-mean-q3`, with `base_weights`.
         base_weights: a safetensors file, see `nicodec models fetch`.
@@ -81,7 +83,7 @@ def encode(
         check_number("frame", frame, 0, whole=True)
     weights = None if base_weights is None else Path(base_weights)
     options = EncodeOptions(
-        quality, effort, streams, token_bits, robust, references, model, base, weights, verify, device
+        quality, effort, streams, token_bits, robust, references, model, base, weights, verify, device, drawn
     )
     if hasattr(image, "getexif"):
         picture = from_pillow(cast("Image.Image", image), frame=frame, allow_8bit=allow_8bit)

@@ -19,6 +19,7 @@ DEFAULT_EFFORT = 3
 EFFORT_RANGE = (1, 9)
 STREAMS = ("sq", "vq", "sq+vq")
 DEFAULT_REFERENCES = "auto"
+DRAWN = ("auto", "off", "all")
 STRIPPABLE = ("all", "icc", "exif", "xmp")
 ANCHORS = ("fidelity", "perception")
 TAU_RANGE = (0.0, 1.0)
@@ -74,9 +75,11 @@ class EncodeOptions:
         base_weights: its weights, a safetensors file.
         verify: decode the symbols again and compare, before the file is handed out.
         device: `auto`, `cpu` or `cuda`, for the float networks.
+        drawn: which blocks are kept exactly: `auto`: those that cost less so, in bits and error at this quality; `off`:
+            none; `all`: the picture is kept without loss. Without a latent, or with another codec, `auto` means none.
 
     Raises:
-        UsageError: quality, effort, references or bits a token out of range or no number, unknown streams.
+        UsageError: quality, effort, references or bits a token out of range or no number, unknown streams or drawn.
     """
 
     quality: float = DEFAULT_QUALITY
@@ -90,12 +93,17 @@ class EncodeOptions:
     base_weights: Path | None = None
     verify: bool = True
     device: str = "auto"
+    drawn: str = DRAWN[0]
 
     def __post_init__(self) -> None:
         check_number("quality", self.quality, *QUALITY_RANGE)
         check_number("effort", self.effort, *EFFORT_RANGE, whole=True)
         if self.token_bits is not None:
             check_number("token bits", self.token_bits, 1, whole=True)
+        if self.drawn not in DRAWN:
+            raise UsageError(f"drawn is {self.drawn!r}, expected one of {', '.join(DRAWN)}")
+        if self.drawn == "all" and (self.base is not None or self.streams is not None):
+            raise UsageError("a picture that is all drawn has no other streams; leave out --streams and --base")
         if (self.base is None) != (self.base_weights is None):
             raise UsageError("base and base weights go together: name the codec, and the file with its weights")
         if self.streams is not None and self.streams not in STREAMS:

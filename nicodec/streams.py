@@ -14,7 +14,7 @@ from nicodec.entropy.coder import Latent, decode_latent, encode_latent
 from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.entropy.tokens import TokenPrior, Tokens, decode_tokens, encode_tokens, tokens_crc
-from nicodec.errors import CorruptFileError, InexactError, MissingPartError, UnsupportedVersionError, UsageError
+from nicodec.errors import CorruptFileError, InexactError, MissingPartError, UsageError
 from nicodec.image.picture import Picture
 from nicodec.options import EncodeOptions
 from nicodec.rate.tile import TileRate
@@ -154,12 +154,11 @@ def decode_symbols(
     Raises:
         InexactError: a stream parses, but to other symbols than the encoder's.
         MissingPartError, DamagedPartError, CorruptFileError: see `codec.decode_bytes`.
-        UnsupportedVersionError: the file has neither stream.
     """
     header = file.header
     payload = file.payload(SectionType.SQ)
     if payload is None and streams is None:
-        raise UnsupportedVersionError("the file has no SQ and no VQ section; this version decodes no other picture")
+        return {}  # all is drawn
     geometry = tiles(header.width, header.height)
     sq_tiles: list[TileBody | None] = [None] * len(geometry)
     if payload is not None:

@@ -20,6 +20,7 @@ from nicodec.options import (
     DEFAULT_MODEL,
     DEFAULT_QUALITY,
     DEFAULT_REFERENCES,
+    DRAWN,
     EFFORT_RANGE,
     QUALITY_RANGE,
     STREAMS,
@@ -79,7 +80,7 @@ class Encoding:
         facts = describe(read_file(encoded))
         line = (
             f"{job.source} -> {output}: {facts['width']}x{facts['height']}, {len(data)} -> {len(encoded)} bytes, "
-            f"{facts['bpp']:.3f} bpp, quality {quality:.4g}{reached}, {seconds:.2f} s"
+            f"{facts['bpp']:.3f} bpp, {io.quality_of(facts['quality'] and quality)}{reached}, {seconds:.2f} s"
         )
         if self.verbose:
             line += "".join(f"\n  {name}: {size} bytes" for name, size in facts["sections"].items())
@@ -124,6 +125,9 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
 @click.option("--references", default=DEFAULT_REFERENCES, show_default=True, metavar="auto|off|N",
               help="Entries of the model's dictionary that the file refers to: N of them, none, or some where they "
               "pay. Decoding takes the same dictionary.")  # fmt: skip
+@click.option("--drawn", type=click.Choice(DRAWN), default=DRAWN[0], show_default=True,
+              help="Blocks that are kept exactly (drawings, text): auto: where that costs less, in bits and error; "
+              "all: the picture without loss.")  # fmt: skip
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model package, see `nicodec models list`.")
 @click.option("--base", metavar="NAME", help="Another codec in place of the model, such as compressai:mbt2018-mean-q3; "
               "its entropy path is float, so its files are not promised to decode on other machines.")  # fmt: skip
@@ -140,7 +144,7 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
 @click.option("--strip", type=click.Choice(STRIPPABLE), multiple=True, help="Leave metadata out; several times for "
               "several. exif includes the DPI. Default: nothing.")  # fmt: skip
 @click.option("--preserve-time", is_flag=True, help="Give the output the input's time of modification.")
-@click.option("--lossless", is_flag=True, help="Refused, with advice: nicodec is lossy at any quality.")
+@click.option("--lossless", is_flag=True, help="Refused, with advice: see --drawn all.")
 @batch.options
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 @io.common_options
@@ -148,8 +152,8 @@ def command(
     sources: tuple[str, ...], output: str | None, quality: float, target_size: float | None,
     target_bpp: float | None, target_psnr: float | None, target_lpips: float | None, trunk: Path | None, effort: int,
     streams: str | None,
-    token_bits: int | None, robust: bool, references: str, model: str, base: str | None, base_weights: Path | None,
-    verify: bool, device: str, frame: int | None, allow_8bit: bool, allow_damaged: bool,
+    token_bits: int | None, robust: bool, references: str, drawn: str, model: str, base: str | None,
+    base_weights: Path | None, verify: bool, device: str, frame: int | None, allow_8bit: bool, allow_damaged: bool,
     strip: tuple[str, ...], preserve_time: bool, lossless: bool, force: bool, threads: int | None, as_json: bool,
     verbose: bool, quiet: bool, **inputs: Any,
 ) -> None:  # fmt: skip
@@ -158,10 +162,12 @@ def command(
     Keeps alpha (without loss), ICC profile, EXIF, XMP and DPI. Any size, 8 bits a sample.
     """
     if lossless:
-        raise UsageError("nicodec is lossy at any quality; for lossless files use PNG, WebP -lossless or cjxl -d 0")
+        raise UsageError(
+            "no quality is without loss; for a lossless file, large where the picture is a photograph, give --drawn all"
+        )
     options = EncodeOptions(
         quality, effort, streams, token_bits, robust, parse_references(references), model, base, base_weights, verify,
-        device,
+        device, drawn,
     )  # fmt: skip
     targets = {"bytes": target_size, "bpp": target_bpp, "psnr": target_psnr, "lpips": target_lpips}
     asked = [(kind, value) for kind, value in targets.items() if value is not None]

@@ -30,7 +30,7 @@ HINTED = 0x08
 class SectionType(IntEnum):
     """What a section holds. Sections stand in this order, each at most once.
 
-    Version 2 reserves 9 for DRAWN, which no reader may skip, and 10 for TEXTURE, which it may.
+    Version 2 alone has DRAWN, and reserves 10 for TEXTURE, which a reader may skip.
     """
 
     ICC = 1
@@ -41,6 +41,7 @@ class SectionType(IntEnum):
     ALPHA = 6
     EXIF = 7
     XMP = 8
+    DRAWN = 9
 
 
 class Tune(IntEnum):

@@ -26,7 +26,7 @@ from nicodec.container.layout import NO_BASE, Anchor, Box, Colour, Header, Secti
 from nicodec.container.limits import check_declared, check_size
 from nicodec.container.reader import NicFile, read_file, read_packed, read_references, read_tokens
 from nicodec.container.writer import write_file, write_packed
-from nicodec.errors import MissingStreamError, UnsupportedVersionError, UsageError
+from nicodec.errors import MissingStreamError, UsageError
 from nicodec.foreign import decode_foreign, encode_foreign, find_foreign, verify_foreign
 from nicodec.image.alpha import pack_alpha, unpack_alpha
 from nicodec.image.picture import Picture, Pixels
@@ -148,22 +148,8 @@ def decode_own(file: NicFile, data: bytes, options: DecodeOptions, crop: Box, da
     if max(options.taus) > 0:
         experts = replace(experts, fuser=find_fuser(file, options.device))
     symbols = decode_symbols(file, streams, needed(crop, file.header, experts), damage)
-    check_painted(file.header)
     fusion = Fusion(options.taus, options.steps, zlib.crc32(data) if options.seed is None else options.seed)
     return synthesise(symbols, file.header, experts, anchor, streams.depth if streams else 0, crop, fusion)
-
-
-def check_painted(header: Header) -> None:
-    """Refuse files whose symbols decode, but whose gains the networks do not know.
-
-    Raises:
-        UnsupportedVersionError: the file has a second tune or a quality map.
-    """
-    if header.tune or header.mapped:
-        raise UnsupportedVersionError(
-            "the file has another tune or a quality map, which the networks of this nicodec do not know yet; use a "
-            "newer nicodec"
-        )
 
 
 def find_experts(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nicodec.rate.scale import KNOT_SPACING, KNOTS
+from nicodec.rate.tile import TileRate
 
 GATE_MAX = 20.0  # photographs reach 17 in the trained base
 FEATURE_MAX = 100.0  # photographs reach 76
@@ -86,6 +87,11 @@ def easing(eased: bool) -> Callable[[Tensor], Tensor]:
 
 def _unchanged(x: Tensor) -> Tensor:
     return x
+
+
+def to_rates(rate: TileRate, device: torch.device | str) -> Tensor:
+    """A tile's rate as `interpolate` takes it: (1,), or (1, h, w) with a quality map; float."""
+    return torch.from_numpy(np.asarray(rate.knots(), np.float32)[None]).to(device)
 
 
 def interpolate(knots: Tensor, rate: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from nicodec.container.layout import NO_BASE, Anchor, Box, Colour, Header, Section, SectionType, TokenStreams
+from nicodec.container.layout import NO_BASE, Anchor, Box, Colour, Header, Section, SectionType, TokenStreams, Tune
 from nicodec.container.limits import check_declared, check_size
 from nicodec.container.reader import NicFile, read_file, read_packed, read_references, read_tokens
 from nicodec.container.writer import write_file, write_packed
@@ -33,6 +33,7 @@ from nicodec.image.picture import Picture, Pixels
 from nicodec.memory import check_memory, says_when_memory_ends
 from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.rate.scale import rate_from_quality
+from nicodec.rate.tile import TileRate
 from nicodec.streams import StreamEncoder, attempt, decode_symbols
 from nicodec.zoo.store import find_part, find_trained, missing
 
@@ -56,7 +57,7 @@ def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
     """
     check_size(picture.width, picture.height)
     if (foreign := find_foreign(options)) is not None:
-        header = _header(picture, 0, NO_BASE, version=2)
+        header = _header(picture, TileRate(0), NO_BASE, version=2)
         return write_file(header, [encode_foreign(picture, foreign, options.device, options.verify), *_kept(picture)])
     encoder = StreamEncoder(options)
     return _encode(picture, encoder, encoder.analyse(picture), _kept(picture), options.quality)
@@ -79,16 +80,17 @@ def encode_at(picture: Picture, options: EncodeOptions) -> Callable[[float], byt
 def _encode(
     picture: Picture, encoder: StreamEncoder, analysed: Iterable[Analysed], kept: list[Section], quality: float
 ) -> bytes:
-    rate = rate_from_quality(quality)
-    referred = encoder.refer(picture, rate)
-    coded = encoder.sections(encoder.symbols(analysed, referred.base, rate), rate)
-    header = _header(picture, rate, encoder.parts["base"].id, encoder.version)
+    rate = TileRate(rate_from_quality(quality), encoder.tune or 0)
+    referred = encoder.refer(picture, rate.rate)
+    coded = encoder.sections(encoder.symbols(analysed, referred.base, rate), rate.rate)
+    header = _header(picture, rate, encoder.parts["base"].id, encoder.version, encoder.tune)
     return write_file(header, [*referred.sections, *coded, *kept])
 
 
-def _header(picture: Picture, rate: int, base_id: bytes, version: int) -> Header:
-    colour = Colour.GREY if picture.grey else Colour.RGB
-    return Header(picture.width, picture.height, colour, 8, rate, base_id, version=version)
+def _header(picture: Picture, rate: TileRate, base_id: bytes, version: int, tune: Tune | None = None) -> Header:
+    colour, mapped = Colour.GREY if picture.grey else Colour.RGB, rate.levels is not None
+    size = picture.width, picture.height
+    return Header(*size, colour, 8, rate.rate, base_id, version=version, tune=tune, mapped=mapped)
 
 
 def _kept(picture: Picture) -> list[Section]:

@@ -16,7 +16,9 @@ DEFAULT_MODEL = "base1"
 DEFAULT_QUALITY = 60.0
 QUALITY_RANGE = (0.0, 100.0)
 DEFAULT_EFFORT = 3
+DEFAULT_TUNE = "eye"
 EFFORT_RANGE = (1, 9)
+TUNES = ("eye", "psnr")
 STREAMS = ("sq", "vq", "sq+vq")
 DEFAULT_REFERENCES = "auto"
 STRIPPABLE = ("all", "icc", "exif", "xmp")
@@ -64,7 +66,8 @@ class EncodeOptions:
     Attributes:
         quality: 0 (smallest file) .. 100 (closest to the original, not lossless), continuous.
         effort: 1 (quick) .. 9 (slow, smallest files); the decoder's time does not depend on it.
-        streams: `sq`, `vq` or `sq+vq`; None: all that the model has parts for.
+        tune: `eye` or `psnr`, what bits are spent for; a model that has one tune is coded in that.
+        streams: `sq`, `vq` or `sq+vq`; None: all that the model has parts for, of those that the file can hold.
         token_bits: bits a token, from 1 to the depth of the model's codebook; None: that depth.
         robust: code tokens without regard to the SQ symbols: larger, but they survive damage there.
         references: how many entries of the model's dictionary: a number, `off`, or `auto`: some, where they pay.
@@ -76,11 +79,12 @@ class EncodeOptions:
         device: `auto`, `cpu` or `cuda`, for the float networks.
 
     Raises:
-        UsageError: quality, effort, references or bits a token out of range or no number, unknown streams.
+        UsageError: quality, effort, references or bits a token out of range or no number, unknown tune or streams.
     """
 
     quality: float = DEFAULT_QUALITY
     effort: int = DEFAULT_EFFORT
+    tune: str = DEFAULT_TUNE
     streams: str | None = None
     token_bits: int | None = None
     robust: bool = False
@@ -98,6 +102,8 @@ class EncodeOptions:
             check_number("token bits", self.token_bits, 1, whole=True)
         if (self.base is None) != (self.base_weights is None):
             raise UsageError("base and base weights go together: name the codec, and the file with its weights")
+        if self.tune not in TUNES:
+            raise UsageError(f"tune is {self.tune!r}, expected one of {', '.join(TUNES)}")
         if self.streams is not None and self.streams not in STREAMS:
             raise UsageError(f"streams are {self.streams!r}, expected one of {', '.join(STREAMS)}")
         if self.references not in ("auto", "off") and self.references not in range(1, MAX_REFERENCES + 1):

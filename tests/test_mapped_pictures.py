@@ -11,7 +11,9 @@ import nicodec
 from nicodec.container.layout import Anchor, Box, Section, SectionType, Tune
 from nicodec.container.reader import read_file
 from nicodec.container.writer import write_file, write_tiles
+from nicodec.errors import CorruptFileError, UsageError
 from nicodec.look.session import Session
+from nicodec.metrics.psnr import psnr
 from nicodec.networks.experts import Experts
 from nicodec.networks.layers import to_rates
 from nicodec.networks.tiling import gather, positions, rates_around, to_pixels
@@ -34,7 +36,9 @@ def file_of(size, tune=Tune.EYE, levels=None, rate=30000, model="tiny-tunes"):
     scales, tiles = load_scales(part(model)), []
     for held in decode_symbols(file, None).values():
         map_ = None if levels is None else levels(*held.latent.z_hat.shape[:2]).astype(np.int16)
-        tiles.append(code_latent(scales, replace(held.latent, rate=TileRate(rate, tune, map_), indices=None), True))
+        tiles.append(
+            code_latent(scales, replace(held.latent, rate=TileRate(rate, tune or 0, map_), indices=None), True)
+        )
     header = replace(file.header, version=2, tune=tune, mapped=levels is not None, base_id=part(model).id, rate=rate)
     return write_file(header, [Section(SectionType.SQ, write_tiles(tiles))])
 
@@ -113,9 +117,9 @@ def test_the_fuser_hears_the_mean_rate_of_a_tiles_map():
     levels = np.array([[-2, 4], [15, 3]], np.int16)
     assert TileRate(60000, 1, levels).flat().knots() == round((55904 + 2 * 65535 + 65535) / 4) + 73728
     assert to_rates(TileRate(3, 0, 0 * levels).flat(), "cpu").tolist() == [3]
-    plain, mapped = (file_of((200, 150), levels=of, model="tiny") for of in (None, lambda *shape: np.zeros(shape)))
+    plain, mapped = (file_of((200, 150), None, of, model="tiny") for of in (None, lambda *shape: np.zeros(shape)))
     assert np.array_equal(decode(mapped, tau=1.0, seed=1), decode(plain, tau=1.0, seed=1))
-    data = file_of(LARGE, levels=random_levels(), model="tiny")
+    data = file_of(LARGE, None, random_levels(), model="tiny")
     whole = decode(data, tau=1.0)
     assert np.abs(whole - decode(data)).mean() > 0.1
     assert np.abs(decode(data, tau=1.0, crop=(1000, 3, 90, 40)) - whole[3:43, 1000:1090]).max() <= 1
@@ -123,3 +127,52 @@ def test_the_fuser_hears_the_mean_rate_of_a_tiles_map():
         np.abs(Session(data, "cpu").render("fidelity", 1.0, 1, Box(1000, 3, 90, 40)) - whole[3:43, 1000:1090]).max()
         <= 1
     )
+
+
+@pytest.mark.parametrize("effort", [1, 3, 5])
+def test_each_tune_is_encoded_and_said(effort):
+    image, files = pictures.image(150, 100), {}
+    for tune in ("eye", "psnr"):
+        files[tune] = nicodec.encode(image, model="tiny-tunes", tune=tune, effort=effort, quality=70, device="cpu")
+        assert nicodec.read_info(files[tune])["tune"] == tune
+        assert psnr(np.asarray(image), decode(files[tune])) > 15
+    assert len(files["eye"]) < len(files["psnr"])  # its steps are coarser
+    assert psnr(np.asarray(image), decode(files["eye"])) < psnr(np.asarray(image), decode(files["psnr"]))
+
+
+def test_a_model_with_one_tune_is_coded_in_that():
+    image = pictures.image(70, 60)
+    eye, either = (nicodec.encode(image, model="tiny", tune=tune, device="cpu") for tune in ("eye", "psnr"))
+    assert eye == either
+    assert nicodec.read_info(eye)["tune"] is None
+    with pytest.raises(UsageError, match="tune is 'ssim', expected one of eye, psnr"):
+        nicodec.encode(image, model="tiny", tune="ssim")
+
+
+def test_the_psnr_of_the_old_base_is_the_psnr_of_the_base_with_tunes():
+    """The toy's second tune is the tiny base: the same symbols, coded by the same tables, and the same pixels."""
+    image = pictures.image(150, 100)
+    old, new = (nicodec.encode(image, model=model, tune="psnr", device="cpu") for model in ("tiny", "tiny-tunes"))
+    assert read_file(old).payload(SectionType.SQ) == read_file(new).payload(SectionType.SQ)
+    assert np.array_equal(decode(old), decode(new))
+
+
+def test_the_command_takes_a_tune_in_batches_and_with_targets(tmp_path, inside):
+    for name in "ab":
+        pictures.image(90, 70).save(tmp_path / f"{name}.png")
+    code, _, said = inside("encode", "a.png", "b.png", "-o", "out", "--model", "tiny-tunes", "--tune", "psnr")
+    assert code == 0, said
+    assert nicodec.read_info(tmp_path / "out" / "b.nic")["tune"] == "psnr"
+    code, _, said = inside("encode", "a.png", "-o", "c.nic", "--model", "tiny-tunes", "--target-size", "1000")
+    assert code == 0, said
+    assert nicodec.read_info(tmp_path / "c.nic")["tune"] == "eye"
+    assert 900 < (tmp_path / "c.nic").stat().st_size <= 1000
+    assert b"tune: eye" in inside("info", "-v", "c.nic")[1]
+    assert inside("encode", "a.png", "-o", "d.nic", "--tune", "best")[0] == 2
+
+
+def test_a_file_must_name_the_tune_of_a_base_with_several():
+    file = read_file(file_of((70, 70), Tune.PSNR))
+    nameless = write_file(replace(file.header, tune=None), list(file.sections.values()))
+    with pytest.raises(CorruptFileError, match="says no tune of a base that has 2"):
+        nicodec.decode(nameless)

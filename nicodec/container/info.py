@@ -14,7 +14,7 @@ def describe(file: NicFile) -> dict[str, Any]:
     """A JSON-ready description.
 
     Keys: `format_version`, `width`, `height`, `colour` (`grey` or `rgb`), `alpha`, `bit_depth`, `bytes`, `bpp` (bits
-    of the whole file per pixel), `quality`, `rate`, `tune` (`eye` or `psnr`; null in version 1, which has none),
+    of the whole file per pixel), `quality`, `rate`, `tune` (`eye` or `psnr`; null where the base has one),
     `quality_map` (whether the quality differs from block to block), `base` (id in hex), `hint` (`anchor` and `tau`, or
     null),
     `foreign` (the other codec's `name` and its `weights` in hex, or null),
@@ -37,7 +37,7 @@ def describe(file: NicFile) -> dict[str, Any]:
         "bpp": round(8 * file.size / (header.width * header.height), 4),
         "quality": round(quality_from_rate(header.rate), 2),
         "rate": header.rate,
-        "tune": None if header.version == 1 else header.tune.name.lower(),
+        "tune": None if header.tune is None else header.tune.name.lower(),
         "quality_map": header.mapped,
         "base": header.base_id.hex(),
         "hint": hint,

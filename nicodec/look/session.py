@@ -19,7 +19,8 @@ from nicodec.container.limits import check_declared
 from nicodec.container.reader import read_file
 from nicodec.errors import DamagedPartError, MissingPartError, MissingStreamError, UnsupportedPictureError, UsageError
 from nicodec.image.picture import Pixels
-from nicodec.networks.tiling import Fusion, Span, fuse, gather, neighbourhood, paint, reach
+from nicodec.networks.layers import Span
+from nicodec.networks.tiling import Fusion, fuse, gather, neighbourhood, paint, reach
 from nicodec.options import ANCHORS
 from nicodec.streams import decode_symbols
 

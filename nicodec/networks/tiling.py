@@ -24,7 +24,7 @@ from nicodec.networks.base import HALO, WHOLE, Base
 from nicodec.networks.effort import encode_tile
 from nicodec.networks.experts import Experts
 from nicodec.networks.fuser import normals
-from nicodec.networks.layers import PATCH, float64_product, to_rates
+from nicodec.networks.layers import BLOCK, PATCH, Span, coarser, float64_product, to_rates
 from nicodec.networks.trust import TRUST_REACH
 from nicodec.networks.vq import VQExpert
 from nicodec.rate.tile import TileRate
@@ -32,8 +32,6 @@ from nicodec.rate.tile import TileRate
 integer.offer(float64_product)
 
 LED = 2  # positions further than HALO that tau makes pixels depend on, through g_a: even, for tokens two positions wide
-BLOCK = STRIDE // PATCH  # positions of the latent along a side of a block, which has one level in a quality map
-Span = tuple[slice, slice]  # rows and columns of a latent
 
 
 @dataclass(frozen=True)
@@ -42,12 +40,14 @@ class Analysed:
 
     Attributes:
         pixels: of the tile and its halo (h, w, 1 or 3).
-        core: rows and columns of the latent that are the tile's own.
+        around: rows and columns of the picture's latent that the tile and its halo are.
+        core: of these, the tile's own.
         y: of the tile and its halo (1, M, h/16, w/16), in natural units.
         tokens: (rows, columns), uint16; None: not asked for.
     """
 
     pixels: Pixels
+    around: Span
     core: Span
     y: Tensor
     tokens: NDArray[np.uint16] | None
@@ -63,28 +63,34 @@ def analyse(picture: Picture, base: Base, vq: VQExpert | None, depth: int) -> It
     for tile in tiles(picture.width, picture.height):
         around, core = neighbourhood(tile, picture.width, picture.height)
         pixels = cut(picture.pixels, *(slice(PATCH * s.start, PATCH * s.stop) for s in around))
-        yield _analyse_tile(pixels, core, base, vq, depth)
+        yield _analyse_tile(pixels, around, core, base, vq, depth)
 
 
 @torch.inference_mode(False)  # whatever mode the host program is in: see `choose_symbols`
-def _analyse_tile(pixels: Pixels, core: Span, base: Base, vq: VQExpert | None, depth: int) -> Analysed:
+def _analyse_tile(pixels: Pixels, around: Span, core: Span, base: Base, vq: VQExpert | None, depth: int) -> Analysed:
     with torch.no_grad():
         y, tokens = base.g_a(to_input(pixels, base.std.device)), None
         if vq is not None:
             spread = y[:, :, core[0], core[1]] / base.std[None, :, None, None]
             tokens = vq.tokens(spread, depth)[0].cpu().numpy().astype(np.uint16)
-    return Analysed(pixels, core, y, tokens)
+    return Analysed(pixels, around, core, y, tokens)
 
 
 @torch.inference_mode(False)  # whatever mode the host program is in: effort takes gradients
-def choose_symbols(held: Analysed, base: Base, scales: ScaleModel | None, rate: int, effort: int) -> TileSymbols:
-    """The float half of encoding, the rest: the symbols of a tile at a rate. `scales`: None: no latent."""
+def choose_symbols(held: Analysed, base: Base, scales: ScaleModel | None, rate: TileRate, effort: int) -> TileSymbols:
+    """The float half of encoding, the rest: the symbols of a tile.
+
+    Args:
+        scales: None: no latent.
+        rate: of all of the picture's blocks.
+    """
     if scales is None:
         return TileSymbols(None, held.tokens)
+    near = rate.cut(*coarser(held.around))
     with torch.no_grad():
-        y, z_hat = base.scaled(held.y, torch.tensor([float(rate)], device=held.y.device), held.core)
+        y, z_hat = base.scaled(held.y, to_rates(near, held.y.device), held.core)
     x = to_input(held.pixels, base.std.device)
-    return TileSymbols(encode_tile(base, scales, x, y, z_hat, rate, held.core, effort), held.tokens)
+    return TileSymbols(encode_tile(base, scales, x, y, z_hat, near, held.core, effort), held.tokens)
 
 
 def to_input(pixels: Pixels, device: torch.device | str) -> Tensor:
@@ -143,7 +149,7 @@ def synthesise(
 
 def rate_of(held: TileSymbols, header: Header) -> TileRate:
     """A tile's own rate; the file's, where its latent is damaged."""
-    return held.latent.rate if held.latent else TileRate(header.rate, header.tune)
+    return held.latent.rate if held.latent else TileRate(header.rate, header.tune or 0)
 
 
 def rates_around(symbols: Mapping[Box, TileSymbols], header: Header, region: Span, device: torch.device) -> Tensor:
@@ -152,13 +158,13 @@ def rates_around(symbols: Mapping[Box, TileSymbols], header: Header, region: Spa
     Returns:
         (1,), or (1, h/4, w/4) where there is a quality map; the region is then one of whole blocks.
     """
-    plain = to_rates(TileRate(header.rate, header.tune), device)
+    plain = to_rates(TileRate(header.rate, header.tune or 0), device)
     if not header.mapped:
         return plain
-    place = coarser(region, BLOCK)
+    place = coarser(region)
     whole = plain.expand(1, 1, *(s.stop - s.start for s in place)).clone()
     for tile, held in symbols.items():
-        at = coarser(positions(tile), BLOCK)
+        at = coarser(positions(tile))
         if held.latent and all(max(s.start, r.start) < min(s.stop, r.stop) for s, r in zip(at, place, strict=True)):
             paste(whole, place, to_rates(held.latent.rate, device)[None], at)
     return whole[0]
@@ -282,12 +288,6 @@ def paste(whole: Tensor, whole_at: Span, part: Tensor, part_at: Span, only: Span
         target.append(slice(start - to.start, stop - to.start))
         source.append(slice(start - at.start, stop - at.start))
     whole[:, :, target[0], target[1]] = part[:, :, source[0], source[1]]
-
-
-def coarser(span: Span, side: int) -> Span:
-    """Rows and columns of a map whose positions are `side` x `side` of the latent's."""
-    rows, columns = (slice(s.start // side, s.stop // side) for s in span)
-    return rows, columns
 
 
 def cut(pixels: Pixels, rows: slice, columns: slice) -> Pixels:

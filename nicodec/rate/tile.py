@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,10 @@ class TileRate:
         if self.levels is None:
             return self
         return TileRate(round(float(self._rates(self.levels).mean())), self.tune)
+
+    def cut(self, rows: slice, columns: slice) -> TileRate:
+        """That of some of the blocks."""
+        return self if self.levels is None else replace(self, levels=self.levels[rows, columns])
 
     def knots(self, finer: int = 1, where: NDArray[np.bool_] | None = None) -> Knots:
         """Where to read tables over the rate, `rate + TUNE_SPACING · tune`: one number, or with a map one a position.

@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from nicodec.container.layout import NO_BASE, Anchor, Box, Colour, Header, Section, SectionType, TokenStreams
+from nicodec.container.layout import NO_BASE, Anchor, Box, Colour, Header, Section, SectionType, TokenStreams, Tune
 from nicodec.container.limits import check_declared, check_size, is_usual
 from nicodec.container.reader import NicFile, read_file, read_packed, read_references, read_tokens
 from nicodec.container.writer import write_file, write_packed
 from nicodec.drawing import drawn_section, guess
 from nicodec.entropy.symbols import TileSymbols
-from nicodec.errors import CorruptFileError, MissingStreamError, UnsupportedVersionError, UsageError
+from nicodec.errors import CorruptFileError, MissingStreamError, UsageError
 from nicodec.foreign import decode_foreign, encode_foreign, find_foreign, verify_foreign
 from nicodec.image.alpha import pack_alpha, unpack_alpha
 from nicodec.image.drawn import Drawn, grid, unpack_drawn
@@ -37,6 +37,7 @@ from nicodec.image.picture import Picture, Pixels
 from nicodec.memory import check_memory, says_when_memory_ends
 from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.rate.scale import rate_from_quality
+from nicodec.rate.tile import TileRate
 from nicodec.streams import StreamEncoder, attempt, decode_symbols
 from nicodec.zoo.store import find_package, find_part, find_trained, missing
 
@@ -60,7 +61,7 @@ def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
     """
     check_size(picture.width, picture.height)
     if (foreign := find_foreign(options)) is not None:
-        header = _header(picture, 0, NO_BASE, version=2)
+        header = _header(picture, TileRate(0), NO_BASE, version=2)
         return write_file(header, [encode_foreign(picture, foreign, options.device, options.verify), *_kept(picture)])
     encoder = cache(lambda: StreamEncoder(options))
     return _encode(picture, options, encoder, lambda: encoder().analyse(picture), options.quality)
@@ -86,22 +87,24 @@ def _encode(
 ) -> bytes:  # fmt: skip
     """`encoder` and `analysed` are asked for where networks are needed, and not before."""
     find_package(options.model)
-    rate, kept = rate_from_quality(quality), _kept(picture)
-    guessed = guess(picture.pixels, options, rate)
+    number, kept = rate_from_quality(quality), _kept(picture)
+    guessed = guess(picture.pixels, options, number)
     if guessed.mask.all() and (drawn := _all_drawn(picture, options, kept)):
         return drawn
+    loaded = encoder()
+    rate = TileRate(number, loaded.tune or 0)
     if guessed.mask.any():
         from nicodec.weighing import mix
 
-        return mix(picture, guessed.mask, _header(picture, rate, NO_BASE, version=2), options, kept).data
-    loaded = encoder()
-    referred = loaded.refer(picture, rate)
+        header = _header(picture, rate, loaded.parts["base"].id, version=2, tune=loaded.tune)
+        return mix(picture, guessed.mask, header, options, kept).data
+    referred = loaded.refer(picture, number)
     symbols: Iterable[TileSymbols] = loaded.symbols(analysed(), referred.base, rate)
     drawn = None if guessed.sketch is None else _all_drawn(picture, options, kept)
     if drawn is not None:
         symbols = list(symbols)
-    header = _header(picture, rate, loaded.parts["base"].id, loaded.version)
-    plain = write_file(header, [*referred.sections, *loaded.sections(symbols, rate), *kept])
+    header = _header(picture, rate, loaded.parts["base"].id, loaded.version, loaded.tune)
+    plain = write_file(header, [*referred.sections, *loaded.sections(symbols, number), *kept])
     if guessed.sketch is None or drawn is None:
         return plain
     from nicodec.weighing import Coded, lightest
@@ -112,14 +115,15 @@ def _encode(
 def _all_drawn(picture: Picture, options: EncodeOptions, kept: list[Section]) -> bytes | None:
     """The file that draws all of a picture; None: it has so few bytes that a reader would refuse it."""
     everything = np.ones(grid(picture.height, picture.width), np.bool_)
-    header = _header(picture, 0, NO_BASE, version=2)
+    header = _header(picture, TileRate(0), NO_BASE, version=2)
     data = write_file(header, [drawn_section(picture.pixels, everything, header, options), *kept])
     return data if is_usual(header, len(data), drawn=True) else None
 
 
-def _header(picture: Picture, rate: int, base_id: bytes, version: int) -> Header:
-    colour = Colour.GREY if picture.grey else Colour.RGB
-    return Header(picture.width, picture.height, colour, 8, rate, base_id, version=version)
+def _header(picture: Picture, rate: TileRate, base_id: bytes, version: int, tune: Tune | None = None) -> Header:
+    colour, mapped = Colour.GREY if picture.grey else Colour.RGB, rate.levels is not None
+    size = picture.width, picture.height
+    return Header(*size, colour, 8, rate.rate, base_id, version=version, tune=tune, mapped=mapped)
 
 
 def _kept(picture: Picture) -> list[Section]:
@@ -187,22 +191,8 @@ def decode_own(file: NicFile, data: bytes, options: DecodeOptions, crop: Box, da
     if max(options.taus) > 0:
         experts = replace(experts, fuser=find_fuser(file, options.device))
     symbols = decode_symbols(file, streams, needed(crop, file.header, experts), damage)
-    check_painted(file.header)
     fusion = Fusion(options.taus, options.steps, zlib.crc32(data) if options.seed is None else options.seed)
     return synthesise(symbols, file.header, experts, anchor, streams.depth if streams else 0, crop, fusion)
-
-
-def check_painted(header: Header) -> None:
-    """Refuse files whose symbols decode, but whose gains the networks do not know.
-
-    Raises:
-        UnsupportedVersionError: the file has a second tune or a quality map.
-    """
-    if header.tune or header.mapped:
-        raise UnsupportedVersionError(
-            "the file has another tune or a quality map, which the networks of this nicodec do not know yet; use a "
-            "newer nicodec"
-        )
 
 
 def find_experts(

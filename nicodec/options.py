@@ -16,7 +16,9 @@ DEFAULT_MODEL = "base1"
 DEFAULT_QUALITY = 60.0
 QUALITY_RANGE = (0.0, 100.0)
 DEFAULT_EFFORT = 3
+DEFAULT_TUNE = "eye"
 EFFORT_RANGE = (1, 9)
+TUNES = ("eye", "psnr")
 STREAMS = ("sq", "vq", "sq+vq")
 DEFAULT_REFERENCES = "auto"
 DRAWN = ("auto", "off", "all")
@@ -65,7 +67,8 @@ class EncodeOptions:
     Attributes:
         quality: 0 (smallest file) .. 100 (closest to the original, not lossless), continuous.
         effort: 1 (quick) .. 9 (slow, smallest files); the decoder's time does not depend on it.
-        streams: `sq`, `vq` or `sq+vq`; None: all that the model has parts for.
+        tune: `eye` or `psnr`, what bits are spent for; a model that has one tune is coded in that.
+        streams: `sq`, `vq` or `sq+vq`; None: all that the model has parts for, of those that the file can hold.
         token_bits: bits a token, from 1 to the depth of the model's codebook; None: that depth.
         robust: code tokens without regard to the SQ symbols: larger, but they survive damage there.
         references: how many entries of the model's dictionary: a number, `off`, or `auto`: some, where they pay.
@@ -79,11 +82,13 @@ class EncodeOptions:
             none; `all`: the picture is kept without loss. Without a latent, or with another codec, `auto` means none.
 
     Raises:
-        UsageError: quality, effort, references or bits a token out of range or no number, unknown streams or drawn.
+        UsageError: quality, effort, references or bits a token out of range or no number, unknown tune, streams or
+            drawn.
     """
 
     quality: float = DEFAULT_QUALITY
     effort: int = DEFAULT_EFFORT
+    tune: str = DEFAULT_TUNE
     streams: str | None = None
     token_bits: int | None = None
     robust: bool = False
@@ -106,6 +111,8 @@ class EncodeOptions:
             raise UsageError("a picture that is all drawn has no other streams; leave out --streams and --base")
         if (self.base is None) != (self.base_weights is None):
             raise UsageError("base and base weights go together: name the codec, and the file with its weights")
+        if self.tune not in TUNES:
+            raise UsageError(f"tune is {self.tune!r}, expected one of {', '.join(TUNES)}")
         if self.streams is not None and self.streams not in STREAMS:
             raise UsageError(f"streams are {self.streams!r}, expected one of {', '.join(STREAMS)}")
         if self.references not in ("auto", "off") and self.references not in range(1, MAX_REFERENCES + 1):

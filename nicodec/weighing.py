@@ -20,6 +20,7 @@ from nicodec.networks.base import Base
 from nicodec.networks.experts import Experts
 from nicodec.networks.tiling import synthesise
 from nicodec.options import EncodeOptions
+from nicodec.rate.tile import TileRate
 from nicodec.streams import StreamEncoder
 
 PATCH = STRIDE // 4  # side of a position of y in pixels
@@ -63,7 +64,8 @@ def mix(picture: Picture, mask: Mask, header: Header, options: EncodeOptions, ke
     drawn = drawn_section(picture.pixels, mask, header, options)
     encoder = StreamEncoder(replace(options, streams="sq", references="off"))
     under = replace(picture, pixels=smoothed(picture.pixels, mask))
-    symbols = list(encoder.symbols(encoder.analyse(under), encoder.base, header.rate))
+    rate = TileRate(header.rate, encoder.tune or 0)
+    symbols = list(encoder.symbols(encoder.analyse(under), encoder.base, rate))
     header = replace(header, version=2, base_id=encoder.parts["base"].id)
     data = write_file(header, [*encoder.sections(symbols, header.rate), drawn, *kept])
     return Coded(data, header, encoder.base, symbols)

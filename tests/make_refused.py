@@ -208,7 +208,7 @@ def cases():
             "settings-of-nothing": settings(0), "settings-of-tune-2": settings(2), "settings-of-tune-3": settings(3),
             "settings-with-bit-4": settings(0x14), "settings-with-bit-7": settings(0x84),
             "settings-with-a-hint-of-101": settings(12, 101),
-            "tune-that-the-base-does-not-have": second(PLAIN, tune=Tune.PSNR),
+            "tune-that-the-base-does-not-have": second(PLAIN, tune=Tune.EYE),
             "tokens-of-version-2": second(TOKENS), "tokens-alone-of-version-2": second(ALONE),
             "map-of-table-64": mapped(lambda crc, coded: (crc, b"\x40" + coded[1:])),
             "map-of-table-255": mapped(lambda crc, coded: (crc, b"\xff" + coded[1:])),

@@ -41,7 +41,7 @@ def parse(data):
     elif more:
         settings = data[at]
         assert settings != 0
-        assert settings & 0xF2 == 0
+        assert settings & 0xF0 == 0
         at += 1 + (settings >> 3 & 1)
     assert int.from_bytes(data[at : at + 2], "little") == binascii.crc_hqx(data[:at], 0xFFFF)
     at += 2
@@ -59,6 +59,7 @@ def parse(data):
             assert at == len(data)
             assert version == 1 or not {2, 5} & set(sections)
             assert version == 2 or 9 not in sections
+            assert settings & 3 < 3
             tune, mapped = settings & 3, settings >> 2 & 1
             header = {"width": width, "height": height, "rate": rate, "base": base, "tune": tune, "mapped": mapped}
             header["channels"] = 3 if data[4] & 1 else 1
@@ -164,7 +165,8 @@ class Integers:
         self.latent, self.hyper, self.slices = config["latent"], config["hyper"], config["slices"]
         arrays = safetensors.numpy.load(part)
         self.a = {k.removeprefix("entropy."): v for k, v in arrays.items() if k.startswith("entropy.")}
-        assert tune < config.get("tunes", 1)
+        self.tunes = config.get("tunes", 1)
+        assert tune < self.tunes
         self.rate, self.tune, self.rates = rate, tune, [[rate]]
         self.weights, start = [], 0
         for limit in self.a["tables.limits"].tolist():
@@ -274,10 +276,17 @@ def tiles(header, payload):
     return list(zip(grids, bodies, strict=True))
 
 
+def integers(part, header):
+    """The scale path in the tune that the file names; where the base has one, it has no name."""
+    net = Integers(part, header["rate"], max(0, header["tune"] - 1))
+    assert (header["tune"] > 0) == (net.tunes > 1)
+    return net
+
+
 def decode_symbols(data, part):
     """z (h, w, N) and y (4h, 4w, M) of every tile, int64, checked against the file's own CRCs."""
     header, sections = parse(data)
-    net = Integers(part, header["rate"], header["tune"])
+    net = integers(part, header)
     return [decode_tile(net, grid, body, header["mapped"])[1:] for grid, body in tiles(header, sections[3])]
 
 
@@ -285,7 +294,7 @@ def decode_levels(data, part):
     """The quality map (h, w) of every tile."""
     header, sections = parse(data)
     assert header["mapped"]
-    net = Integers(part, header["rate"], header["tune"])
+    net = integers(part, header)
     return [decode_tile(net, grid, body, True)[0] for grid, body in tiles(header, sections[3])]
 
 

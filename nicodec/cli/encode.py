@@ -20,11 +20,13 @@ from nicodec.options import (
     DEFAULT_MODEL,
     DEFAULT_QUALITY,
     DEFAULT_REFERENCES,
+    DEFAULT_TUNE,
     DRAWN,
     EFFORT_RANGE,
     QUALITY_RANGE,
     STREAMS,
     STRIPPABLE,
+    TUNES,
     EncodeOptions,
     parse_references,
 )
@@ -116,8 +118,11 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
 @click.option("-e", "--effort", type=int, default=DEFAULT_EFFORT, show_default=True,
               help=f"{EFFORT_RANGE[0]} (quick) .. {EFFORT_RANGE[1]} (slow, smallest file). "
               "Decoding takes the same time.")  # fmt: skip
+@click.option("--tune", type=click.Choice(TUNES), default=DEFAULT_TUNE, show_default=True,
+              help="What bits are spent for: what eyes see, or PSNR. A model that has one tune is coded in "
+              "that.")  # fmt: skip
 @click.option("--streams", type=click.Choice(STREAMS), help="sq: fidelity alone; vq: tokens alone, for perception; "
-              "sq+vq: both. Default: all that the model has.")  # fmt: skip
+              "sq+vq: both. Default: all that the model has and the file can hold.")  # fmt: skip
 @click.option("--token-bits", type=click.IntRange(1), metavar="N",
               help="Bits a token: 1 (coarse) .. depth of the codebook (closest). Default: all.")  # fmt: skip
 @click.option("--robust", is_flag=True, help="Code tokens without regard to the SQ stream: larger, but they survive "
@@ -151,9 +156,9 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
 def command(
     sources: tuple[str, ...], output: str | None, quality: float, target_size: float | None,
     target_bpp: float | None, target_psnr: float | None, target_lpips: float | None, trunk: Path | None, effort: int,
-    streams: str | None,
-    token_bits: int | None, robust: bool, references: str, drawn: str, model: str, base: str | None,
-    base_weights: Path | None, verify: bool, device: str, frame: int | None, allow_8bit: bool, allow_damaged: bool,
+    tune: str, streams: str | None, token_bits: int | None, robust: bool, references: str, drawn: str, model: str,
+    base: str | None, base_weights: Path | None, verify: bool, device: str, frame: int | None, allow_8bit: bool,
+    allow_damaged: bool,
     strip: tuple[str, ...], preserve_time: bool, lossless: bool, force: bool, threads: int | None, as_json: bool,
     verbose: bool, quiet: bool, **inputs: Any,
 ) -> None:  # fmt: skip
@@ -166,8 +171,8 @@ def command(
             "no quality is without loss; for a lossless file, large where the picture is a photograph, give --drawn all"
         )
     options = EncodeOptions(
-        quality, effort, streams, token_bits, robust, parse_references(references), model, base, base_weights, verify,
-        device, drawn,
+        quality, effort, tune, streams, token_bits, robust, parse_references(references), model, base, base_weights,
+        verify, device, drawn,
     )  # fmt: skip
     targets = {"bytes": target_size, "bpp": target_bpp, "psnr": target_psnr, "lpips": target_lpips}
     asked = [(kind, value) for kind, value in targets.items() if value is not None]

@@ -16,8 +16,8 @@ def describe(file: NicFile) -> dict[str, Any]:
 
     Keys: `format_version`, `width`, `height`, `colour` (`grey` or `rgb`), `alpha`, `bit_depth`, `bytes`, `bpp` (bits
     of the whole file per pixel), `quality` (null where all is drawn, and so exact), `rate`, `tune` (`eye` or `psnr`;
-    null in version 1, which has none), `quality_map` (whether the quality differs from block to block), `base` (id in
-    hex), `hint` (`anchor` and `tau`, or null),
+    null where the base has one), `quality_map` (whether the quality differs from block to block), `base` (id in hex),
+    `hint` (`anchor` and `tau`, or null),
     `foreign` (the other codec's `name` and its `weights` in hex, or null),
     `references` (`dictionary` id in hex, `ids`, `bits` that they take without the section around them; or null),
     `tokens` (`vq` id in hex, `prior` `static` or `sq`, `bits` a token; or null),
@@ -40,7 +40,7 @@ def describe(file: NicFile) -> dict[str, Any]:
         "bpp": round(8 * file.size / (header.width * header.height), 4),
         "quality": None if drawn is not None and not file.streams else round(quality_from_rate(header.rate), 2),
         "rate": header.rate,
-        "tune": None if header.version == 1 else header.tune.name.lower(),
+        "tune": None if header.tune is None else header.tune.name.lower(),
         "quality_map": header.mapped,
         "base": header.base_id.hex(),
         "hint": hint,

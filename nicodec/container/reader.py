@@ -160,14 +160,14 @@ def _read_header(cursor: Cursor) -> Header:
     return Header(width, height, colour, bit_depth, rate, base_id, _hint(hint_byte), version, tune, mapped)
 
 
-def _settings(byte: int | None) -> tuple[Tune, bool]:
+def _settings(byte: int | None) -> tuple[Tune | None, bool]:
     """Tune, and whether there is a quality map."""
     if byte is None:
-        return Tune.EYE, False
+        return None, False
     tune = byte & TUNE_MASK
-    if byte == 0 or byte & ~(TUNE_MASK | MAPPED | HINTED) or tune not in Tune.__members__.values():
-        raise CorruptFileError(f"the file has settings {byte:#04x}, expected tune 0..1 and bits 4-7 of 0, and not 0")
-    return Tune(tune), bool(byte & MAPPED)
+    if byte == 0 or byte & ~(TUNE_MASK | MAPPED | HINTED) or tune > len(Tune):
+        raise CorruptFileError(f"the file has settings {byte:#04x}, expected tune 0..2 and bits 4-7 of 0, and not 0")
+    return Tune(tune - 1) if tune else None, bool(byte & MAPPED)
 
 
 def _hint(byte: int | None) -> Hint | None:

@@ -12,14 +12,15 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from nicodec.codec import blank, check_painted, find_experts, find_fuser, unpack_blocks, unpack_transparency
+from nicodec.codec import blank, find_experts, find_fuser, unpack_blocks, unpack_transparency
 from nicodec.container.info import describe
 from nicodec.container.layout import Anchor, Box, SectionType
 from nicodec.container.limits import check_declared
 from nicodec.container.reader import read_file
 from nicodec.errors import DamagedPartError, MissingPartError, MissingStreamError, UnsupportedPictureError, UsageError
 from nicodec.image.picture import Pixels
-from nicodec.networks.tiling import Fusion, Span, fuse, gather, neighbourhood, paint, reach
+from nicodec.networks.layers import Span
+from nicodec.networks.tiling import Fusion, fuse, gather, neighbourhood, paint, reach
 from nicodec.options import ANCHORS
 from nicodec.streams import decode_symbols
 
@@ -41,8 +42,6 @@ class Session:
     """
 
     def __init__(self, data: bytes, device: str = "auto", max_pixels: int | None = None) -> None:
-        import torch
-
         self.data, self.file = data, read_file(data)
         if SectionType.FOREIGN in self.file.sections:
             raise UnsupportedPictureError("the file holds another codec's strings; decode it instead")
@@ -59,12 +58,10 @@ class Session:
         with suppress(MissingPartError, DamagedPartError, MissingStreamError):  # the page then has no slider
             self.experts = replace(self.experts, fuser=find_fuser(self.file, device))
         self.symbols = decode_symbols(self.file, streams)
-        check_painted(self.header)
-        self.rates = torch.tensor([float(self.header.rate)], device=self.experts.base.std.device)
         everything = neighbourhood(self.whole, self.whole.width, self.whole.height)[0]
         self.positions = (everything[0].stop - everything[0].start) * (everything[1].stop - everything[1].start)
         depth = streams.depth if streams else 0
-        self.y_hat, self.code = gather(self.symbols, self.experts, everything, depth, self.rates)
+        self.y_hat, self.code = gather(self.symbols, self.experts, everything, depth)
 
     def facts(self) -> dict[str, Any]:
         """What the page needs to know: `describe`'s keys, `anchors` that work, and whether `tau` does."""
@@ -90,7 +87,7 @@ class Session:
     def _paint(self, anchor: Anchor, tau: float, steps: int, box: Box) -> Pixels:
         """What the networks make of `box`."""
         width, height = self.whole.width, self.whole.height
-        region, _ = neighbourhood(box, width, height, reach(self.experts))
+        region, _ = neighbourhood(box, width, height, reach(self.experts, self.header))
         with self.lock:
             y_hat = None if self.y_hat is None else self.y_hat[:, :, region[0], region[1]]
             residual = None
@@ -107,7 +104,7 @@ class Session:
         key = steps, tuple(limit for s in region for limit in (s.start, s.stop))
         if (known := self.residuals.pop(key, None)) is None:
             fusion = Fusion((1.0,), steps, zlib.crc32(self.data))
-            known = fuse(y_hat, self.symbols, self.experts, region, self.rates, fusion)
+            known = fuse(y_hat, self.symbols, self.header, self.experts, region, fusion)
         self.residuals[key] = known  # the youngest comes last
         while sum(held.numel() for held in self.residuals.values()) > KEPT * y_hat.shape[1] * self.positions:
             del self.residuals[next(iter(self.residuals))]

@@ -129,7 +129,7 @@ def _restructured(file, random):
     if random.random() < 0.05:
         fields["base_id"] = bytes(8)
     if random.random() < 0.3:
-        fields |= {"version": 2, "tune": Tune(int(random.integers(2))), "mapped": bool(random.integers(2))}
+        fields |= {"version": 2, "tune": random.choice([None, *Tune]), "mapped": bool(random.integers(2))}
     sections = []
     for kind, section in file.sections.items():
         fate = random.random()

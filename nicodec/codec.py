@@ -33,7 +33,7 @@ from nicodec.image.picture import Picture, Pixels
 from nicodec.memory import check_memory, says_when_memory_ends
 from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.rate.scale import rate_from_quality
-from nicodec.rate.tile import TileRate
+from nicodec.rate.tile import Levels, TileRate
 from nicodec.streams import StreamEncoder, attempt, decode_symbols
 from nicodec.zoo.store import find_part, find_trained, missing
 
@@ -60,7 +60,7 @@ def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
         header = _header(picture, TileRate(0), NO_BASE, version=2)
         return write_file(header, [encode_foreign(picture, foreign, options.device, options.verify), *_kept(picture)])
     encoder = StreamEncoder(options)
-    return _encode(picture, encoder, encoder.analyse(picture), _kept(picture), options.quality)
+    return _encode(picture, encoder, encoder.levels(picture), encoder.analyse(picture), _kept(picture), options.quality)
 
 
 def encode_at(picture: Picture, options: EncodeOptions) -> Callable[[float], bytes]:
@@ -74,13 +74,14 @@ def encode_at(picture: Picture, options: EncodeOptions) -> Callable[[float], byt
     if find_foreign(options) is not None:
         raise UsageError("another codec's weights have one quality; encode without a target")
     encoder = StreamEncoder(options)
-    return partial(_encode, picture, encoder, list(encoder.analyse(picture)), _kept(picture))
+    return partial(_encode, picture, encoder, encoder.levels(picture), list(encoder.analyse(picture)), _kept(picture))
 
 
 def _encode(
-    picture: Picture, encoder: StreamEncoder, analysed: Iterable[Analysed], kept: list[Section], quality: float
-) -> bytes:
-    rate = TileRate(rate_from_quality(quality), encoder.tune or 0)
+    picture: Picture, encoder: StreamEncoder, levels: Levels | None, analysed: Iterable[Analysed],
+    kept: list[Section], quality: float,
+) -> bytes:  # fmt: skip
+    rate = TileRate(rate_from_quality(quality), encoder.tune or 0, levels)
     referred = encoder.refer(picture, rate.rate)
     coded = encoder.sections(encoder.symbols(analysed, referred.base, rate), rate.rate)
     header = _header(picture, rate, encoder.parts["base"].id, encoder.version, encoder.tune)

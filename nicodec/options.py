@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 import reprlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nicodec.container.layout import MAX_REFERENCES
 from nicodec.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 DEFAULT_MODEL = "base1"
 DEFAULT_QUALITY = 60.0
@@ -77,6 +81,7 @@ class EncodeOptions:
         base_weights: its weights, a safetensors file.
         verify: decode the symbols again and compare, before the file is handed out.
         device: `auto`, `cpu` or `cuda`, for the float networks.
+        roi: (h, w), which is stretched over the picture: 0 for the quality that was asked for .. 255 for a better one.
 
     Raises:
         UsageError: quality, effort, references or bits a token out of range or no number, unknown tune or streams.
@@ -94,6 +99,7 @@ class EncodeOptions:
     base_weights: Path | None = None
     verify: bool = True
     device: str = "auto"
+    roi: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_number("quality", self.quality, *QUALITY_RANGE)
@@ -102,6 +108,8 @@ class EncodeOptions:
             check_number("token bits", self.token_bits, 1, whole=True)
         if (self.base is None) != (self.base_weights is None):
             raise UsageError("base and base weights go together: name the codec, and the file with its weights")
+        if self.base is not None and self.roi is not None:
+            raise UsageError("another codec's weights have one quality; encode without a mask")
         if self.tune not in TUNES:
             raise UsageError(f"tune is {self.tune!r}, expected one of {', '.join(TUNES)}")
         if self.streams is not None and self.streams not in STREAMS:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from nicodec import _mask
 from nicodec.cli import batch
 from nicodec.cli import streams as io
 from nicodec.cli.sizes import Finite, Size
@@ -129,6 +130,9 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
 @click.option("--references", default=DEFAULT_REFERENCES, show_default=True, metavar="auto|off|N",
               help="Entries of the model's dictionary that the file refers to: N of them, none, or some where they "
               "pay. Decoding takes the same dictionary.")  # fmt: skip
+@click.option("--roi", type=click.Path(), metavar="MASK", help="A picture in grey, of any size, that is stretched over "
+              "the input: white parts get a better quality (19 more), black the one that was asked for. The file then "
+              "has neither tokens nor references.")  # fmt: skip
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model package, see `nicodec models list`.")
 @click.option("--base", metavar="NAME", help="Another codec in place of the model, such as compressai:mbt2018-mean-q3; "
               "its entropy path is float, so its files are not promised to decode on other machines.")  # fmt: skip
@@ -152,8 +156,8 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
 def command(
     sources: tuple[str, ...], output: str | None, quality: float, target_size: float | None,
     target_bpp: float | None, target_psnr: float | None, target_lpips: float | None, trunk: Path | None, effort: int,
-    tune: str, streams: str | None, token_bits: int | None, robust: bool, references: str, model: str, base: str | None,
-    base_weights: Path | None,
+    tune: str, streams: str | None, token_bits: int | None, robust: bool, references: str, roi: str | None, model: str,
+    base: str | None, base_weights: Path | None,
     verify: bool, device: str, frame: int | None, allow_8bit: bool, allow_damaged: bool,
     strip: tuple[str, ...], preserve_time: bool, lossless: bool, force: bool, threads: int | None, as_json: bool,
     verbose: bool, quiet: bool, **inputs: Any,
@@ -166,7 +170,7 @@ def command(
         raise UsageError("nicodec is lossy at any quality; for lossless files use PNG, WebP -lossless or cjxl -d 0")
     options = EncodeOptions(
         quality, effort, tune, streams, token_bits, robust, parse_references(references), model, base, base_weights,
-        verify, device,
+        verify, device, None if roi is None else _mask(io.read_input(roi)),
     )  # fmt: skip
     targets = {"bytes": target_size, "bpp": target_bpp, "psnr": target_psnr, "lpips": target_lpips}
     asked = [(kind, value) for kind, value in targets.items() if value is not None]

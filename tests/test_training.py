@@ -22,6 +22,7 @@ from nicodec.entropy.tables import gaussian_tables
 from nicodec.errors import ExportError, TrainingRunError
 from nicodec.networks.base import BaseConfig
 from nicodec.rate.scale import lambda_from_rate
+from nicodec.rate.tile import TileRate
 from nicodec.training.data import Pictures
 from nicodec.training.drawn import drawn
 from nicodec.training.export import export_base, integer_scales, load_run
@@ -179,12 +180,12 @@ def finished(data, tmp_path_factory):
 
 def test_the_integer_path_is_the_trained_path(finished):
     codec = load_run(finished)
-    model = integer_scales(codec.scales, TOY, gaussian_tables())
+    model = integer_scales(codec.scales, TOY, (gaussian_tables(),))
     x = torch.from_numpy(pictures.scene(128, 192)).permute(2, 0, 1)[None] / 255
     for rate in (0, 20000, 65535):
         with torch.no_grad():
             expected = codec(x, torch.tensor([float(rate)])).bits.item()
-        assert estimate_bits(model, latent_of(codec, x, rate)) == pytest.approx(expected, rel=0.03)  # escapes
+        assert estimate_bits(model, latent_of(codec, x, TileRate(rate))) == pytest.approx(expected, rel=0.03)  # escapes
 
 
 def test_an_exported_model_encodes_and_decodes(finished, data, tmp_path, monkeypatch):
@@ -200,10 +201,10 @@ def test_an_exported_model_encodes_and_decodes(finished, data, tmp_path, monkeyp
 def test_measured_tables_cost_less_than_gaussian_ones(finished, data):
     codec, held_out = load_run(finished), Pictures([data], CPU, 256)
     bits = []
-    for tables in (gaussian_tables(), measure_tables(codec, held_out, count=6)):
+    for tables in ((gaussian_tables(),), measure_tables(codec, held_out, count=6)):
         model = integer_scales(codec.scales, TOY, tables)
         torch.manual_seed(1)
-        latents = [latent_of(codec, held_out.batch(1, 128), rate) for rate in (10000, 30000, 50000)]
+        latents = [latent_of(codec, held_out.batch(1, 128), TileRate(rate)) for rate in (10000, 30000, 50000)]
         bits.append(sum(estimate_bits(model, latent) for latent in latents))
     assert bits[1] < bits[0]
 
@@ -212,7 +213,7 @@ def test_weights_that_do_not_fit_integers_are_refused():
     codec = SQCodec(TOY)
     codec.scales.hyper.embed.weight.data[0, 0] = 1e6
     with pytest.raises(ExportError, match="does not fit"):
-        integer_scales(codec.scales.requires_grad_(False), TOY, gaussian_tables())
+        integer_scales(codec.scales.requires_grad_(False), TOY, (gaussian_tables(),))
 
 
 def test_the_twin_comparison_runs_and_starts_even(finished, data):

@@ -112,7 +112,9 @@ def _export_sq(run: Path, output: Path, summary: str, pictures: Pictures | None)
     from nicodec.training.tables import measure_tables
 
     codec = load_run(run)
-    export_base(codec, output, summary, measure_tables(codec, pictures) if pictures else gaussian_tables())
+    gaussian = (gaussian_tables(),) * codec.base.config.tunes
+    tables = measure_tables(codec, pictures) if pictures else gaussian
+    export_base(codec, output, summary, tables)
 
 
 def _export_vq(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:

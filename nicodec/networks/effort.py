@@ -24,7 +24,7 @@ CURVATURE = 2 * 4e-4 * 255**2 / 3  # of the error in bits, over y in quantiser s
 
 
 def encode_tile(
-    base: Base, scales: ScaleModel, x: Tensor, y: Tensor, z_hat: Tensor, rate: int, core: tuple[slice, slice],
+    base: Base, scales: ScaleModel, x: Tensor, y: Tensor, z_hat: Tensor, rate: TileRate, core: tuple[slice, slice],
     effort: int,
 ) -> Latent:  # fmt: skip
     """The symbols of one tile.
@@ -32,11 +32,11 @@ def encode_tile(
     Args:
         x: the tile and its halo (1, 3, H, W), float, 0..1, sides multiples of 64.
         y, z_hat: what `Base.transform` makes of it.
-        rate: 0..65535.
+        rate: of the tile, and its tune; without a quality map.
         core: rows and columns of the latent that are the tile's own.
         effort: 1..9.
     """
-    rates = torch.tensor([float(rate)], device=x.device)
+    rates = positions(rate, x.device)
     rounding = None if effort == 1 else ThriftyRounding(scales, z_hat, rate)
     own = y[:, :, core[0], core[1]]
     if rounding:
@@ -44,12 +44,12 @@ def encode_tile(
     with torch.no_grad():
         symbols, _ = base.quantise(own, z_hat, rates, rounding)
     indices = tuple(rounding.indices) if rounding else None
-    return Latent(to_array(z_hat), to_array(symbols), TileRate(rate), indices)
+    return Latent(to_array(z_hat), to_array(symbols), rate, indices)
 
 
 def correct(
-    base: Base, rounding: ThriftyRounding, x: Tensor, y: Tensor, z_hat: Tensor, rate: int, core: tuple[slice, slice],
-    count: int,
+    base: Base, rounding: ThriftyRounding, x: Tensor, y: Tensor, z_hat: Tensor, rate: TileRate,
+    core: tuple[slice, slice], count: int,
 ) -> Tensor:  # fmt: skip
     """Aim y anew: at what, added to the errors that all other symbols make, gives the picture back.
 
@@ -64,9 +64,9 @@ def correct(
     Returns:
         y of the core, in quantiser steps.
     """
-    rates = torch.tensor([float(rate)], device=x.device)
+    rates = positions(rate, x.device)
     rows, columns = (slice(PATCH * s.start, PATCH * s.stop) for s in core)
-    bits_per_error = lambda_from_rate(rate, base.config.lambda_max) * 255**2 / 3
+    bits_per_error = lambda_from_rate(rate.rate, base.config.lambda_max) * 255**2 / 3
     own = best = y[:, :, core[0], core[1]]
     step, damping, least = torch.zeros_like(own), DAMPING, float("inf")
     for _ in range(count):
@@ -98,8 +98,8 @@ class ThriftyRounding:
     symbols of the last walk cost, y's alone.
     """
 
-    def __init__(self, scales: ScaleModel, z_hat: Tensor, rate: int) -> None:
-        self.scales, self.rate = scales, TileRate(rate)
+    def __init__(self, scales: ScaleModel, z_hat: Tensor, rate: TileRate) -> None:
+        self.scales, self.rate = scales, rate
         self.features = scales.features(to_array(z_hat), self.rate)
         self.costs = scales.tables[self.rate.tune].costs(MAGNITUDES)
         self.savings = np.diff(self.costs, axis=1, prepend=self.costs[:, :1])  # of magnitude k - 1 in place of k
@@ -127,6 +127,12 @@ class ThriftyRounding:
         self.symbols[mask, part] = np.copysign(magnitude, rest)
         symbols = torch.from_numpy(self.symbols[:, :, part].astype(np.float32))
         return symbols.permute(2, 0, 1)[None].to(residual.device)
+
+
+def positions(rate: TileRate, device: torch.device) -> Tensor:
+    """A tile's rate as the float networks take it: (1,), or (1, h, w) with a quality map."""
+    knots = torch.as_tensor(rate.knots(), dtype=torch.float32, device=device)
+    return knots[None]
 
 
 def to_array(maps: Tensor) -> NDArray[np.int16]:

@@ -27,6 +27,7 @@ from nicodec.networks.fuser import normals
 from nicodec.networks.layers import PATCH, float64_product
 from nicodec.networks.trust import TRUST_REACH
 from nicodec.networks.vq import VQExpert
+from nicodec.rate.tile import TileRate
 
 integer.offer(float64_product)
 
@@ -82,7 +83,7 @@ def choose_symbols(held: Analysed, base: Base, scales: ScaleModel | None, rate: 
     with torch.no_grad():
         y, z_hat = base.scaled(held.y, torch.tensor([float(rate)], device=held.y.device), held.core)
     x = to_input(held.pixels, base.std.device)
-    return TileSymbols(encode_tile(base, scales, x, y, z_hat, rate, held.core, effort), held.tokens)
+    return TileSymbols(encode_tile(base, scales, x, y, z_hat, TileRate(rate), held.core, effort), held.tokens)
 
 
 def to_input(pixels: Pixels, device: torch.device | str) -> Tensor:

@@ -19,10 +19,12 @@ from torch import nn
 import nicodec
 from nicodec.entropy.coder import estimate_bits
 from nicodec.entropy.tables import gaussian_tables
-from nicodec.errors import ExportError, TrainingRunError
+from nicodec.errors import ExportError, TrainingRunError, UsageError
 from nicodec.networks.base import BaseConfig
 from nicodec.rate.scale import lambda_from_rate
 from nicodec.rate.tile import TileRate
+from nicodec.training import stages
+from nicodec.training.checkpoint import check_same
 from nicodec.training.data import Pictures
 from nicodec.training.drawn import drawn
 from nicodec.training.export import export_base, integer_scales, load_run
@@ -31,18 +33,20 @@ from nicodec.training.muon import Muon, orthogonal
 from nicodec.training.sq import SQCodec, SQStage, lambdas
 from nicodec.training.tables import latent_of, measure_tables
 from nicodec.training.twin import compare
+from nicodec.zoo.store import find_package
 
 ROOT = Path(__file__).parents[1]
 TOY = BaseConfig(latent=16, hyper=4, wide_8=8, wide_16=8, depth_8=1, depth_16=1, context=8, scale_context=8)
 CPU = torch.device("cpu")
 
 
-def run(data, folder, steps, *, resume=False, of=8, crop=64, config=TOY, init=None, start=8):
+def run(data, folder, steps, *, resume=False, of=8, crop=64, config=TOY, init=None, start=8, frozen=None):
     schedule = Schedule(steps=of, batch=2, crop=crop, warmup=2)
     torch.manual_seed(7)
     stage = SQStage(config)
     stage.start = lambda found: stage.module.start_from_klt(found, start)
-    job = Run(stage, schedule, folder, CPU, Pictures([data], CPU, 256), None, resume=resume, init=init, quiet=True)
+    found = Pictures([data], CPU, 256)
+    job = Run(stage, schedule, folder, CPU, found, None, resume=resume, init=init, quiet=True, frozen=frozen)
     while job.step < steps:
         job._one_step()
     job._save()
@@ -98,6 +102,46 @@ def test_what_is_resumed_must_be_the_same_run(data, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(data, moved)
     assert run(moved, tmp_path / "a", 2, resume=True, of=9).step == 2
+
+
+def test_a_stage_goes_on_only_on_the_parts_that_it_stands_on(data, tmp_path):
+    run(data, tmp_path, 1, frozen={"base": "aa", "vq": "bb"})
+    assert json.loads((tmp_path / "run.json").read_text())["frozen"] == {"base": "aa", "vq": "bb"}
+    assert run(data, tmp_path, 2, resume=True, frozen={"base": "aa", "vq": "bb"}).step == 2
+    for frozen, said in (
+        ({"base": "cc", "vq": "bb"}, "frozen base was aa, is cc"), ({"base": "aa"}, "frozen vq was bb, is None"),
+        ({"base": "aa", "vq": "bb", "fuser": "dd"}, "frozen fuser was None, is dd"),
+    ):  # fmt: skip
+        with pytest.raises(TrainingRunError, match=said):
+            run(data, tmp_path, 2, resume=True, frozen=frozen)
+
+
+def test_a_recipe_says_what_it_stands_on(toys, tmp_path):
+    package = find_package("toy16")
+    ids = {kind: part.id.hex() for kind, part in package.parts.items()}
+    assert stages.sq({"latent": 16}).frozen == {}
+    assert stages.vq(package, tmp_path, {}).frozen == {"base": ids["base"]}
+    assert stages.mode(package, tmp_path).frozen == {kind: ids[kind] for kind in ("base", "vq", "fuser")}
+
+
+def test_a_run_goes_on_in_another_number_of_processes_that_share_the_batch(tmp_path):
+    path = tmp_path / "run.json"
+    begun = {"stage": "sq", "config": {}, "schedule": {"batch": 8}, "data": "", "processes": 2, "frozen": {}}
+    path.write_text(json.dumps(begun))
+    check_same(path, {**begun, "schedule": {"batch": 16}, "processes": 1})
+    with pytest.raises(TrainingRunError, match="batch was 16, is 8"):
+        check_same(path, {**begun, "processes": 1})
+    del begun["processes"], begun["frozen"]
+    path.write_text(json.dumps(begun))  # before they were written down
+    check_same(path, {**begun, "processes": 2, "frozen": {}})
+
+
+def test_crops_that_a_stage_cannot_use_are_refused(data, tmp_path):
+    with pytest.raises(TrainingRunError, match="crops of 64 pixels are too small for this stage, expected at least 88"):
+        run(data, tmp_path / "a", 1, config=replace(TOY, tunes=2))
+    assert not (tmp_path / "a").exists()
+    with pytest.raises(UsageError, match="crop is 100, expected a multiple of 64"):
+        run(data, tmp_path / "a", 1, crop=100)
 
 
 def test_a_checkpoint_is_one_file_and_a_cut_one_is_refused(data, tmp_path):

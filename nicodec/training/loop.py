@@ -50,6 +50,12 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.crop < 64 or self.crop % 64:
             raise UsageError(f"crop is {self.crop}, expected a multiple of 64")
+        for name in ("steps", "batch", "warmup"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}, expected 1 or more")
+        for name in ("decay", "ema"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} is {getattr(self, name)}, expected 0 to 1")
 
     @property
     def largest(self) -> int:
@@ -282,12 +288,11 @@ def faster_in_bf16(device: torch.device) -> bool:
     """Whether bf16 matrix products beat fp32 clearly here: yes on a GPU, on a CPU only where it has the units."""
     if device.type != "cpu":
         return True
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a = torch.ones(1024, 1024, dtype=dtype)
-        a @ a
-        started = time.perf_counter()
-        for _ in range(4):
+    seconds = {torch.float32: math.inf, torch.bfloat16: math.inf}
+    for dtype in seconds:
+        a = torch.ones(256, 256, dtype=dtype)  # small: without the units, a product of 1024 takes ten seconds
+        for _ in range(6):
+            started = time.perf_counter()
             a @ a
-        seconds[dtype] = time.perf_counter() - started
+            seconds[dtype] = min(seconds[dtype], time.perf_counter() - started)
     return seconds[torch.bfloat16] < 0.7 * seconds[torch.float32]

@@ -14,6 +14,7 @@ import pictures
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from torch import nn
 
 import nicodec
@@ -159,6 +160,24 @@ def test_a_checkpoint_is_one_file_and_a_cut_one_is_refused(data, tmp_path):
         with pytest.raises(TrainingRunError, match=r"state\.pt") as refusal:
             use()
         assert len(str(refusal.value)) < 500
+
+
+def test_averaged_weights_are_kept_in_a_small_file_to_go_on_from(finished, data, tmp_path, inside):
+    assert inside("train", "checkpoint", finished, "-o", "kept.safetensors")[0] == 0
+    kept = tmp_path / "kept.safetensors"
+    assert kept.stat().st_size < 0.3 * (finished / "state.pt").stat().st_size
+    with safe_open(kept, "pt") as file:
+        header = file.metadata()
+    assert header["step"] == "8"
+    assert json.loads(header["run"])["config"]["latent"] == 16
+    begun = run(data, tmp_path / "a", 0, init=kept)
+    for name, value in load_run(finished).state_dict().items():
+        assert torch.allclose(value, begun.ema.state_dict()[name], rtol=1e-3, atol=1e-7), name
+    with pytest.raises(TrainingRunError, match="another network"):
+        run(data, tmp_path / "b", 0, init=kept, config=replace(TOY, wide_8=16))
+    for arguments, code in (((finished, "-o", "kept.safetensors"), 12), ((finished, "-o", "kept.pt"), 2),
+                            ((tmp_path, "-o", "b.safetensors"), 15)):  # fmt: skip
+        assert inside("train", "checkpoint", *arguments)[0] == code
 
 
 def test_a_picture_that_cannot_be_read_is_left_out_and_named(data, tmp_path):

@@ -23,17 +23,26 @@ def command() -> None:
     """Train the parts of a model."""
 
 
+DATA = click.option(
+    "--data", "folders", required=True, multiple=True, type=FOLDER, metavar="DIR",
+    help="Training pictures, searched below DIR; may be given several times.",
+)  # fmt: skip
+VALIDATION = click.option(
+    "--validation", type=FOLDER, metavar="DIR", help="Held-out pictures; their figures go to RUN/validation.jsonl."
+)
+DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+QUIET = click.option("--quiet", is_flag=True, help="No progress.")
+
+
 def run_options(function: Callable[..., None]) -> Callable[..., None]:
     """The options that all stages share."""
     for option in reversed([
-        click.option("--data", "folders", required=True, multiple=True, type=FOLDER, metavar="DIR",
-                     help="Training pictures, searched below DIR; may be given several times."),
+        DATA,
         click.option("--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Folder of the run."),
-        click.option("--validation", type=FOLDER, metavar="DIR",
-                     help="Held-out pictures; their figures go to RUN/validation.jsonl."),
+        VALIDATION,
         click.option("--init", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="WEIGHTS",
-                     help="Start from another run's state.pt, or from a safetensors file."),
-        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+                     help="Start from another run's state.pt, or from what `train checkpoint` kept of it."),
+        DEVICE,
         click.option("--steps", type=click.IntRange(1), default=20_000, show_default=True,
                      help="Length of the schedule."),
         click.option("--minutes", type=Finite(min=0, min_open=True),
@@ -42,7 +51,7 @@ def run_options(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--crop", type=click.IntRange(64), default=128, show_default=True,
                      help="Side of a crop at first, a multiple of 64; doubles twice."),
         click.option("--resume", is_flag=True, help="Go on with the run in RUN, from its last checkpoint."),
-        click.option("--quiet", is_flag=True, help="No progress."),
+        QUIET,
     ]):  # fmt: skip
         function = option(function)
     return function
@@ -140,6 +149,24 @@ def train_clc(model: str, widths: tuple[str, ...], **options: Any) -> None:
     from nicodec.zoo.store import find_package
 
     _run(stages.clc(find_package(model), _parse(widths, CLCConfig)), **options)
+
+
+@command.command("checkpoint")
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="FILE.safetensors",
+              help="What --init takes to go on from.")  # fmt: skip
+@click.option("-f", "--force", is_flag=True, help="Overwrite what is there.")
+def keep_checkpoint(run: Path, output: Path, force: bool) -> None:
+    """Keep the averaged weights of the training run in folder RUN, a tenth of its checkpoint, without its optimiser."""
+    from nicodec.errors import OutputExistsError, UsageError
+    from nicodec.training.export import export_average
+
+    if output.suffix != ".safetensors":
+        raise UsageError(f"{output} is to be a safetensors file; give it that suffix")
+    if output.exists() and not force:
+        raise OutputExistsError(f"{output} exists already; use -f to overwrite it")
+    step = export_average(run, output)
+    click.echo(f"{output}: {output.stat().st_size} bytes, of step {step}", err=True)
 
 
 def _run(recipe: Recipe, steps: int, minutes: float | None, batch: int, crop: int, **options: Any) -> None:

@@ -27,7 +27,7 @@ from nicodec.networks.fuser import Denoiser
 from nicodec.networks.mode import MoDE
 from nicodec.networks.vq import VQExpert
 from nicodec.rate.scale import KNOTS
-from nicodec.training.checkpoint import STATE, read_average
+from nicodec.training.checkpoint import STATE, read_average, read_state, replace
 from nicodec.training.scales import LOG_MIN, LOG_STEP, ScalePass, Scales
 from nicodec.training.sq import SQCodec
 from nicodec.zoo.load import EXACT, REFERENCES
@@ -72,6 +72,26 @@ def stage_of(run: Path) -> str:
         return str(json.loads((run / "run.json").read_text())["stage"])
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise TrainingRunError(f"{run} holds no run: {brief(error)}") from None
+
+
+def export_average(run: Path, file: Path) -> int:
+    """Write the EMA weights of a run, of any stage, to a safetensors file that is small enough to be kept.
+
+    They are stored as those of a part are. The header says what `run.json` does (`run`), and the `step`.
+
+    Returns:
+        The step.
+
+    Raises:
+        TrainingRunError: the folder holds no run, or no checkpoint yet.
+    """
+    stage_of(run)
+    state = read_state(run / STATE, torch.device("cpu"))
+    step, described = int(state["step"]), (run / "run.json").read_text()
+    tensors = {name: _stored(value) for name, value in state["ema"].items()}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    replace(file, lambda path: save_file(tensors, path, metadata={"run": described, "step": str(step)}))
+    return step
 
 
 def export_base(codec: SQCodec, folder: Path, summary: str, tables: tuple[Tables, ...]) -> None:

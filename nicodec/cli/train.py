@@ -169,6 +169,27 @@ def keep_checkpoint(run: Path, output: Path, force: bool) -> None:
     click.echo(f"{output}: {output.stat().st_size} bytes, of step {step}", err=True)
 
 
+@command.command("plan")
+@click.argument("plan", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="PLAN.toml")
+@DATA
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR",
+              help="Folder of the runs, and of the package: DIR/models/NAME.")  # fmt: skip
+@VALIDATION
+@click.option("--trunk", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+              help="SqueezeNet 1.1 weights with torchvision's names, for stages that need a critic.")  # fmt: skip
+@DEVICE
+@QUIET
+def train_plan(plan: Path, **place: Any) -> None:
+    """Train all stages that a plan names, and make a package of them: from pictures to a model.
+
+    The same command goes on where it was stopped, with what is left. Its end may be moved meanwhile, nothing else.
+    """
+    from nicodec.cli.plan import Place, carry_out
+    from nicodec.training.plan import read_plan
+
+    carry_out(read_plan(plan), Place(**place))
+
+
 def _run(recipe: Recipe, steps: int, minutes: float | None, batch: int, crop: int, **options: Any) -> None:
     from nicodec.training.loop import Schedule
 

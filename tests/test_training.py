@@ -14,14 +14,18 @@ import pictures
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from torch import nn
 
 import nicodec
 from nicodec.entropy.coder import estimate_bits
 from nicodec.entropy.tables import gaussian_tables
-from nicodec.errors import ExportError, TrainingRunError
+from nicodec.errors import ExportError, TrainingRunError, UsageError
 from nicodec.networks.base import BaseConfig
 from nicodec.rate.scale import lambda_from_rate
+from nicodec.rate.tile import TileRate
+from nicodec.training import stages
+from nicodec.training.checkpoint import check_same
 from nicodec.training.data import Pictures
 from nicodec.training.drawn import drawn
 from nicodec.training.export import export_base, integer_scales, load_run
@@ -30,18 +34,20 @@ from nicodec.training.muon import Muon, orthogonal
 from nicodec.training.sq import SQCodec, SQStage, lambdas
 from nicodec.training.tables import latent_of, measure_tables
 from nicodec.training.twin import compare
+from nicodec.zoo.store import find_package
 
 ROOT = Path(__file__).parents[1]
 TOY = BaseConfig(latent=16, hyper=4, wide_8=8, wide_16=8, depth_8=1, depth_16=1, context=8, scale_context=8)
 CPU = torch.device("cpu")
 
 
-def run(data, folder, steps, *, resume=False, of=8, crop=64, config=TOY, init=None, start=8):
+def run(data, folder, steps, *, resume=False, of=8, crop=64, config=TOY, init=None, start=8, frozen=None):
     schedule = Schedule(steps=of, batch=2, crop=crop, warmup=2)
     torch.manual_seed(7)
     stage = SQStage(config)
     stage.start = lambda found: stage.module.start_from_klt(found, start)
-    job = Run(stage, schedule, folder, CPU, Pictures([data], CPU, 256), None, resume=resume, init=init, quiet=True)
+    found = Pictures([data], CPU, 256)
+    job = Run(stage, schedule, folder, CPU, found, None, resume=resume, init=init, quiet=True, frozen=frozen)
     while job.step < steps:
         job._one_step()
     job._save()
@@ -99,6 +105,46 @@ def test_what_is_resumed_must_be_the_same_run(data, tmp_path):
     assert run(moved, tmp_path / "a", 2, resume=True, of=9).step == 2
 
 
+def test_a_stage_goes_on_only_on_the_parts_that_it_stands_on(data, tmp_path):
+    run(data, tmp_path, 1, frozen={"base": "aa", "vq": "bb"})
+    assert json.loads((tmp_path / "run.json").read_text())["frozen"] == {"base": "aa", "vq": "bb"}
+    assert run(data, tmp_path, 2, resume=True, frozen={"base": "aa", "vq": "bb"}).step == 2
+    for frozen, said in (
+        ({"base": "cc", "vq": "bb"}, "frozen base was aa, is cc"), ({"base": "aa"}, "frozen vq was bb, is None"),
+        ({"base": "aa", "vq": "bb", "fuser": "dd"}, "frozen fuser was None, is dd"),
+    ):  # fmt: skip
+        with pytest.raises(TrainingRunError, match=said):
+            run(data, tmp_path, 2, resume=True, frozen=frozen)
+
+
+def test_a_recipe_says_what_it_stands_on(toys, tmp_path):
+    package = find_package("toy16")
+    ids = {kind: part.id.hex() for kind, part in package.parts.items()}
+    assert stages.sq({"latent": 16}).frozen == {}
+    assert stages.vq(package, tmp_path, {}).frozen == {"base": ids["base"]}
+    assert stages.mode(package, tmp_path).frozen == {kind: ids[kind] for kind in ("base", "vq", "fuser")}
+
+
+def test_a_run_goes_on_in_another_number_of_processes_that_share_the_batch(tmp_path):
+    path = tmp_path / "run.json"
+    begun = {"stage": "sq", "config": {}, "schedule": {"batch": 8}, "data": "", "processes": 2, "frozen": {}}
+    path.write_text(json.dumps(begun))
+    check_same(path, {**begun, "schedule": {"batch": 16}, "processes": 1})
+    with pytest.raises(TrainingRunError, match="batch was 16, is 8"):
+        check_same(path, {**begun, "processes": 1})
+    del begun["processes"], begun["frozen"]
+    path.write_text(json.dumps(begun))  # before they were written down
+    check_same(path, {**begun, "processes": 2, "frozen": {}})
+
+
+def test_crops_that_a_stage_cannot_use_are_refused(data, tmp_path):
+    with pytest.raises(TrainingRunError, match="crops of 64 pixels are too small for this stage, expected at least 88"):
+        run(data, tmp_path / "a", 1, config=replace(TOY, tunes=2))
+    assert not (tmp_path / "a").exists()
+    with pytest.raises(UsageError, match="crop is 100, expected a multiple of 64"):
+        run(data, tmp_path / "a", 1, crop=100)
+
+
 def test_a_checkpoint_is_one_file_and_a_cut_one_is_refused(data, tmp_path):
     run(data, tmp_path / "a", 1)
     assert {path.name for path in (tmp_path / "a").iterdir()} == {"run.json", "state.pt"}
@@ -114,6 +160,24 @@ def test_a_checkpoint_is_one_file_and_a_cut_one_is_refused(data, tmp_path):
         with pytest.raises(TrainingRunError, match=r"state\.pt") as refusal:
             use()
         assert len(str(refusal.value)) < 500
+
+
+def test_averaged_weights_are_kept_in_a_small_file_to_go_on_from(finished, data, tmp_path, inside):
+    assert inside("train", "checkpoint", finished, "-o", "kept.safetensors")[0] == 0
+    kept = tmp_path / "kept.safetensors"
+    assert kept.stat().st_size < 0.3 * (finished / "state.pt").stat().st_size
+    with safe_open(kept, "pt") as file:
+        header = file.metadata()
+    assert header["step"] == "8"
+    assert json.loads(header["run"])["config"]["latent"] == 16
+    begun = run(data, tmp_path / "a", 0, init=kept)
+    for name, value in load_run(finished).state_dict().items():
+        assert torch.allclose(value, begun.ema.state_dict()[name], rtol=1e-3, atol=1e-7), name
+    with pytest.raises(TrainingRunError, match="another network"):
+        run(data, tmp_path / "b", 0, init=kept, config=replace(TOY, wide_8=16))
+    for arguments, code in (((finished, "-o", "kept.safetensors"), 12), ((finished, "-o", "kept.pt"), 2),
+                            ((tmp_path, "-o", "b.safetensors"), 15)):  # fmt: skip
+        assert inside("train", "checkpoint", *arguments)[0] == code
 
 
 def test_a_picture_that_cannot_be_read_is_left_out_and_named(data, tmp_path):
@@ -179,12 +243,12 @@ def finished(data, tmp_path_factory):
 
 def test_the_integer_path_is_the_trained_path(finished):
     codec = load_run(finished)
-    model = integer_scales(codec.scales, TOY, gaussian_tables())
+    model = integer_scales(codec.scales, TOY, (gaussian_tables(),))
     x = torch.from_numpy(pictures.scene(128, 192)).permute(2, 0, 1)[None] / 255
     for rate in (0, 20000, 65535):
         with torch.no_grad():
             expected = codec(x, torch.tensor([float(rate)])).bits.item()
-        assert estimate_bits(model, latent_of(codec, x, rate)) == pytest.approx(expected, rel=0.03)  # escapes
+        assert estimate_bits(model, latent_of(codec, x, TileRate(rate))) == pytest.approx(expected, rel=0.03)  # escapes
 
 
 def test_an_exported_model_encodes_and_decodes(finished, data, tmp_path, monkeypatch):
@@ -200,10 +264,10 @@ def test_an_exported_model_encodes_and_decodes(finished, data, tmp_path, monkeyp
 def test_measured_tables_cost_less_than_gaussian_ones(finished, data):
     codec, held_out = load_run(finished), Pictures([data], CPU, 256)
     bits = []
-    for tables in (gaussian_tables(), measure_tables(codec, held_out, count=6)):
+    for tables in ((gaussian_tables(),), measure_tables(codec, held_out, count=6)):
         model = integer_scales(codec.scales, TOY, tables)
         torch.manual_seed(1)
-        latents = [latent_of(codec, held_out.batch(1, 128), rate) for rate in (10000, 30000, 50000)]
+        latents = [latent_of(codec, held_out.batch(1, 128), TileRate(rate)) for rate in (10000, 30000, 50000)]
         bits.append(sum(estimate_bits(model, latent) for latent in latents))
     assert bits[1] < bits[0]
 
@@ -212,7 +276,7 @@ def test_weights_that_do_not_fit_integers_are_refused():
     codec = SQCodec(TOY)
     codec.scales.hyper.embed.weight.data[0, 0] = 1e6
     with pytest.raises(ExportError, match="does not fit"):
-        integer_scales(codec.scales.requires_grad_(False), TOY, gaussian_tables())
+        integer_scales(codec.scales.requires_grad_(False), TOY, (gaussian_tables(),))
 
 
 def test_the_twin_comparison_runs_and_starts_even(finished, data):

@@ -87,11 +87,12 @@ def payload(paths: list[str]) -> None:
 def integers(paths: list[str]) -> None:
     """Bits under the integer scale path and Gaussian tables against the float path and exact Gaussians it came from."""
     from nicodec.entropy.tables import gaussian_tables
+    from nicodec.rate.tile import TileRate
     from nicodec.training.export import integer_scales, load_run
     from nicodec.training.tables import latent_of
 
     codec = load_run(Path(paths[0]))
-    model = integer_scales(codec.scales, codec.base.config, gaussian_tables())
+    model = integer_scales(codec.scales, codec.base.config, (gaussian_tables(),) * codec.base.config.tunes)
     floats = exact = 0.0
     for path in paths[1:]:
         x = _tensor(read_picture(Path(path).read_bytes()))
@@ -99,7 +100,7 @@ def integers(paths: list[str]) -> None:
             rate = rate_from_quality(quality)
             with torch.no_grad():
                 floats += codec(x, torch.tensor([float(rate)])).bits.item()
-            exact += estimate_bits(model, latent_of(codec, x, rate))
+            exact += estimate_bits(model, latent_of(codec, x, TileRate(rate)))
     print(f"float {floats / 8:.0f} bytes, integer {exact / 8:.0f}: {100 * (exact / floats - 1):+.3f} %")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,24 +32,36 @@ def command() -> None:
 @click.option("-f", "--force", is_flag=True, help="Overwrite what is there.")
 def build_dictionary(folders: tuple[Path, ...], size: int, output: Path, force: bool) -> None:
     """Cluster regions of pictures at three scales and keep the one nearest each centre, as latents."""
+    from nicodec.errors import OutputExistsError
+
+    if (output / "dictionary.safetensors").exists() and not force:
+        raise OutputExistsError(f"{output} holds a dictionary already; use -f to overwrite it")
+    references, pictures = build_into(output, folders, size)
+    click.echo(f"{output}: {references} references of {pictures} pictures", err=True)
+
+
+def build_into(output: Path, folders: Sequence[Path], size: int) -> tuple[int, int]:
+    """Give the package `output` a dictionary; one that is there is overwritten.
+
+    Returns:
+        References, at most `size`, and the pictures that they are from.
+    """
     import torch
 
     from nicodec.dictionary.build import build
-    from nicodec.errors import MissingPartError, OutputExistsError
+    from nicodec.errors import MissingPartError
     from nicodec.training.data import Pictures
     from nicodec.training.export import export_dictionary
     from nicodec.zoo.load import is_foreign, load_base
     from nicodec.zoo.manifest import read_manifest
 
-    if (output / "dictionary.safetensors").exists() and not force:
-        raise OutputExistsError(f"{output} holds a dictionary already; use -f to overwrite it")
     part = read_manifest(output / "model.toml").parts["base"]
     if is_foreign(part):
         raise MissingPartError(f"{output} holds another codec's base; a dictionary is built on one of ours")
     pictures = Pictures(folders, torch.device("cpu"), least=1).pictures
     built = build(load_base(part, "cpu"), (pixels.permute(1, 2, 0).numpy() for pixels in pictures), size)
     export_dictionary(built, output)
-    click.echo(f"{output}: {len(built)} references of {len(pictures)} pictures", err=True)
+    return len(built), len(pictures)
 
 
 @command.command("info")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,35 +88,59 @@ def export_model(run: Path, output: Path, summary: str, folders: tuple[Path, ...
 
     Stages vq, mode and fuser are parts; stage clc gives the dictionary there its adapters, and so another id.
     """
-    import torch
-
-    from nicodec.errors import OutputExistsError, TrainingRunError
-    from nicodec.training.data import Pictures
+    from nicodec.errors import OutputExistsError
     from nicodec.training.export import stage_of
 
-    stage = stage_of(run)
-    kind = {"sq": "base", "clc": "dictionary"}.get(stage, stage)
+    kind = KINDS.get(stage := stage_of(run), stage)
     if (output / f"{kind}.safetensors").exists() and not force:
         raise OutputExistsError(f"{output} holds a {kind} part; use -f to overwrite it")
-    least = 512 if stage == "sq" else 256  # sides of the crops that are coded
-    pictures = Pictures(folders, torch.device("cpu"), least) if folders else None
-    exports = {"sq": _export_sq, "vq": _export_vq, "mode": _export_mode, "fuser": _export_fuser, "clc": _export_clc}
-    if stage not in exports:
-        raise TrainingRunError(f"{run} holds a run of stage {stage}, which is needed in training only")
-    exports[stage](run, output, summary, pictures)
+    export(run, output, summary, folders)
     click.echo(f"{output}: written", err=True)
 
 
-def _export_sq(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:
+KINDS = {"sq": "base", "clc": "dictionary"}  # of the parts that stages become, where they have names of their own
+
+
+def export(
+    run: Path, output: Path, summary: str, folders: Sequence[Path], side: int | None = None, **options: int
+) -> None:
+    """Make of a run the package `output`, or a part of it; what was there is overwritten.
+
+    Args:
+        folders: of training pictures, if they are to be used.
+        side: pixels, of the crops of them that are coded.
+        options: `count` of these crops (stage sq), `steps` and `batch` in which the prior is trained (stage vq).
+
+    Raises:
+        TrainingRunError: it is of a stage that is needed in training only.
+    """
+    import torch
+
+    from nicodec.errors import TrainingRunError
+    from nicodec.training.data import Pictures
+    from nicodec.training.export import stage_of
+
+    exports: dict[str, Callable[..., None]] = {
+        "sq": _export_sq, "vq": _export_vq, "mode": _export_mode, "fuser": _export_fuser, "clc": _export_clc,
+    }  # fmt: skip
+    if (stage := stage_of(run)) not in exports:
+        raise TrainingRunError(f"{run} holds a run of stage {stage}, which is needed in training only")
+    least = side or (512 if stage == "sq" else 256)
+    pictures = Pictures(folders, torch.device("cpu"), least) if folders else None
+    exports[stage](run, output, summary, pictures, **options)
+
+
+def _export_sq(run: Path, output: Path, summary: str, pictures: Pictures | None, **options: int) -> None:
     from nicodec.entropy.tables import gaussian_tables
     from nicodec.training.export import export_base, load_run
     from nicodec.training.tables import measure_tables
 
     codec = load_run(run)
-    export_base(codec, output, summary, measure_tables(codec, pictures) if pictures else gaussian_tables())
+    gaussian = (gaussian_tables(),) * codec.base.config.tunes
+    export_base(codec, output, summary, measure_tables(codec, pictures, **options) if pictures else gaussian)
 
 
-def _export_vq(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:
+def _export_vq(run: Path, output: Path, summary: str, pictures: Pictures | None, **options: int) -> None:
     from nicodec.errors import TrainingDataError
     from nicodec.networks.vq import VQConfig, VQExpert
     from nicodec.training.export import export_vq, load_module
@@ -128,7 +153,7 @@ def _export_vq(run: Path, output: Path, summary: str, pictures: Pictures | None)
     vq = load_module(run, "vq", lambda config: VQExpert(VQConfig(**config)))
     vq.codebook.sort_as_tree()
     part = read_manifest(output / "model.toml").parts["base"]
-    net, static = train_prior(load_base(part, "cpu"), vq, pictures)
+    net, static = train_prior(load_base(part, "cpu"), vq, pictures, side=min(256, pictures.least), **options)
     export_vq(vq, integer_prior(net, static, vq.config.bits, load_scales(part).magnitude), output)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,8 @@ import click
 from nicodec.cli.sizes import Finite
 
 if TYPE_CHECKING:
-    from nicodec.training.latents import Latents
-    from nicodec.training.loop import Stage
+    from nicodec.training.loop import Run, Schedule
+    from nicodec.training.stages import Recipe
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -23,17 +23,26 @@ def command() -> None:
     """Train the parts of a model."""
 
 
+DATA = click.option(
+    "--data", "folders", required=True, multiple=True, type=FOLDER, metavar="DIR",
+    help="Training pictures, searched below DIR; may be given several times.",
+)  # fmt: skip
+VALIDATION = click.option(
+    "--validation", type=FOLDER, metavar="DIR", help="Held-out pictures; their figures go to RUN/validation.jsonl."
+)
+DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+QUIET = click.option("--quiet", is_flag=True, help="No progress.")
+
+
 def run_options(function: Callable[..., None]) -> Callable[..., None]:
     """The options that all stages share."""
     for option in reversed([
-        click.option("--data", "folders", required=True, multiple=True, type=FOLDER, metavar="DIR",
-                     help="Training pictures, searched below DIR; may be given several times."),
+        DATA,
         click.option("--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Folder of the run."),
-        click.option("--validation", type=FOLDER, metavar="DIR",
-                     help="Held-out pictures; their figures go to RUN/validation.jsonl."),
+        VALIDATION,
         click.option("--init", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="WEIGHTS",
-                     help="Start from another run's state.pt, or from a safetensors file."),
-        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+                     help="Start from another run's state.pt, or from what `train checkpoint` kept of it."),
+        DEVICE,
         click.option("--steps", type=click.IntRange(1), default=20_000, show_default=True,
                      help="Length of the schedule."),
         click.option("--minutes", type=Finite(min=0, min_open=True),
@@ -42,7 +51,7 @@ def run_options(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--crop", type=click.IntRange(64), default=128, show_default=True,
                      help="Side of a crop at first, a multiple of 64; doubles twice."),
         click.option("--resume", is_flag=True, help="Go on with the run in RUN, from its last checkpoint."),
-        click.option("--quiet", is_flag=True, help="No progress."),
+        QUIET,
     ]):  # fmt: skip
         function = option(function)
     return function
@@ -65,10 +74,9 @@ def train_sq(widths: tuple[str, ...], **options: Any) -> None:
     A checkpoint is written every few minutes and on SIGTERM or Ctrl-C.
     """
     from nicodec.networks.base import BaseConfig
-    from nicodec.training.sq import SQStage
+    from nicodec.training import stages
 
-    config = BaseConfig(**_parse(widths, BaseConfig))
-    _run(lambda _: SQStage(config), **options)
+    _run(stages.sq(_parse(widths, BaseConfig)), **options)
 
 
 @command.command("vq")
@@ -78,16 +86,11 @@ def train_sq(widths: tuple[str, ...], **options: Any) -> None:
 @run_options
 def train_vq(model: str, trunk: Path, widths: tuple[str, ...], **options: Any) -> None:
     """Train the perception expert on a frozen base: tokenizer, codebook, painter (widths: see VQConfig)."""
-    from nicodec.networks.base import BaseConfig
     from nicodec.networks.vq import SHARED, VQConfig
-    from nicodec.training.critic import Critic
-    from nicodec.training.vq import VQStage
-    from nicodec.zoo.load import load_base, read_config
+    from nicodec.training import stages
     from nicodec.zoo.store import find_package
 
-    part = find_package(model).parts["base"]
-    config = VQConfig.beside(BaseConfig(**read_config(part)), **_parse(widths, VQConfig, fixed=SHARED))
-    _run(lambda device: VQStage(config, load_base(part, device), Critic(trunk).to(device)), **options)
+    _run(stages.vq(find_package(model), trunk, _parse(widths, VQConfig, fixed=SHARED)), **options)
 
 
 @command.command("mode")
@@ -96,24 +99,10 @@ def train_vq(model: str, trunk: Path, widths: tuple[str, ...], **options: Any) -
 @run_options
 def train_mode(model: str, trunk: Path, **options: Any) -> None:
     """Train both anchors of MoDE, from copies of the experts; beside a fuser, if the model has one."""
-    from nicodec.errors import MissingPartError
-    from nicodec.training.critic import Critic
-    from nicodec.training.mode import MoDEStage
-    from nicodec.zoo.load import load_base, load_fuser, load_vq
+    from nicodec.training import stages
     from nicodec.zoo.store import find_package
 
-    parts = find_package(model).parts
-    if "vq" not in parts:
-        raise MissingPartError(f"model {model} has no vq part; train and export that first")
-    _run(
-        lambda device: MoDEStage(
-            load_base(parts["base"], device),
-            load_vq(parts["vq"], device),
-            Critic(trunk).to(device),
-            load_fuser(parts["fuser"], device) if "fuser" in parts else None,
-        ),
-        **options,
-    )
+    _run(stages.mode(find_package(model), trunk), **options)
 
 
 @command.command("aux")
@@ -127,15 +116,12 @@ def train_aux(model: str, trunk: Path, widths: tuple[str, ...], **options: Any) 
     It is needed to train a fuser, and never shipped.
     """
     from nicodec.networks.fuser import FuserConfig
-    from nicodec.training.critic import Critic
-    from nicodec.training.fuser import AuxStage
+    from nicodec.training import stages
+    from nicodec.zoo.store import find_package
 
-    def stage(device: str) -> Stage:
-        base = _latents(model, device)
-        chosen = _parse(widths, FuserConfig, fixed=base.widths.keys())
-        return AuxStage(FuserConfig(**base.widths, **chosen), base, Critic(trunk).to(device))
-
-    _run(stage, **options)
+    package = find_package(model)
+    fixed = stages.latents(package.parts["base"], "cpu").widths.keys()
+    _run(stages.aux(package, trunk, _parse(widths, FuserConfig, fixed)), **options)
 
 
 @command.command("fuser")
@@ -146,16 +132,10 @@ def train_aux(model: str, trunk: Path, widths: tuple[str, ...], **options: Any) 
 @run_options
 def train_fuser(model: str, trunk: Path, aux: Path, **options: Any) -> None:
     """Train the fuser behind tau: a denoiser that leads y_hat to what the auxiliary encoder would have made."""
-    from nicodec.networks.fuser import Denoiser, FuserConfig
-    from nicodec.training.critic import Critic
-    from nicodec.training.export import load_module
-    from nicodec.training.fuser import FuserStage
+    from nicodec.training import stages
+    from nicodec.zoo.store import find_package
 
-    guide = load_module(aux, "aux", lambda config: Denoiser(FuserConfig(**config)))
-    _run(
-        lambda device: FuserStage(guide.config, _latents(model, device), guide.to(device), Critic(trunk).to(device)),
-        **options,
-    )
+    _run(stages.fuser(find_package(model), trunk, aux), **options)
 
 
 @command.command("clc")
@@ -164,49 +144,86 @@ def train_fuser(model: str, trunk: Path, aux: Path, **options: Any) -> None:
 @run_options
 def train_clc(model: str, widths: tuple[str, ...], **options: Any) -> None:
     """Train what the references of a model's dictionary do to its frozen base (widths: see CLCConfig)."""
-    from nicodec.cli.dictionary import dictionary_of
     from nicodec.networks.clc import CLCConfig
-    from nicodec.training.clc import CLCStage
-    from nicodec.zoo.load import load_base, load_scales
+    from nicodec.training import stages
     from nicodec.zoo.store import find_package
 
-    package = find_package(model)
-    config = CLCConfig(**_parse(widths, CLCConfig))
-    base, scales, dictionary = package.parts["base"], load_scales(package.parts["base"]), dictionary_of(package)
-    _run(lambda device: CLCStage(config, load_base(base, device), scales, dictionary), **options)
+    _run(stages.clc(find_package(model), _parse(widths, CLCConfig)), **options)
 
 
-def _latents(model: str, device: str) -> Latents:
-    """The base of a package, ours or another codec's."""
-    from nicodec.training.latents import ForeignLatents, OwnLatents
-    from nicodec.zoo.load import is_foreign, load_base, load_foreign
-    from nicodec.zoo.store import find_package
+@command.command("checkpoint")
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="FILE.safetensors",
+              help="What --init takes to go on from.")  # fmt: skip
+@click.option("-f", "--force", is_flag=True, help="Overwrite what is there.")
+def keep_checkpoint(run: Path, output: Path, force: bool) -> None:
+    """Keep the averaged weights of the training run in folder RUN, a tenth of its checkpoint, without its optimiser."""
+    from nicodec.errors import OutputExistsError, UsageError
+    from nicodec.training.export import export_average
 
-    part = find_package(model).parts["base"]
-    return ForeignLatents(load_foreign(part, device)) if is_foreign(part) else OwnLatents(load_base(part, device))
+    if output.suffix != ".safetensors":
+        raise UsageError(f"{output} is to be a safetensors file; give it that suffix")
+    if output.exists() and not force:
+        raise OutputExistsError(f"{output} exists already; use -f to overwrite it")
+    step = export_average(run, output)
+    click.echo(f"{output}: {output.stat().st_size} bytes, of step {step}", err=True)
 
 
-def _run(
-    make_stage: Callable[[str], Stage], folders: tuple[Path, ...], out: Path, validation: Path | None,
-    init: Path | None, device: str, steps: int, minutes: float | None, batch: int, crop: int, resume: bool, quiet: bool,
-) -> None:  # fmt: skip
+@command.command("plan")
+@click.argument("plan", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="PLAN.toml")
+@DATA
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR",
+              help="Folder of the runs, and of the package: DIR/models/NAME.")  # fmt: skip
+@VALIDATION
+@click.option("--trunk", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+              help="SqueezeNet 1.1 weights with torchvision's names, for stages that need a critic.")  # fmt: skip
+@DEVICE
+@QUIET
+def train_plan(plan: Path, **place: Any) -> None:
+    """Train all stages that a plan names, and make a package of them: from pictures to a model.
+
+    The same command goes on where it was stopped, with what is left. Its end may be moved meanwhile, nothing else.
+    """
+    from nicodec.cli.plan import Place, carry_out
+    from nicodec.training.plan import read_plan
+
+    carry_out(read_plan(plan), Place(**place))
+
+
+def _run(recipe: Recipe, steps: int, minutes: float | None, batch: int, crop: int, **options: Any) -> None:
+    from nicodec.training.loop import Schedule
+
+    train(recipe, Schedule(steps=steps, minutes=minutes, batch=batch, crop=crop), **options)
+
+
+def train(
+    recipe: Recipe, schedule: Schedule, folders: Sequence[Path], out: Path, validation: Path | None, device: str,
+    resume: bool, quiet: bool, init: Path | None = None, saved: Callable[[], None] | None = None,
+) -> Run:  # fmt: skip
+    """Train a stage in the folder `out`, to the end of its schedule or until it is told to stop.
+
+    Args:
+        folders, validation: of training pictures and of held-out ones.
+        init, saved: as `Run`.
+    """
     import torch
 
     from nicodec.cli import streams
     from nicodec.networks.tiling import resolve_device
     from nicodec.training.data import Pictures
-    from nicodec.training.loop import Run, Schedule
+    from nicodec.training.loop import Run
 
-    if crop % 64:
-        raise click.UsageError(f"--crop is {crop}, expected a multiple of 64")
     place = torch.device(resolve_device(device))
-    schedule = Schedule(steps=steps, minutes=minutes, batch=batch, crop=crop)
-    pictures = Pictures(folders, place, least=crop << len(schedule.doublings))
+    pictures = Pictures(folders, place, least=schedule.largest)
     held_out = Pictures([validation], place, least=512) if validation is not None else None
     streams.warn(tuple(pictures.unreadable), quiet)
     torch.manual_seed(schedule.seed)
-    stage = make_stage(str(place))
-    Run(stage, schedule, out, place, pictures, held_out, resume=resume, init=init, quiet=quiet).train()
+    run = Run(
+        recipe.build(str(place)), schedule, out, place, pictures, held_out, resume=resume, init=init, quiet=quiet,
+        frozen=recipe.frozen, saved=saved,
+    )  # fmt: skip
+    run.train()
+    return run
 
 
 def _parse(widths: tuple[str, ...], config: type[Any], fixed: Set[str] = frozenset()) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from nicodec.errors import TrainingRunError, brief
 
 STATE = "state.pt"
 FIELDS = {"module", "ema", "optimizers", "step", "elapsed", "usual_norm"}
-CHANGEABLE = {"steps", "minutes", "checkpoint_minutes"}  # of the schedule, from a run to its continuation
+CHANGEABLE = {"steps", "minutes", "decay", "checkpoint_minutes"}  # of the schedule, from a run to its continuation
 
 
 def replace(path: Path, write: Callable[[Path], object]) -> None:
@@ -71,10 +71,11 @@ def check_same(path: Path, description: dict[str, Any]) -> None:
     """Refuse to go on with what would be another run than that in run.json; it may be longer, though.
 
     Raises:
-        TrainingRunError: stage, widths, crops, batches or pictures are others; says which, in one line.
+        TrainingRunError: stage, widths, crops, batches, pictures or frozen parts are others; says which, in one line.
     """
     try:
-        was, now = _settings(json.loads(path.read_text())), _settings(description)
+        before = {"processes": description["processes"], **json.loads(path.read_text())}  # older runs do not say
+        was, now = _settings(before), _settings(description)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrainingRunError(f"{path} does not say what run this is: {brief(error)}") from None
     names = [name for name in [*now, *(was.keys() - now.keys())] if was.get(name) != now.get(name)]
@@ -90,6 +91,8 @@ def check_same(path: Path, description: dict[str, Any]) -> None:
 def _settings(description: dict[str, Any]) -> dict[str, Any]:
     """What must not change, by name."""
     schedule = {name: value for name, value in description["schedule"].items() if name not in CHANGEABLE}
+    schedule["batch"] *= description["processes"]  # so that a run may go on with another number of them
     pictures = {"fingerprint of the training pictures": description.get("data")}
-    settings = {"stage": description["stage"], **description["config"], **schedule, **pictures}
+    frozen = {f"frozen {name}": id_ for name, id_ in description.get("frozen", {}).items()}
+    settings = {"stage": description["stage"], **description["config"], **schedule, **pictures, **frozen}
     return dict(json.loads(json.dumps(settings)))  # tuples become lists, as in the file

@@ -61,6 +61,7 @@ class CLCStage:
 
     name = "clc"
     module: CLC
+    least: int = 64
     slow: tuple[str, ...] = ()
     muon: tuple[str, ...] = ()
 

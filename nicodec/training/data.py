@@ -40,9 +40,8 @@ class Pictures:
         self.least = least
         self.pictures: list[Tensor] = []
         self.unreadable: list[str] = []
-        found = {path: folder for folder in folders for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES}
         held = hashlib.sha256()
-        for path, folder in sorted(found.items()):
+        for path, folder in _found(folders):
             try:
                 with Image.open(path) as image:
                     pixels = np.asarray(image.convert("RGB"))
@@ -51,7 +50,7 @@ class Pictures:
                 continue
             if min(pixels.shape[:2]) >= least:
                 self.pictures.append(torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous().to(device))
-                held.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode(errors="replace"))
+                held.update(_mark(path, folder))
         self.fingerprint = held.hexdigest()[:16]
         if not self.pictures:
             names = ", ".join(map(str, folders))
@@ -86,6 +85,21 @@ class Pictures:
         if _below(2):
             crop = crop.flip(2)
         return torch.rot90(crop, _below(4), (1, 2))
+
+
+def fingerprint(folders: Sequence[Path]) -> str:
+    """Of the names and sizes of all picture files below some folders; none is read."""
+    return hashlib.sha256(b"".join(_mark(*found) for found in _found(folders))).hexdigest()[:16]
+
+
+def _found(folders: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Picture files, and the folders that they were found below, in order."""
+    found = {path: folder for folder in folders for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES}
+    return sorted(found.items())
+
+
+def _mark(path: Path, folder: Path) -> bytes:
+    return f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode(errors="replace")
 
 
 def _below(limit: int) -> int:

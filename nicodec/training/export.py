@@ -27,7 +27,7 @@ from nicodec.networks.fuser import Denoiser
 from nicodec.networks.mode import MoDE
 from nicodec.networks.vq import VQExpert
 from nicodec.rate.scale import KNOTS
-from nicodec.training.checkpoint import STATE, read_average
+from nicodec.training.checkpoint import STATE, read_average, read_state, replace
 from nicodec.training.scales import LOG_MIN, LOG_STEP, ScalePass, Scales
 from nicodec.training.sq import SQCodec
 from nicodec.zoo.load import EXACT, REFERENCES
@@ -74,8 +74,28 @@ def stage_of(run: Path) -> str:
         raise TrainingRunError(f"{run} holds no run: {brief(error)}") from None
 
 
-def export_base(codec: SQCodec, folder: Path, summary: str, tables: Tables) -> None:
-    """Write a package with a base part; the folder's name is the model's.
+def export_average(run: Path, file: Path) -> int:
+    """Write the EMA weights of a run, of any stage, to a safetensors file that is small enough to be kept.
+
+    They are stored as those of a part are. The header says what `run.json` does (`run`), and the `step`.
+
+    Returns:
+        The step.
+
+    Raises:
+        TrainingRunError: the folder holds no run, or no checkpoint yet.
+    """
+    stage_of(run)
+    state = read_state(run / STATE, torch.device("cpu"))
+    step, described = int(state["step"]), (run / "run.json").read_text()
+    tensors = {name: _stored(value) for name, value in state["ema"].items()}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    replace(file, lambda path: save_file(tensors, path, metadata={"run": described, "step": str(step)}))
+    return step
+
+
+def export_base(codec: SQCodec, folder: Path, summary: str, tables: tuple[Tables, ...]) -> None:
+    """Write a package with a base part, with tables for each of its tunes; the folder's name is the model's.
 
     Raises:
         ExportError: a layer does not fit the integer format.
@@ -130,39 +150,44 @@ def _extend_manifest(folder: Path, kind: str) -> None:
     write_manifest(folder, package.name, package.summary, {name: f"{name}.safetensors" for name in [*kept, kind]})
 
 
-def integer_scales(scales: Scales, config: BaseConfig, tables: Tables) -> ScaleModel:
-    """Quantise the scale path, layer for layer.
+def integer_scales(scales: Scales, config: BaseConfig, tables: tuple[Tables, ...]) -> ScaleModel:
+    """Quantise the scale path, layer for layer. `tables`: of each tune.
 
     Raises:
         ExportError: a sum could leave the range in which it is exact.
     """
     layers = {
         "hyper.embed": integer_layer(scales.hyper.embed, scales.hyper.embed_rate.bias),
-        "hyper.mix": integer_layer(scales.hyper.mix),
-        "hyper.grow": integer_layer(scales.hyper.grow),
+        "hyper.mix": integer_layer(scales.hyper.mix, rows=config.rows),
+        "hyper.grow": integer_layer(scales.hyper.grow, rows=config.rows),
     }
     for index, step in enumerate(scales.steps):
         assert isinstance(step, ScalePass)
         layers[f"{index}.embed"] = integer_layer(step.embed, step.embed_rate.bias)
-        layers[f"{index}.mix"] = integer_layer(step.mix)
-        layers[f"{index}.hidden"] = integer_layer(step.hidden)
+        layers[f"{index}.mix"] = integer_layer(step.mix, rows=config.rows)
+        layers[f"{index}.hidden"] = integer_layer(step.hidden, rows=config.rows)
         layers[f"{index}.head"] = index_layer(step.head, step.head_rate.bias, LOG_MIN, LOG_STEP, SCALE_LEVELS)
     unit = 1 << ACTIVATION_BITS
     z_index = ((scales.z_log_scale - LOG_MIN) / LOG_STEP * unit).round().numpy().astype(np.int64)
     magnitude = np.round(np.log2(1 + np.arange(MAGNITUDES)) * unit)
     try:
-        return ScaleModel(config.latent, config.hyper, config.slices, z_index, magnitude, layers, (tables,))
+        return ScaleModel(config.latent, config.hyper, config.slices, z_index, magnitude, layers, tables)
     except ValueError as error:
         raise ExportError(f"the scale path does not fit the integer format: {error}") from None
 
 
-def integer_layer(conv: nn.Conv2d, rate_bias: Tensor | None = None) -> Layer:
+def integer_layer(conv: nn.Conv2d, rate_bias: Tensor | None = None, rows: int = KNOTS) -> Layer:
     """A hidden layer: activations in, activations out, both in units of 2^-ACTIVATION_BITS.
+
+    Args:
+        conv: 1x1, or depthwise 3x3.
+        rate_bias: (rows, C), what is added to its bias at each knot; None: nothing, at none of `rows`.
 
     Raises:
         ExportError: a weight does not fit 16 bits.
     """
-    return _quantise(conv, rate_bias, scale=1.0, offset=0.0, drop=0, high=ACTIVATION_MAX)
+    knots = torch.zeros(rows, 1) if rate_bias is None else rate_bias
+    return _quantise(conv, knots, scale=1.0, offset=0.0, drop=0, high=ACTIVATION_MAX)
 
 
 def index_layer(conv: nn.Conv2d, rate_bias: Tensor | None, least: float, step: float, levels: int) -> Layer:
@@ -171,14 +196,14 @@ def index_layer(conv: nn.Conv2d, rate_bias: Tensor | None, least: float, step: f
     Raises:
         ExportError: a weight does not fit 16 bits.
     """
-    return _quantise(conv, rate_bias, 1 / step, -least / step, ACTIVATION_BITS, levels - 1)
+    knots = torch.zeros(KNOTS, 1) if rate_bias is None else rate_bias
+    return _quantise(conv, knots, 1 / step, -least / step, ACTIVATION_BITS, levels - 1)
 
 
-def _quantise(conv: nn.Conv2d, rate_bias: Tensor | None, scale: float, offset: float, drop: int, high: int) -> Layer:
+def _quantise(conv: nn.Conv2d, rate_bias: Tensor, scale: float, offset: float, drop: int, high: int) -> Layer:
     weight = conv.weight.double().numpy().reshape(len(conv.weight), *_kernel(conv)) * scale
     bias = np.zeros((1, len(weight))) if conv.bias is None else conv.bias.double().numpy()[None]
-    knots = np.zeros((KNOTS, 1)) if rate_bias is None else rate_bias.double().numpy()
-    bias = (bias + knots) * scale + offset
+    bias = (bias + rate_bias.double().numpy()) * scale + offset
     largest = np.abs(weight).reshape(len(weight), -1).max(1)
     exponent = np.array([min(20, math.floor(math.log2(WEIGHT_MAX / max(peak, 1e-9)))) for peak in largest])
     if exponent.min() < 1:

@@ -30,6 +30,7 @@ class AuxStage:
 
     name = "aux"
     module: Denoiser
+    least: int = 64
     slow: tuple[str, ...] = ("klt", "lapping")
     muon: tuple[str, ...] = ()
 
@@ -70,6 +71,7 @@ class FuserStage:
 
     name = "fuser"
     module: Denoiser
+    least: int = 64
     slow: tuple[str, ...] = ("klt", "lapping")
     muon: tuple[str, ...] = ()
 

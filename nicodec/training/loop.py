@@ -8,6 +8,7 @@ import math
 import signal
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from nicodec.errors import TrainingRunError
+from nicodec.errors import TrainingRunError, UsageError
 from nicodec.training.checkpoint import STATE, check_same, fill, read_average, read_state, replace
 from nicodec.training.data import Pictures
 from nicodec.training.muon import Muon
@@ -46,6 +47,25 @@ class Schedule:
     checkpoint_minutes: float = 5.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.crop < 64 or self.crop % 64:
+            raise UsageError(f"crop is {self.crop}, expected a multiple of 64")
+        for name in ("steps", "batch", "warmup"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}, expected 1 or more")
+        for name in ("decay", "ema"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} is {getattr(self, name)}, expected 0 to 1")
+
+    @property
+    def largest(self) -> int:
+        """Side of the largest crops, in pixels."""
+        return self.crop << len(self.doublings)
+
+    def share(self, step: int, elapsed: float) -> float:
+        """How much of it is done after `step` steps and `elapsed` seconds, whichever is further: 1 is the end."""
+        return max(step / self.steps, elapsed / 60 / self.minutes if self.minutes else 0.0)
+
 
 SPIKE = 10.0  # times the usual norm of a gradient: Muon would take such a step at full size
 
@@ -54,6 +74,7 @@ class Stage(Protocol):
     """What a stage brings to the loop."""
 
     name: str
+    least: int  # pixels of a crop's side
     slow: tuple[str, ...]  # parts of names of parameters that start well already and move at a tenth of the rate
     muon: tuple[str, ...]  # parts of names of modules whose matrices Muon moves; all else is AdamW's
 
@@ -79,17 +100,29 @@ class Run:
 
     Raises:
         TrainingRunError: the folder holds a run already and `resume` is off, or the other way round; or the run there
-            is another one; or the weights in `init` do not fit.
+            is another one; or the weights in `init` do not fit; or crops are smaller than the stage can use.
     """
 
     def __init__(
         self, stage: Stage, schedule: Schedule, folder: Path, device: torch.device, pictures: Pictures,
         validation: Pictures | None, *, resume: bool, init: Path | None, quiet: bool,
+        frozen: Mapping[str, str] | None = None, saved: Callable[[], None] | None = None,
     ) -> None:  # fmt: skip
+        """Set up.
+
+        Args:
+            init: weights to start from.
+            frozen: what the stage stands on, by name: ids.
+            saved: called after each checkpoint, by the first of several processes.
+        """
+        if schedule.crop < stage.least:
+            raise TrainingRunError(
+                f"crops of {schedule.crop} pixels are too small for this stage, expected at least {stage.least}"
+            )
         self.stage, self.schedule, self.folder, self.device = stage, schedule, folder, device
         self.pictures, self.validation, self.quiet = pictures, validation, quiet
         self.step, self.elapsed, self.stopping = 0, 0.0, False
-        self.ranks = Ranks()
+        self.ranks, self.frozen, self.saved = Ranks(), dict(frozen or {}), saved
         self.usual_norm = 0.0  # of gradients; 0: not known yet
         module = stage.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizers = make_optimizers(module, stage, schedule.learning_rate)
@@ -141,10 +174,8 @@ class Run:
 
     @property
     def progress(self) -> float:
-        """0 at the start, 1 at the end: by steps or by minutes, whichever is further."""
-        by_steps = self.step / self.schedule.steps
-        by_time = self.elapsed / 60 / self.schedule.minutes if self.schedule.minutes else 0.0
-        return max(by_steps, by_time)
+        """0 at the start, 1 at the end."""
+        return self.schedule.share(self.step, self.elapsed)
 
     def _one_step(self) -> dict[str, float]:
         schedule, module = self.schedule, self.stage.module
@@ -210,6 +241,8 @@ class Run:
             with (self.folder / "validation.jsonl").open("a") as record:
                 figures = self.stage.validate(self.ema, self.validation)
                 record.write(json.dumps({"step": self.step, "minutes": round(self.elapsed / 60, 2), **figures}) + "\n")
+        if self.saved is not None:
+            self.saved()
 
     def _load(self, state: Path) -> None:
         saved = read_state(state, self.device)
@@ -222,7 +255,7 @@ class Run:
     def _description(self) -> dict[str, Any]:
         return {
             "stage": self.stage.name, "config": self.stage.config(), "schedule": asdict(self.schedule),
-            "data": self.pictures.fingerprint,
+            "data": self.pictures.fingerprint, "processes": self.ranks.count, "frozen": self.frozen,
         }  # fmt: skip
 
     def _write_config(self) -> None:
@@ -255,12 +288,11 @@ def faster_in_bf16(device: torch.device) -> bool:
     """Whether bf16 matrix products beat fp32 clearly here: yes on a GPU, on a CPU only where it has the units."""
     if device.type != "cpu":
         return True
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a = torch.ones(1024, 1024, dtype=dtype)
-        a @ a
-        started = time.perf_counter()
-        for _ in range(4):
+    seconds = {torch.float32: math.inf, torch.bfloat16: math.inf}
+    for dtype in seconds:
+        a = torch.ones(256, 256, dtype=dtype)  # small: without the units, a product of 1024 takes ten seconds
+        for _ in range(6):
+            started = time.perf_counter()
             a @ a
-        seconds[dtype] = time.perf_counter() - started
+            seconds[dtype] = min(seconds[dtype], time.perf_counter() - started)
     return seconds[torch.bfloat16] < 0.7 * seconds[torch.float32]

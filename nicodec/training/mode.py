@@ -44,6 +44,7 @@ class MoDEStage:
 
     name = "mode"
     module: MoDE
+    least: int = 64
     slow: tuple[str, ...] = ("klt_t", "lapping")
     muon: tuple[str, ...] = ()
 

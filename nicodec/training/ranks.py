@@ -1,13 +1,26 @@
-"""Several processes that train as one, as `torchrun` starts them: each has crops of its own, gradients are averaged."""
+"""Several processes that train as one: each has crops of its own, gradients are averaged.
+
+`launch` starts them, or `torchrun`.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from multiprocessing import connection, get_context
+from multiprocessing.process import BaseProcess
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+
+from nicodec.errors import NicodecError, TrainingRunError, brief
+
+GRACE = 60.0  # seconds that a process has when another one failed: it may wait for that one
 
 
 class Ranks:
@@ -45,3 +58,74 @@ class Ranks:
 def _pieces(message: Tensor, like: list[Tensor]) -> list[Tensor]:
     sizes = [tensor.numel() for tensor in like]
     return list(torch.split(message[: sum(sizes)], sizes))
+
+
+def launch(count: int, work: Callable[..., object], *arguments: Any) -> None:
+    """Call `work` in `count` new processes that train as one; they share the cores. SIGTERM and Ctrl-C reach them all.
+
+    Raises:
+        NicodecError: what one of them raised; all others are ended.
+        TrainingRunError: one of them ended without a word.
+    """
+    context = get_context("spawn")
+    errors = context.SimpleQueue()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    processes = [
+        context.Process(target=_join, args=(rank, count, port, errors, work, arguments), daemon=True)
+        for rank in range(count)
+    ]
+    asked: list[int] = []
+    previous = {
+        number: signal.signal(number, lambda number, _: asked.append(number))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        for process in processes:
+            process.start()
+        _attend(processes, asked)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        for process in processes:
+            if process.pid is not None:
+                process.kill()
+    if not asked and any(process.exitcode for process in processes):
+        if not errors.empty():
+            raise errors.get()
+        codes = ", ".join(str(process.exitcode) for process in processes)
+        raise TrainingRunError(f"a process of the run ended without a word (exit codes {codes}); out of memory?")
+
+
+def _attend(processes: Sequence[BaseProcess], asked: list[int]) -> None:
+    """Wait for the end of all. Where a signal came, or one failed, the others are asked to stop."""
+    failed = 0.0
+    told = False
+    while alive := [process for process in processes if process.is_alive()]:
+        if not failed and any(process.exitcode for process in processes):
+            failed = time.monotonic()
+        if (asked or failed) and not told:
+            told = True
+            for process in alive:
+                process.terminate()
+        if failed and time.monotonic() - failed > GRACE:
+            for process in alive:
+                process.kill()
+        connection.wait([process.sentinel for process in alive], timeout=0.5)
+
+
+def _join(
+    rank: int, count: int, port: int, errors: Any, work: Callable[..., object], arguments: tuple[Any, ...]
+) -> None:
+    """What a process of `launch` does."""
+    os.environ |= {
+        "RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+    }  # fmt: skip
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
+    try:
+        work(*arguments)
+    except Exception as error:
+        errors.put(error if isinstance(error, NicodecError) else TrainingRunError(f"the run failed: {brief(error)}"))
+        raise SystemExit(1) from None
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -17,7 +17,7 @@ from nicodec.networks.layers import PATCH, spread
 from nicodec.rate.scale import LAMBDA_MAX, LAMBDA_MIN, LEVEL_STEP, RATE_MAX, TUNE_SPACING
 from nicodec.training.data import Pictures
 from nicodec.training.scales import Scales, gaussian_bits, magnitude
-from nicodec.training.visual import SQUARED, visual_error
+from nicodec.training.visual import LEAST, SQUARED, visual_error
 
 MAPPED = 0.5  # share of the crops with a quality map, whose levels then have this standard deviation:
 MAP_SPREAD = 2.5
@@ -171,6 +171,7 @@ class SQStage:
 
     def __init__(self, config: BaseConfig) -> None:
         self.module = SQCodec(config)
+        self.least = 64 if config.tunes == 1 else LEAST
 
     def config(self) -> dict[str, Any]:
         """The widths, as in `BaseConfig`."""

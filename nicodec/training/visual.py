@@ -15,6 +15,7 @@ SCALES = (0.15, 0.3, 0.3, 0.25)  # weights of 1:1, 1:2, 1:4, 1:8
 CHROMA = 0.15  # of each opponent channel beside luma; hue blotches in skies are what it is for
 OPPONENT = ((0.299, 0.587, 0.114), (-0.169, -0.331, 0.5), (0.5, -0.419, -0.081))
 RADIUS, SIGMA = 5, 1.5  # of the window, as in SSIM
+LEAST = (2 * RADIUS + 1) << (len(SCALES) - 1)  # pixels of a side: 88, for a window at the coarsest scale
 C1, C2 = 0.01**2, 0.1**2  # SSIM's own C2 is 0.03^2: flat drawings then outweigh all photographs, and runs diverge
 
 
@@ -22,7 +23,7 @@ def visual_error(x_hat: Tensor, x: Tensor) -> list[tuple[Tensor, float]]:
     """Maps of error on the scale of `255^2 · MSE`, (B, 1, h, w) each, and their weights, which sum to about 1.
 
     Args:
-        x_hat, x: (B, 3, H, W), about 0..1, sides at least 88.
+        x_hat, x: (B, 3, H, W), about 0..1, sides at least LEAST.
     """
     maps = [((x_hat - x).square().mean(1, keepdim=True) * 255**2, SQUARED)]
     matrix = x.new_tensor(OPPONENT)[:, :, None, None]

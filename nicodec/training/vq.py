@@ -30,6 +30,7 @@ class VQStage:
 
     name = "vq"
     module: VQExpert
+    least: int = 64
     slow: tuple[str, ...] = ("tokenizer",)  # at the full rate codes run away from their vectors within 200 steps
     muon: tuple[str, ...] = ("painter.body",)
 

@@ -1,0 +1,143 @@
+"""A plan: which stages make a family of models, in which order, for how long. Read from TOML and checked by name."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from nicodec.errors import UsageError, brief
+from nicodec.networks.base import BaseConfig
+from nicodec.networks.clc import CLCConfig
+from nicodec.networks.vq import SHARED, VQConfig
+from nicodec.training.loop import Schedule
+
+AFTER = {  # what each stage stands on
+    "sq": (), "dictionary": ("sq",), "clc": ("dictionary",), "vq": ("sq",), "aux": ("sq",), "fuser": ("aux",),
+    "mode": ("vq",),
+}  # fmt: skip
+UNTRAINED = "dictionary"  # it is built, all at once
+CRITICAL = frozenset({"vq", "aux", "fuser", "mode"})  # need the weights of a critic
+CONFIGS: dict[str, type[Any]] = {"sq": BaseConfig, "vq": VQConfig, "clc": CLCConfig}  # others have the base's widths
+EXPORT = {"sq": {"count": "int", "side": "int"}, "vq": {"steps": "int", "batch": "int", "side": "int"}}
+KINDS: dict[str, Callable[[Any], bool]] = {
+    "int": lambda value: type(value) is int and value >= 0,
+    "float": lambda value: type(value) in (int, float) and 0 <= value < math.inf,
+    "float | None": lambda value: type(value) in (int, float) and 0 < value < math.inf,
+    "tuple[float, ...]": lambda value: type(value) is list and all(type(share) in (int, float) for share in value),
+    "bool": lambda value: type(value) is bool,
+    "str": lambda value: type(value) is str,
+    "list": lambda value: type(value) is list,
+    "dict": lambda value: type(value) is dict,
+}
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage of a plan.
+
+    Attributes:
+        name: which.
+        schedule: its length, crops and learning rates.
+        processes: that train as one on a CPU; a GPU takes their batches together.
+        config: widths and depths of what is trained, where it has any of its own.
+        export: how tables are measured, or a prior trained, when it becomes a part; see `nicodec.cli.models.export`.
+        size: of a dictionary: references, at most.
+    """
+
+    name: str
+    schedule: Schedule = field(default_factory=Schedule)
+    processes: int = 1
+    config: Mapping[str, Any] = field(default_factory=dict)
+    export: Mapping[str, int] = field(default_factory=dict)
+    size: int = 1024
+
+    def described(self) -> dict[str, Any]:
+        """All that it says, by name, as JSON holds it."""
+        return {
+            **asdict(self.schedule), "doublings": list(self.schedule.doublings), "processes": self.processes,
+            **self.config, **{f"export.{name}": value for name, value in self.export.items()}, "size": self.size,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a package is made by. `name` is the package's, `summary` goes into its manifest."""
+
+    path: Path
+    name: str
+    summary: str
+    stages: tuple[PlannedStage, ...]
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan.
+
+    Raises:
+        UsageError: it is no TOML, has keys that are not known, values of another kind, or stages out of order.
+    """
+    try:
+        table = tomllib.loads(path.read_bytes().decode())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is no plan: {brief(error)}") from None
+    _check(f"{path}", table, {"name": "str", "summary": "str", "stages": "list"})
+    try:
+        name, summary, tables = table["name"], table["summary"], table["stages"]
+    except KeyError as error:
+        raise UsageError(f"{path} is no plan: it has no {error}") from None
+    if not name or Path(name).name != name:
+        raise UsageError(f"{path}: name is {name!r}, expected what a package's folder can be called")
+    stages: list[PlannedStage] = []
+    for number, entry in enumerate(tables, 1):
+        stage = _stage(f"{path}, stage {number}", entry)
+        known = {earlier.name for earlier in stages}
+        if stage.name in known or not known.issuperset(AFTER[stage.name]):
+            needed = " and ".join(AFTER[stage.name]) or "no other"
+            raise UsageError(f"{path}: stage {number} is {stage.name}, expected once, with {needed} before it")
+        stages.append(stage)
+    if not stages:
+        raise UsageError(f"{path} is no plan: it has no stages")
+    return Plan(path, name, summary, tuple(stages))
+
+
+def _stage(where: str, table: Any) -> PlannedStage:
+    name = table.get("stage") if isinstance(table, dict) else None
+    if name not in AFTER:
+        raise UsageError(f"{where} is {name}, expected stage = one of {', '.join(AFTER)}")
+    where = f"{where} ({name})"
+    if name == UNTRAINED:
+        _check(where, table, {"stage": "str", "size": "int"})
+        return PlannedStage(**{"name" if key == "stage" else key: value for key, value in table.items()})
+    timed = {f.name: str(f.type) for f in fields(Schedule)}
+    own = {"stage": "str", "processes": "int"}
+    own |= {"config": "dict"} if name in CONFIGS else {}
+    own |= {"export": "dict"} if name in EXPORT else {}
+    _check(where, table, own | timed)
+    config, export = table.get("config", {}), table.get("export", {})
+    if name in CONFIGS:
+        _check_config(f"{where}, config", config, CONFIGS[name])
+    _check(f"{where}, export", export, EXPORT.get(name, {}))
+    chosen: dict[str, Any] = {key: value for key, value in table.items() if key in timed}
+    if "doublings" in chosen:
+        chosen["doublings"] = tuple(chosen["doublings"])
+    return PlannedStage(name, Schedule(**chosen), max(1, table.get("processes", 1)), config, export)
+
+
+def _check_config(where: str, table: Mapping[str, Any], config: type[Any]) -> None:
+    fixed = SHARED if config is VQConfig else ()
+    _check(where, table, {f.name: str(f.type) for f in fields(config) if f.name not in fixed})
+    try:
+        config(**table)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from None
+
+
+def _check(where: str, table: Mapping[str, Any], known: Mapping[str, str]) -> None:
+    for key, value in table.items():
+        if key not in known:
+            raise UsageError(f"{where} has an unknown key {key!r}, expected some of {', '.join(sorted(known))}")
+        if not KINDS[known[key]](value):
+            raise UsageError(f"{where}: {key} is {value!r}, expected {known[key]}")

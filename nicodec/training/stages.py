@@ -1,0 +1,147 @@
+"""Every stage by its name: what it is made of, and which parts of a package stay frozen under it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nicodec.errors import MissingPartError, UsageError
+from nicodec.networks.base import BaseConfig
+from nicodec.networks.clc import CLCConfig
+from nicodec.networks.fuser import Denoiser, FuserConfig
+from nicodec.networks.vq import VQConfig
+from nicodec.training.checkpoint import STATE
+from nicodec.training.clc import CLCStage
+from nicodec.training.critic import Critic
+from nicodec.training.export import load_module
+from nicodec.training.fuser import AuxStage, FuserStage
+from nicodec.training.latents import ForeignLatents, Latents, OwnLatents
+from nicodec.training.loop import Stage
+from nicodec.training.mode import MoDEStage
+from nicodec.training.sq import SQStage
+from nicodec.training.vq import VQStage
+from nicodec.zoo.load import (
+    is_foreign,
+    load_base,
+    load_dictionary,
+    load_foreign,
+    load_fuser,
+    load_scales,
+    load_vq,
+    read_config,
+)
+from nicodec.zoo.manifest import Package, Part, part_id
+
+ConfigT = TypeVar("ConfigT")
+Widths = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A stage that has no device yet.
+
+    Attributes:
+        build: makes it on a device.
+        frozen: what it stands on, by name: ids that must not change while it is trained.
+    """
+
+    build: Callable[[str], Stage]
+    frozen: Mapping[str, str] = field(default_factory=dict)
+
+
+def sq(widths: Widths) -> Recipe:
+    """The base. `widths`: fields of `BaseConfig`."""
+    config = _configured(BaseConfig, widths)
+    return Recipe(lambda _: SQStage(config))
+
+
+def vq(package: Package, trunk: Path, widths: Widths) -> Recipe:
+    """The perception expert on a package's base. `widths`: fields of `VQConfig` that are not the base's."""
+    part = package.parts["base"]
+    base = BaseConfig(**read_config(part))
+    config = _configured(lambda **chosen: VQConfig.beside(base, **chosen), widths)
+    return Recipe(lambda device: VQStage(config, load_base(part, device), _critic(trunk, device)), _ids(part))
+
+
+def mode(package: Package, trunk: Path) -> Recipe:
+    """Both anchors on a package's base and perception expert, beside its fuser, if it has one."""
+    parts = package.parts
+    if "vq" not in parts:
+        raise MissingPartError(f"model {package.name} has no vq part; train and export that first")
+    fuser = parts.get("fuser")
+    return Recipe(
+        lambda device: MoDEStage(
+            load_base(parts["base"], device),
+            load_vq(parts["vq"], device),
+            _critic(trunk, device),
+            load_fuser(fuser, device) if fuser else None,
+        ),
+        _ids(parts["base"], parts["vq"], *([fuser] if fuser else [])),
+    )
+
+
+def aux(package: Package, trunk: Path, widths: Widths) -> Recipe:
+    """The auxiliary encoder on a package's base. `widths`: fields of `FuserConfig` that are not the base's."""
+    part = package.parts["base"]
+
+    def build(device: str) -> Stage:
+        base = latents(part, device)
+        config = _configured(lambda **chosen: FuserConfig(**base.widths, **chosen), widths)
+        return AuxStage(config, base, _critic(trunk, device))
+
+    return Recipe(build, _ids(part))
+
+
+def fuser(package: Package, trunk: Path, guide: Path) -> Recipe:
+    """The denoiser on a package's base. `guide`: a run of stage aux on the same base."""
+    part = package.parts["base"]
+    found = load_module(guide, "aux", lambda config: Denoiser(FuserConfig(**config)))
+    return Recipe(
+        lambda device: FuserStage(found.config, latents(part, device), found.to(device), _critic(trunk, device)),
+        {**_ids(part), "aux": part_id((guide / STATE).read_bytes()).hex()},
+    )
+
+
+def clc(package: Package, widths: Widths) -> Recipe:
+    """What the references of a package's dictionary do to its base. `widths`: fields of `CLCConfig`.
+
+    It stands on the references alone: the dictionary's id changes when what is trained here is exported to it.
+    """
+    config = _configured(CLCConfig, widths)
+    part = package.parts["base"]
+    if "dictionary" not in package.parts:
+        raise MissingPartError(f"model {package.name} has no dictionary; make one with `nicodec dictionary build`")
+    dictionary = load_dictionary(package.parts["dictionary"])
+    references = hashlib.sha256(b"".join(array.tobytes() for array in dictionary.to_arrays().values()))
+    return Recipe(
+        lambda device: CLCStage(config, load_base(part, device), load_scales(part), dictionary),
+        {**_ids(part), "references": references.hexdigest()[:16]},
+    )
+
+
+def _configured(config: Callable[..., ConfigT], widths: Widths) -> ConfigT:
+    """A config with these widths.
+
+    Raises:
+        UsageError: they do not go together.
+    """
+    try:
+        return config(**widths)
+    except ValueError as error:
+        raise UsageError(f"these widths do not go together: {error}") from None
+
+
+def latents(part: Part, device: str) -> Latents:
+    """The base of a package, ours or another codec's."""
+    return ForeignLatents(load_foreign(part, device)) if is_foreign(part) else OwnLatents(load_base(part, device))
+
+
+def _critic(trunk: Path, device: str) -> Critic:
+    return Critic(trunk).to(device)
+
+
+def _ids(*parts: Part) -> dict[str, str]:
+    return {part.kind: part.id.hex() for part in parts}

@@ -1,0 +1,215 @@
+"""Plans: one command from pictures to a package, that goes on where it was stopped, and with nothing else."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pictures
+import pytest
+import torch
+import toy
+from PIL import Image
+
+import nicodec
+from nicodec.errors import TrainingRunError, UsageError
+from nicodec.networks.base import BaseConfig
+from nicodec.training.family import Family
+from nicodec.training.plan import read_plan
+from nicodec.training.ranks import launch
+from nicodec.zoo.manifest import read_manifest
+
+ROOT = Path(__file__).parents[1]
+PLANS = ROOT / "models" / "plans"
+SHORT = """
+name = "short"
+summary = "a base alone"
+
+[[stages]]
+stage = "sq"
+processes = 2
+steps = 1000000
+batch = 1
+crop = 64
+doublings = []
+warmup = 2
+
+[stages.config]
+latent = 16
+hyper = 4
+wide_8 = 8
+wide_16 = 8
+depth_8 = 1
+depth_16 = 1
+context = 8
+scale_context = 8
+
+[stages.export]
+count = 1
+side = 64
+"""
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    """Pictures, and SqueezeNet weights that are random."""
+    from torchvision.models import squeezenet1_1
+
+    folder = tmp_path_factory.mktemp("given")
+    for name, count in (("data", toy.COUNT), ("held-out", 1)):
+        (folder / name).mkdir()
+        for index in range(count):
+            Image.fromarray(toy.picture(index)).save(folder / name / f"{index:02}.png")
+    pictures.image(520, 512).save(folder / "held-out" / "large.png")
+    torch.manual_seed(0)
+    torch.save(squeezenet1_1(weights=None).state_dict(), folder / "squeezenet.pth")
+    return folder
+
+
+@pytest.fixture
+def follow(given, tmp_path):
+    """Carry out a plan as a process, in OUT: returns it, or, `wait`, its exit code and what it said."""
+
+    def call(plan, *options, wait=True):
+        command = [sys.executable, "-m", "nicodec", "train", "plan", plan, "--data", given / "data", "--out",
+                   tmp_path / "out", "--device", "cpu", *options]  # fmt: skip
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(list(map(str, command)), env=environment, stderr=subprocess.PIPE, text=True)
+        if not wait:
+            return process
+        _, said = process.communicate(timeout=500)
+        return process.returncode, said
+
+    return call
+
+
+def text_of(folder, text, name="plan.toml"):
+    (folder / name).write_text(text)
+    return folder / name
+
+
+@pytest.mark.timeout(900)
+def test_the_toy_plan_makes_a_whole_family(follow, given, tmp_path, monkeypatch):
+    options = ("--validation", given / "held-out", "--trunk", given / "squeezenet.pth")
+    code, said = follow(PLANS / "toy.toml", *options)
+    assert code == 0, said
+    package = read_manifest(tmp_path / "out" / "models" / "toy" / "model.toml")
+    assert package.parts.keys() == {"base", "dictionary", "vq", "fuser", "mode"}
+    monkeypatch.setenv("NICODEC_MODELS", str(tmp_path / "out" / "models"))
+    coded = nicodec.encode(pictures.image(70, 60), model="toy", device="cpu", references=1)
+    for anchor in ("fidelity", "perception"):
+        assert nicodec.decode(coded, anchor=anchor, tau=0.5, device="cpu").size == (70, 60)
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert report.count("| finished |") == 7
+    assert "bpp_psnr" in report
+
+    changed = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")}
+    code, said = follow(PLANS / "toy.toml", *options)
+    assert (code, "begins" in said) == (0, False), said
+    assert changed == {path: path.stat().st_mtime_ns for path in changed}
+    longer = text_of(tmp_path, (PLANS / "toy.toml").read_text().replace("steps = 4", "steps = 6"), "toy.toml")
+    code, said = follow(longer, *options)
+    assert code == 15
+    assert "stage sq is to go on, but dictionary is begun on what it was" in said
+
+
+@pytest.mark.timeout(900)
+def test_a_plan_that_is_stopped_goes_on_and_may_only_be_prolonged(follow, tmp_path):
+    plan = text_of(tmp_path, SHORT)
+    process = follow(plan, wait=False)
+    record = tmp_path / "out" / "sq" / "record.jsonl"
+    deadline = time.monotonic() + 300
+    while not record.exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=100)
+    assert (process.returncode, "sq: stopped" in said) == (0, True), said
+    assert "| sq | begun |" in (tmp_path / "out" / "report.md").read_text()
+    steps = torch.load(tmp_path / "out" / "sq" / "state.pt", weights_only=True)["step"]
+    assert steps >= 1
+
+    noted = json.loads((tmp_path / "out" / "plan.json").read_text())
+    given = {name: noted[name] for name in ("training pictures", "validation pictures")}
+    for was, is_, expected in (
+        ("warmup = 2", "warmup = 3", "warmup was 2, is 3"), ("hyper = 4", "hyper = 8", "hyper was 4, is 8"),
+        ("count = 1", "count = 2", "export.count was 1, is 2"), ('"short"', '"other"', "begun with another name"),
+        ("steps = 1000000", f"steps = {steps}", "not into the past"), ("processes = 2", "", "processes was 2, is 1"),
+    ):  # fmt: skip
+        changed = read_plan(text_of(tmp_path, SHORT.replace(was, is_)))
+        with pytest.raises(TrainingRunError, match=expected) as refusal:
+            Family(changed, tmp_path / "out", given)
+        assert "\n" not in str(refusal.value)
+
+    code, said = follow(text_of(tmp_path, SHORT.replace("steps = 1000000", f"steps = {steps + 2}\ndecay = 0.2")))
+    assert code == 0, said
+    state = torch.load(tmp_path / "out" / "sq" / "state.pt", weights_only=True)
+    assert state["step"] == steps + 2
+    assert (tmp_path / "out" / "models" / "short" / "base.safetensors").exists()
+    assert json.loads((tmp_path / "out" / "sq" / "run.json").read_text())["processes"] == 2
+
+
+def test_other_data_is_refused_on_resume(tmp_path):
+    plan = read_plan(text_of(tmp_path, SHORT))
+    family = Family(plan, tmp_path / "out", {"training pictures": "aa", "validation pictures": None})
+    family.begin(plan.stages[0])
+    assert Family(plan, tmp_path / "out", {"training pictures": "aa", "validation pictures": None}).notes["begun"]
+    for other in ({"training pictures": "bb", "validation pictures": None},
+                  {"training pictures": "aa", "validation pictures": "cc"}):  # fmt: skip
+        with pytest.raises(TrainingRunError, match=r"was begun with another (training|validation) pictures"):
+            Family(plan, tmp_path / "out", other)
+
+
+@pytest.mark.parametrize(("was", "is_", "said"), [
+    ("steps", "stepz", "unknown key 'stepz'"), ("hyper", "hypr", "unknown key 'hypr'"),
+    ("count", "counts", "unknown key 'counts'"), ("name", "nam", "unknown key 'nam'"),
+    ('stage = "sq"', 'stage = "sqq"', "expected stage = one of"), ("batch = 1", "batch = 1.5", "batch is 1.5"),
+    ("crop = 64", "crop = 100", "multiple of 64"), ("batch = 1", "batch = 0", "expected 1 or more"),
+    ("[[stages]]", '[[stages]]\nstage = "mode"\n[[stages]]', "with vq before it"),
+    ('"short"', '"../short"', "name is '../short'"),
+    ("doublings = []", "doublings = 0.5", "expected tuple"), ("warmup = 2", "decay = inf", "decay is inf"),
+    ("[[stages]]", "[stages]", "expected list"), ("[stages.config]", "config = 3\n[stages.x]", "expected dict"),
+    ("latent = 16", "latent = 17", "do not make 2 equal slices"),
+])  # fmt: skip
+def test_what_is_no_plan_is_refused_by_name(tmp_path, was, is_, said):
+    assert was in SHORT
+    with pytest.raises(UsageError) as refusal:
+        read_plan(text_of(tmp_path, SHORT.replace(was, is_)))
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_stage_twice_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="stage 2 is sq, expected once"):
+        read_plan(text_of(tmp_path, SHORT + SHORT[SHORT.index("[[stages]]") :]))
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu", "toy"])
+def test_the_plans_that_are_shipped_can_be_read(name):
+    plan = read_plan(PLANS / f"{name}.toml")
+    base = BaseConfig(**plan.stages[0].config)
+    if name != "toy":
+        assert (base.tunes, base.context_depth, base.depth_16, base.lambda_max, base.eased) == (2, 2, 4, 0.64, True)
+        assert plan.stages[0].schedule.decay == 0.2
+        assert plan.name == "base2"
+
+
+def test_a_critic_is_asked_for_before_anything_is_done(follow, tmp_path):
+    code, said = follow(PLANS / "toy.toml")
+    assert code == 2
+    assert "vq, aux, fuser, mode of" in said
+    assert "--trunk" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_process_raises_is_raised_and_the_others_end():
+    with pytest.raises(UsageError, match="rank 1"):
+        launch(2, fail_in_the_second)
+
+
+def fail_in_the_second():
+    if os.environ["RANK"] == "1":
+        raise UsageError("it is rank 1")
+    time.sleep(600)

@@ -143,6 +143,12 @@ class ConformanceError(NicodecError):
     exit_code = 22
 
 
+class MissingEngineError(NicodecError):
+    """What is to run the networks is not installed: onnxruntime, or torch."""
+
+    exit_code = 23
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error of Python, numpy or torch (which raises RuntimeError) says that there is no more memory."""
     text = str(error)

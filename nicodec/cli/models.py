@@ -106,6 +106,19 @@ def export_model(run: Path, output: Path, summary: str, folders: tuple[Path, ...
     click.echo(f"{output}: written", err=True)
 
 
+@command.command("graphs")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="models/NAME")
+def write_model_graphs(folder: Path) -> None:
+    """Make the graphs of the networks of the package in FOLDER, which onnxruntime runs; its parts stay as they are.
+
+    To be done after the last export; without graphs a package needs torch.
+    """
+    from nicodec.training.graphs import write_graphs
+
+    write_graphs(folder)
+    click.echo(f"{folder}: graphs written", err=True)
+
+
 def _export_sq(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:
     from nicodec.entropy.tables import gaussian_tables
     from nicodec.training.export import export_base, load_run

@@ -120,6 +120,11 @@ class Synthesis(nn.Module):
         with torch.autocast(y_hat.device.type, enabled=False):
             return self.lapping(F.pixel_shuffle(self.klt_t(y_hat.float()), PATCH))
 
+    def adjoint(self, gradient: Tensor) -> Tensor:
+        """A gradient by what `linear` makes (B, 3, H, W) to one by y_hat."""
+        patches = F.pixel_unshuffle(self.lapping.adjoint(gradient), PATCH)
+        return F.conv2d(patches, self.klt_t.weight.transpose(0, 1))
+
     def coarse_features(self, y_hat: Tensor, rate: Tensor, heard: Tensor | float = 0.0) -> Tensor:
         """Features at 1/16. `heard`: what a decoder that is built on this one has been told besides."""
         seen = self.ease(y_hat / self.spread[:, None, None])

@@ -187,6 +187,12 @@ class Painter(nn.Module):
         """Features at 1/8 -> at 1/4."""
         return self.body_4(F.pixel_shuffle(self.grow_4(features), 2))
 
+    def features(self, code: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Code vectors -> features at 1/16, 1/8 and 1/4."""
+        coarse = self.coarse(code)
+        fine = self.fine(coarse, self.first(code))
+        return coarse, fine, self.finest(fine)
+
     def picture(self, features: Tensor, first: Tensor) -> Tensor:
         """Features at 1/4, and what `first` made -> pixels (B, 3, H, W), float32, about 0..1."""
         return first + F.pixel_shuffle(self.out(features), 4).float() + 0.5

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
@@ -176,6 +177,19 @@ def read_config(part: Part) -> dict[str, Any]:
     (length,) = struct.unpack("<Q", content[:8])
     config: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["config"])
     return config
+
+
+@cache
+def read_weights(part: Part) -> dict[str, NDArray[np.float32]]:
+    """The weights of a part's float networks, by name.
+
+    Raises:
+        DamagedPartError: the part is no safetensors file.
+    """
+    with _described(part):
+        arrays = safetensors.numpy.load(read_part(part))
+        others = (EXACT, REFERENCES)
+        return {name: np.asarray(a, np.float32) for name, a in arrays.items() if not name.startswith(others)}
 
 
 def _arrays(part: Part, prefix: str) -> dict[str, NDArray[Any]]:

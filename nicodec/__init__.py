@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from nicodec.errors import NicodecError
-from nicodec.options import DEFAULT_EFFORT, DEFAULT_MODEL, DEFAULT_QUALITY, DEFAULT_REFERENCES, DEFAULT_STEPS
+from nicodec.options import (
+    DEFAULT_EFFORT,
+    DEFAULT_MODEL,
+    DEFAULT_QUALITY,
+    DEFAULT_REFERENCES,
+    DEFAULT_STEPS,
+    DEFAULT_TUNE,
+    DRAWN,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,10 +39,12 @@ def encode(
     *,
     quality: float = DEFAULT_QUALITY,
     effort: int = DEFAULT_EFFORT,
+    tune: str = DEFAULT_TUNE,
     streams: str | None = None,
     token_bits: int | None = None,
     robust: bool = False,
     references: str | int = DEFAULT_REFERENCES,
+    drawn: str = DRAWN[0],
     model: str = DEFAULT_MODEL,
     base: str | None = None,
     base_weights: str | os.PathLike[str] | None = None,
@@ -52,11 +62,13 @@ def encode(
             alpha.
         quality: 0 (smallest) .. 100 (closest, not lossless), continuous.
         effort: 1 (quick) .. 9 (slow, smallest files).
-        streams: `sq`, `vq` or `sq+vq`; None: all that the model has parts for.
+        tune: `eye` or `psnr`: what bits are spent for. A model with one tune is coded in that.
+        streams: `sq`, `vq` or `sq+vq`; None: all that the model has parts for, of those that the file can hold.
         token_bits: bits a token; None: as many as the codebook has.
         robust: code tokens so that they survive damage to the SQ stream.
         references: how many entries of the model's dictionary the file refers to: a number, `off`, or `auto`: some,
             where they pay.
+        drawn: which blocks are kept exactly, as drawings and text are cheaper: `auto`, `off`, or `all` of them.
         model: name of the model package.
         base: another codec in its place, such as `compressai:mbt2018-mean-q3`, with `base_weights`.
         base_weights: a safetensors file, see `nicodec models fetch`.
@@ -81,7 +93,7 @@ def encode(
         check_number("frame", frame, 0, whole=True)
     weights = None if base_weights is None else Path(base_weights)
     options = EncodeOptions(
-        quality, effort, streams, token_bits, robust, references, model, base, weights, verify, device
+        quality, effort, tune, streams, token_bits, robust, references, model, base, weights, verify, device, drawn
     )
     if hasattr(image, "getexif"):
         picture = from_pillow(cast("Image.Image", image), frame=frame, allow_8bit=allow_8bit)

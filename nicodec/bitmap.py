@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nicodec.container.layout import STRIDE, Header, Prior
+from nicodec.container.drawn import SIDE
+from nicodec.container.layout import STRIDE, Header, Prior, SectionType
 from nicodec.container.limits import check_declared
 from nicodec.container.reader import NicFile, read_tokens
 from nicodec.entropy.coder import cost_map
 from nicodec.entropy.tokens import token_costs
 from nicodec.errors import UnsupportedPictureError
+from nicodec.image.drawn import unpack_drawn
 from nicodec.streams import decode_symbols
 from nicodec.zoo.load import load_prior, load_scales
 from nicodec.zoo.store import find_part
@@ -25,25 +27,30 @@ RAMP = np.array([[0, 0, 0], [87, 20, 126], [229, 92, 48], [255, 255, 255]], np.f
 
 
 def bit_costs(file: NicFile, max_pixels: int | None = None) -> dict[str, Costs]:
-    """Bits of each 16x16 square of a file's picture, `sq` and `vq` as far as it has them: (rows, columns) each.
+    """Bits of each 16x16 square of a file's picture, `sq`, `vq`, `drawn` as far as it has them: (rows, columns) each.
 
-    Their sums are the sections' coded bytes, up to the coder's rounding (a word or two a tile). `max_pixels` is as in
-    `DecodeOptions`.
+    Their sums are the sections' coded bytes, up to the coder's rounding (a word or two a tile). Those of drawn blocks
+    have no place of their own, and are shared evenly by what is drawn. `max_pixels` is as in `DecodeOptions`.
 
     Raises:
         UnsupportedPictureError: another codec's file, whose costs nobody knows.
         LimitError: more pixels than a file of its size has (`container.limits.check_declared`).
         As `decode_symbols`.
     """
-    check_declared(file.header, file.size, max_pixels)
+    check_declared(file, max_pixels)
     header, streams = file.header, read_tokens(file)
-    symbols = {} if header.base_id == bytes(len(header.base_id)) else decode_symbols(file, streams)
-    if not symbols:
+    if SectionType.FOREIGN in file.sections:
         raise UnsupportedPictureError("the file holds another codec's strings; there is no map of their bits")
     shape = tuple(4 * -(-side // STRIDE) for side in (header.height, header.width))
-    scales = load_scales(find_part("base", header.base_id))
-    prior = load_prior(find_part("vq", streams.vq_id)) if streams else None
     costs: dict[str, Costs] = {}
+    if (payload := file.payload(SectionType.DRAWN)) is not None:
+        each = SIDE // PATCH
+        drawn = unpack_drawn(payload, header).mask.repeat(each, 0).repeat(each, 1).astype(float)
+        _add(costs, "drawn", shape, 0, 0, (8 * len(payload) / drawn.sum() * drawn)[: shape[0], : shape[1]])
+    if not file.streams:
+        return costs
+    symbols, scales = decode_symbols(file, streams), load_scales(find_part("base", header.base_id))
+    prior = load_prior(find_part("vq", streams.vq_id)) if streams else None
     for tile, held in symbols.items():
         top, left = tile.top // PATCH, tile.left // PATCH
         if held.latent is not None:

@@ -4,6 +4,7 @@
 
     Picture ─ tiles ─► g_a, h_a ─► z_hat, symbols ─► range coder ─► SQ section ─┐
        │                └─► tokenizer ─► tokens ─► range coder ─► VQ section ───┤
+       ├──────────────── blocks that are cheaper to keep exactly ─► DRAWN section ───┤
        └─────────────────────────────────────► alpha, ICC, EXIF, XMP sections ──┴─► .nic
     Picture ◄─ tiles ◄─ experts ◄─┬─ [fuser, tau] ◄─ y_hat ◄─ z_hat, symbols ◄─ range decoder ◄─ SQ section ◄─ .nic
                                   └─ code vectors ◄─ tokens ◄─ range decoder ◄─ VQ section ◄─────────────────────┘
@@ -15,26 +16,30 @@ import time
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nicodec.container.layout import NO_BASE, Anchor, Box, Colour, Header, Section, SectionType, TokenStreams
-from nicodec.container.limits import check_declared, check_size
+from nicodec.container.layout import NO_BASE, Anchor, Box, Colour, Header, Section, SectionType, TokenStreams, Tune
+from nicodec.container.limits import check_declared, check_size, is_usual
 from nicodec.container.reader import NicFile, read_file, read_packed, read_references, read_tokens
 from nicodec.container.writer import write_file, write_packed
-from nicodec.errors import MissingStreamError, UnsupportedVersionError, UsageError
+from nicodec.drawing import drawn_section, guess
+from nicodec.entropy.symbols import TileSymbols
+from nicodec.errors import CorruptFileError, MissingStreamError, UsageError
 from nicodec.foreign import decode_foreign, encode_foreign, find_foreign, verify_foreign
 from nicodec.image.alpha import pack_alpha, unpack_alpha
+from nicodec.image.drawn import Drawn, grid, unpack_drawn
 from nicodec.image.picture import Picture, Pixels
 from nicodec.memory import check_memory, says_when_memory_ends
 from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.rate.scale import rate_from_quality
+from nicodec.rate.tile import TileRate
 from nicodec.streams import StreamEncoder, attempt, decode_symbols
-from nicodec.zoo.store import find_part, find_trained, missing
+from nicodec.zoo.store import find_package, find_part, find_trained, missing
 
 if TYPE_CHECKING:
     from nicodec.networks.experts import Experts
@@ -56,10 +61,10 @@ def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
     """
     check_size(picture.width, picture.height)
     if (foreign := find_foreign(options)) is not None:
-        header = _header(picture, 0, NO_BASE, version=2)
+        header = _header(picture, TileRate(0), NO_BASE, version=2)
         return write_file(header, [encode_foreign(picture, foreign, options.device, options.verify), *_kept(picture)])
-    encoder = StreamEncoder(options)
-    return _encode(picture, encoder, encoder.analyse(picture), _kept(picture), options.quality)
+    encoder = cache(lambda: StreamEncoder(options))
+    return _encode(picture, options, encoder, lambda: encoder().analyse(picture), options.quality)
 
 
 def encode_at(picture: Picture, options: EncodeOptions) -> Callable[[float], bytes]:
@@ -72,23 +77,53 @@ def encode_at(picture: Picture, options: EncodeOptions) -> Callable[[float], byt
     check_size(picture.width, picture.height)
     if find_foreign(options) is not None:
         raise UsageError("another codec's weights have one quality; encode without a target")
-    encoder = StreamEncoder(options)
-    return partial(_encode, picture, encoder, list(encoder.analyse(picture)), _kept(picture))
+    encoder = cache(lambda: StreamEncoder(options))
+    return partial(_encode, picture, options, encoder, cache(lambda: list(encoder().analyse(picture))))
 
 
 def _encode(
-    picture: Picture, encoder: StreamEncoder, analysed: Iterable[Analysed], kept: list[Section], quality: float
-) -> bytes:
-    rate = rate_from_quality(quality)
-    referred = encoder.refer(picture, rate)
-    coded = encoder.sections(encoder.symbols(analysed, referred.base, rate), rate)
-    header = _header(picture, rate, encoder.parts["base"].id, encoder.version)
-    return write_file(header, [*referred.sections, *coded, *kept])
+    picture: Picture, options: EncodeOptions, encoder: Callable[[], StreamEncoder],
+    analysed: Callable[[], Iterable[Analysed]], quality: float,
+) -> bytes:  # fmt: skip
+    """`encoder` and `analysed` are asked for where networks are needed, and not before."""
+    find_package(options.model)
+    number, kept = rate_from_quality(quality), _kept(picture)
+    guessed = guess(picture.pixels, options, number)
+    if guessed.mask.all() and (drawn := _all_drawn(picture, options, kept)):
+        return drawn
+    loaded = encoder()
+    rate = TileRate(number, loaded.tune or 0)
+    if guessed.mask.any():
+        from nicodec.weighing import mix
+
+        header = _header(picture, rate, loaded.parts["base"].id, version=2, tune=loaded.tune)
+        return mix(picture, guessed.mask, header, options, kept).data
+    referred = loaded.refer(picture, number)
+    symbols: Iterable[TileSymbols] = loaded.symbols(analysed(), referred.base, rate)
+    drawn = None if guessed.sketch is None else _all_drawn(picture, options, kept)
+    if drawn is not None:
+        symbols = list(symbols)
+    header = _header(picture, rate, loaded.parts["base"].id, loaded.version, loaded.tune)
+    plain = write_file(header, [*referred.sections, *loaded.sections(symbols, number), *kept])
+    if guessed.sketch is None or drawn is None:
+        return plain
+    from nicodec.weighing import Coded, lightest
+
+    return lightest(picture, guessed.sketch, Coded(plain, header, referred.base, list(symbols)), drawn, loaded, kept)
 
 
-def _header(picture: Picture, rate: int, base_id: bytes, version: int) -> Header:
-    colour = Colour.GREY if picture.grey else Colour.RGB
-    return Header(picture.width, picture.height, colour, 8, rate, base_id, version=version)
+def _all_drawn(picture: Picture, options: EncodeOptions, kept: list[Section]) -> bytes | None:
+    """The file that draws all of a picture; None: it has so few bytes that a reader would refuse it."""
+    everything = np.ones(grid(picture.height, picture.width), np.bool_)
+    header = _header(picture, TileRate(0), NO_BASE, version=2)
+    data = write_file(header, [drawn_section(picture.pixels, everything, header, options), *kept])
+    return data if is_usual(header, len(data), drawn=True) else None
+
+
+def _header(picture: Picture, rate: TileRate, base_id: bytes, version: int, tune: Tune | None = None) -> Header:
+    colour, mapped = Colour.GREY if picture.grey else Colour.RGB, rate.levels is not None
+    size = picture.width, picture.height
+    return Header(*size, colour, 8, rate.rate, base_id, version=version, tune=tune, mapped=mapped)
 
 
 def _kept(picture: Picture) -> list[Section]:
@@ -118,7 +153,7 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
     damage: list[str] | None = [] if options.best_effort else None
     file = read_file(data, damage)
     header = file.header
-    check_declared(header, file.size, options.max_pixels)
+    check_declared(file, options.max_pixels)
     whole = Box(0, 0, header.width, header.height)
     crop = Box(*options.crop) if options.crop else whole
     if crop.common(whole) != crop:
@@ -129,8 +164,16 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
     check_memory(file, options, crop)
     if SectionType.FOREIGN in file.sections:
         painted = decode_foreign(file, data, options, crop)
-    else:
+    elif file.streams:
         painted = decode_own(file, data, options, crop, damage)
+    elif SectionType.DRAWN in file.sections:
+        painted = [blank(header, crop) for _ in options.taus]
+    else:
+        raise CorruptFileError("the file's picture is lost: no whole section holds any of it")
+    drawn = attempt(lambda: unpack_blocks(file), damage)
+    if drawn is not None:
+        for pixels in painted:
+            drawn.paint(pixels, crop)
     alpha = attempt(lambda: unpack_transparency(file), damage)
     blocks = attempt(lambda: unpack_metadata(file), damage) or {}
     if alpha is not None:
@@ -148,22 +191,8 @@ def decode_own(file: NicFile, data: bytes, options: DecodeOptions, crop: Box, da
     if max(options.taus) > 0:
         experts = replace(experts, fuser=find_fuser(file, options.device))
     symbols = decode_symbols(file, streams, needed(crop, file.header, experts), damage)
-    check_painted(file.header)
     fusion = Fusion(options.taus, options.steps, zlib.crc32(data) if options.seed is None else options.seed)
     return synthesise(symbols, file.header, experts, anchor, streams.depth if streams else 0, crop, fusion)
-
-
-def check_painted(header: Header) -> None:
-    """Refuse files whose symbols decode, but whose gains the networks do not know.
-
-    Raises:
-        UnsupportedVersionError: the file has a second tune or a quality map.
-    """
-    if header.tune or header.mapped:
-        raise UnsupportedVersionError(
-            "the file has another tune or a quality map, which the networks of this nicodec do not know yet; use a "
-            "newer nicodec"
-        )
 
 
 def find_experts(
@@ -171,7 +200,8 @@ def find_experts(
 ) -> tuple[Experts, TokenStreams | None]:
     """The networks that paint a file's picture, and its tokens if these take part.
 
-    Tokens take no part where the fidelity anchor is asked for and the means to use them are not installed.
+    Tokens take no part where the fidelity anchor is asked for and the means to use them are not installed. A file of
+    version 2 never has any: the base paints for both anchors, and tau leads it.
     `damage` is as in `decode_symbols`.
 
     Raises:
@@ -188,7 +218,7 @@ def find_experts(
     base = load_base(find_part("base", file.header.base_id), place)
     references = attempt(lambda: read_references(file), damage)
     streams = attempt(lambda: read_tokens(file, damage), damage)
-    if streams is None and not damage and anchor is Anchor.PERCEPTION:
+    if streams is None and not damage and anchor is Anchor.PERCEPTION and file.header.version == 1:
         raise MissingStreamError(
             "the file has no tokens, so there is nothing to anchor perception on; decode with --anchor fidelity, or "
             "encode the picture again with --streams sq+vq"
@@ -220,6 +250,26 @@ def find_fuser(file: NicFile, device: str) -> Denoiser:
     if part is None:
         raise missing(f"no fuser trained on base {file.header.base_id.hex()} is installed; decode with --tau 0")
     return load_fuser(part, resolve_device(device))
+
+
+def blank(header: Header, crop: Box) -> Pixels:
+    """The pixels of `crop` before anything is painted: grey."""
+    return np.full((crop.height, crop.width, 1 if header.colour is Colour.GREY else 3), 128, np.uint8)
+
+
+def unpack_blocks(file: NicFile) -> Drawn | None:
+    """The drawn blocks of a file, if it has any.
+
+    Raises:
+        CorruptFileError, InexactError: see `unpack_drawn`; or there are others, and no stream that would paint them.
+    """
+    payload = file.payload(SectionType.DRAWN)
+    if payload is None:
+        return None
+    drawn = unpack_drawn(payload, file.header)
+    if file.header.base_id == NO_BASE and not drawn.mask.all():
+        raise CorruptFileError("the file has nothing but drawn blocks, and not all blocks are drawn")
+    return drawn
 
 
 def unpack_transparency(file: NicFile) -> NDArray[np.uint8] | None:
@@ -256,13 +306,14 @@ def verify_bytes(data: bytes, max_pixels: int | None = None, base_weights: Path 
     """
     started = time.perf_counter()
     file = read_file(data)
-    check_declared(file.header, file.size, max_pixels)
+    check_declared(file, max_pixels)
     read_references(file)
     unchecked = None
     if SectionType.FOREIGN in file.sections:
         count, unchecked = verify_foreign(file, base_weights)
     else:
         count = sum(held.size for held in decode_symbols(file, read_tokens(file)).values())
+    unpack_blocks(file)
     unpack_transparency(file)
     unpack_metadata(file)
     return Verdict(count, time.perf_counter() - started, unchecked)

@@ -24,6 +24,7 @@ MARGIN = 2 * STRIDE  # pixels around a tile, and around a crop, that are worked 
 ALONE, MORE = (180, 20), (450, 50)  # the base; experts together, or the fuser
 CONDITIONED = 100 << 20  # the dictionary, and networks of the picture's own
 TAU = 8  # bytes a pixel of the crop for each further tau
+DRAWN_START, DRAWN = 100 << 20, 20  # where no network is loaded; and for each pixel, whatever the crop is
 # What other codecs take on top, their decoder's own process included, and bytes a pixel: they know no tiles.
 FOREIGN_START, FOREIGN = 1300 << 20, 700
 
@@ -31,13 +32,16 @@ FOREIGN_START, FOREIGN = 1300 << 20, 700
 def estimate_memory(file: NicFile, options: DecodeOptions, crop: Box) -> int:
     """Bytes that decoding takes, the program itself included; an upper estimate for all but the widest models."""
     width, height = file.header.width, file.header.height
+    drawn = DRAWN * width * height if SectionType.DRAWN in file.sections else 0
+    if not file.streams:
+        return DRAWN_START + drawn
     if SectionType.FOREIGN in file.sections:
         return START + FOREIGN_START + FOREIGN * coded_pixels(width, height)
     width, height = min(width, crop.width + 2 * MARGIN), min(height, crop.height + 2 * MARGIN)
     tile = coded_pixels(min(width, TILE + 2 * MARGIN), min(height, TILE + 2 * MARGIN))
     start = START + (CONDITIONED if SectionType.REFERENCES in file.sections else 0)
     at_once, kept = MORE if SectionType.VQ in file.sections or max(options.taus) > 0 else ALONE
-    return start + tile * at_once + coded_pixels(width, height) * (kept + TAU * (len(options.taus) - 1))
+    return start + drawn + tile * at_once + coded_pixels(width, height) * (kept + TAU * (len(options.taus) - 1))
 
 
 def check_memory(file: NicFile, options: DecodeOptions, crop: Box) -> None:

@@ -16,9 +16,12 @@ DEFAULT_MODEL = "base1"
 DEFAULT_QUALITY = 60.0
 QUALITY_RANGE = (0.0, 100.0)
 DEFAULT_EFFORT = 3
+DEFAULT_TUNE = "eye"
 EFFORT_RANGE = (1, 9)
+TUNES = ("eye", "psnr")
 STREAMS = ("sq", "vq", "sq+vq")
 DEFAULT_REFERENCES = "auto"
+DRAWN = ("auto", "off", "all")
 STRIPPABLE = ("all", "icc", "exif", "xmp")
 ANCHORS = ("fidelity", "perception")
 TAU_RANGE = (0.0, 1.0)
@@ -64,7 +67,8 @@ class EncodeOptions:
     Attributes:
         quality: 0 (smallest file) .. 100 (closest to the original, not lossless), continuous.
         effort: 1 (quick) .. 9 (slow, smallest files); the decoder's time does not depend on it.
-        streams: `sq`, `vq` or `sq+vq`; None: all that the model has parts for.
+        tune: `eye` or `psnr`, what bits are spent for; a model that has one tune is coded in that.
+        streams: `sq`, `vq` or `sq+vq`; None: all that the model has parts for, of those that the file can hold.
         token_bits: bits a token, from 1 to the depth of the model's codebook; None: that depth.
         robust: code tokens without regard to the SQ symbols: larger, but they survive damage there.
         references: how many entries of the model's dictionary: a number, `off`, or `auto`: some, where they pay.
@@ -74,13 +78,17 @@ class EncodeOptions:
         base_weights: its weights, a safetensors file.
         verify: decode the symbols again and compare, before the file is handed out.
         device: `auto`, `cpu` or `cuda`, for the float networks.
+        drawn: which blocks are kept exactly: `auto`: those that cost less so, in bits and error at this quality; `off`:
+            none; `all`: the picture is kept without loss. Without a latent, or with another codec, `auto` means none.
 
     Raises:
-        UsageError: quality, effort, references or bits a token out of range or no number, unknown streams.
+        UsageError: quality, effort, references or bits a token out of range or no number, unknown tune, streams or
+            drawn.
     """
 
     quality: float = DEFAULT_QUALITY
     effort: int = DEFAULT_EFFORT
+    tune: str = DEFAULT_TUNE
     streams: str | None = None
     token_bits: int | None = None
     robust: bool = False
@@ -90,14 +98,21 @@ class EncodeOptions:
     base_weights: Path | None = None
     verify: bool = True
     device: str = "auto"
+    drawn: str = DRAWN[0]
 
     def __post_init__(self) -> None:
         check_number("quality", self.quality, *QUALITY_RANGE)
         check_number("effort", self.effort, *EFFORT_RANGE, whole=True)
         if self.token_bits is not None:
             check_number("token bits", self.token_bits, 1, whole=True)
+        if self.drawn not in DRAWN:
+            raise UsageError(f"drawn is {self.drawn!r}, expected one of {', '.join(DRAWN)}")
+        if self.drawn == "all" and (self.base is not None or self.streams is not None):
+            raise UsageError("a picture that is all drawn has no other streams; leave out --streams and --base")
         if (self.base is None) != (self.base_weights is None):
             raise UsageError("base and base weights go together: name the codec, and the file with its weights")
+        if self.tune not in TUNES:
+            raise UsageError(f"tune is {self.tune!r}, expected one of {', '.join(TUNES)}")
         if self.streams is not None and self.streams not in STREAMS:
             raise UsageError(f"streams are {self.streams!r}, expected one of {', '.join(STREAMS)}")
         if self.references not in ("auto", "off") and self.references not in range(1, MAX_REFERENCES + 1):

@@ -20,6 +20,7 @@ from nicodec.networks.effort import ThriftyRounding
 from nicodec.networks.mode import MoDE
 from nicodec.networks.tiling import to_input
 from nicodec.rate.scale import lambda_from_rate
+from nicodec.rate.tile import TileRate
 from nicodec.zoo.load import load_clc, load_dictionary
 from nicodec.zoo.manifest import Part
 from nicodec.zoo.store import find_part
@@ -67,10 +68,10 @@ def cost(base: Base, scales: ScaleModel, x: Tensor, y: Tensor, rate: int) -> flo
     """Bits and error of a picture x (1, 3, H, W) whose latent is y, in bits, as `effort.correct` weighs them."""
     rates = torch.tensor([float(rate)], device=x.device)
     scaled, z_hat = base.scaled(y, rates)
-    rounding = ThriftyRounding(scales, z_hat, rate)
+    rounding = ThriftyRounding(scales, z_hat, TileRate(rate))
     _, y_hat = base.quantise(scaled, z_hat, rates, rounding)
     error = (base.g_s(y_hat * base.ungain(rates), rates) - x).square().sum().item()
-    return rounding.bits + error * lambda_from_rate(rate) * 255**2 / 3
+    return rounding.bits + error * lambda_from_rate(rate, base.config.lambda_max) * 255**2 / 3
 
 
 def _latent(clc: CLC, dictionary: Dictionary, references: References) -> Tensor:

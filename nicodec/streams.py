@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from nicodec.container.layout import Box, Header, Prior, Section, SectionType, TileBody, TokenStreams, tiles
+from nicodec.container.layout import Box, Header, Prior, Section, SectionType, TileBody, TokenStreams, Tune, tiles
 from nicodec.container.reader import NicFile, note_damage, read_tiles
 from nicodec.container.writer import write_tiles, write_tokens
 from nicodec.entropy.coder import Latent, decode_latent, encode_latent
 from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.entropy.tokens import TokenPrior, Tokens, decode_tokens, encode_tokens, tokens_crc
-from nicodec.errors import CorruptFileError, InexactError, MissingPartError, UnsupportedVersionError, UsageError
+from nicodec.errors import CorruptFileError, InexactError, MissingPartError, UsageError
 from nicodec.image.picture import Picture
 from nicodec.options import EncodeOptions
 from nicodec.rate.tile import TileRate
 from nicodec.zoo.load import has_adapters, load_prior, load_scales
+from nicodec.zoo.manifest import Part
 from nicodec.zoo.store import find_package, find_part
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from nicodec.networks.tiling import Analysed
     from nicodec.references import Referred
 
+ONLY_LATENTS = "a file of a model with several tunes, or with a quality map, has neither tokens nor references"
 T = TypeVar("T")
 
 
@@ -43,11 +45,12 @@ class StreamEncoder:
 
         device = resolve_device(options.device)
         parts = find_package(options.model).parts
-        wanted = options.streams.split("+") if options.streams else ["sq", "vq"] if "vq" in parts else ["sq"]
-        if "vq" in wanted and "vq" not in parts:
-            raise MissingPartError(f"model {options.model} has no vq part; encode with --streams sq")
         self.options, self.parts = options, parts
         self.base = load_base(parts["base"], device)
+        tunes = self.base.config.tunes
+        self.tune = Tune[options.tune.upper()] if tunes > 1 else None
+        self.version = 1 if self.tune is None else 2
+        wanted = wanted_streams(options, parts, self.version)
         self.scales = load_scales(parts["base"]) if "sq" in wanted else None
         self.vq = load_vq(parts["vq"], device) if "vq" in wanted else None
         self.prior = load_prior(parts["vq"]) if "vq" in wanted else None
@@ -55,18 +58,15 @@ class StreamEncoder:
         self.depth = deepest if options.token_bits is None else options.token_bits
         self.kind = Prior.STATIC if options.robust or self.scales is None else Prior.SQ
         held = parts.get("dictionary")
-        self.dictionary = held if held and self.scales and has_adapters(held) else None
+        self.dictionary = held if held and self.scales and self.version == 1 and has_adapters(held) else None
         if options.references not in ("auto", "off") and self.dictionary is None:
+            if self.version > 1:
+                raise UsageError(f"{ONLY_LATENTS}; encode with --references off")
             raise MissingPartError(
                 f"model {options.model} has no dictionary that a latent can refer to; encode with --references off"
             )
         if self.prior and self.depth > deepest:
             raise UsageError(f"token bits are {self.depth}, expected 1..{deepest} with model {options.model}")
-
-    @property
-    def version(self) -> int:
-        """Of the format: the first, unless the base is one that only the second can name the tune of."""
-        return 2 if self.scales and self.scales.tunes > 1 else 1
 
     def analyse(self, picture: Picture) -> Iterator[Analysed]:
         """Each tile in order, as far as the rate does not matter."""
@@ -84,8 +84,8 @@ class StreamEncoder:
         count = None if wanted == "auto" else int(wanted)
         return refer(picture, self.base, self.scales, self.dictionary, rate, count)
 
-    def symbols(self, analysed: Iterable[Analysed], base: Base, rate: int) -> Iterator[TileSymbols]:
-        """The symbols of each tile in order: all that floats decide. `base`: as `refer` says."""
+    def symbols(self, analysed: Iterable[Analysed], base: Base, rate: TileRate) -> Iterator[TileSymbols]:
+        """The symbols of each tile in order: all that floats decide. `base`: as `refer` says; `rate`: of all blocks."""
         from nicodec.networks.tiling import choose_symbols
 
         return (choose_symbols(held, base, self.scales, rate, self.options.effort) for held in analysed)
@@ -108,6 +108,23 @@ class StreamEncoder:
             payload = write_tokens(self.parts["vq"].id, self.kind, self.depth, vq_tiles)
             sections.append(Section(SectionType.VQ, payload))
         return sections
+
+
+def wanted_streams(options: EncodeOptions, parts: Mapping[str, Part], version: int) -> list[str]:
+    """`sq`, `vq` or both, as they are asked for, or as the model and this version of the format have them.
+
+    Raises:
+        MissingPartError: the model has no VQ part.
+        UsageError: version 2, and tokens.
+    """
+    if options.streams is None:
+        return ["sq", "vq"] if "vq" in parts and version == 1 else ["sq"]
+    wanted = options.streams.split("+")
+    if "vq" in wanted and version > 1:
+        raise UsageError(f"{ONLY_LATENTS}; encode with --streams sq")
+    if "vq" in wanted and "vq" not in parts:
+        raise MissingPartError(f"model {options.model} has no vq part; encode with --streams sq")
+    return wanted
 
 
 def code_latent(scales: ScaleModel, latent: Latent, verify: bool) -> tuple[int, bytes]:
@@ -154,19 +171,19 @@ def decode_symbols(
     Raises:
         InexactError: a stream parses, but to other symbols than the encoder's.
         MissingPartError, DamagedPartError, CorruptFileError: see `codec.decode_bytes`.
-        UnsupportedVersionError: the file has neither stream.
     """
     header = file.header
     payload = file.payload(SectionType.SQ)
     if payload is None and streams is None:
-        raise UnsupportedVersionError("the file has no SQ and no VQ section; this version decodes no other picture")
+        return {}  # all is drawn
     geometry = tiles(header.width, header.height)
     sq_tiles: list[TileBody | None] = [None] * len(geometry)
     if payload is not None:
         sq_tiles = attempt(lambda: read_tiles(payload, header, "the SQ section", damage), damage) or sq_tiles
     scales = None if payload is None else load_scales(find_part("base", header.base_id))
-    if scales is not None and header.tune >= scales.tunes:
-        raise CorruptFileError(f"the file has tune {header.tune} of a base that has {scales.tunes}, counted from 0")
+    if scales is not None and (header.tune is None) != (scales.tunes == 1):
+        said = "no tune" if header.tune is None else f"tune {header.tune.name.lower()}"
+        raise CorruptFileError(f"the file says {said} of a base that has {scales.tunes}")
     prior = None if streams is None else load_prior(find_part("vq", streams.vq_id))
     symbols = {}
     for index, (tile, sq) in enumerate(zip(geometry, sq_tiles, strict=True)):
@@ -191,7 +208,7 @@ def read_latent(scales: ScaleModel | None, header: Header, tile: Box, body: Tile
     if scales is None or body is None:
         return None
     crc, stream = body
-    latent = decode_latent(scales, stream, *tile.grid, TileRate(header.rate, header.tune), header.mapped)
+    latent = decode_latent(scales, stream, *tile.grid, TileRate(header.rate, header.tune or 0), header.mapped)
     check_crc("symbols", latent.crc(), crc)
     return latent
 

@@ -18,6 +18,8 @@ TRIES = 8
 TYPICAL = {"bytes": 0.04, "psnr": 0.16, "lpips": -0.035}  # of a step of quality, on the axis that is searched
 CLOSE = {"bytes": 0.005, "psnr": 0.02, "lpips": 0.01}  # how far on the right side of the target is near enough
 
+EXACT = 100.0  # dB, in place of the infinitely many of a picture that is all drawn
+
 
 @dataclass(frozen=True)
 class Target:
@@ -89,7 +91,7 @@ def encode_to_target(picture: Picture, options: EncodeOptions, target: Target) -
     if not met:
         end = min(tried) if wants_low else max(tried)
         raise TargetError(f"{target.name} cannot be reached: quality {end:g} gives {target.spell(tried[end][1])}")
-    best = max(met) if wants_low else min(met)
+    best = max(met) if wants_low else min(met, key=lambda quality: (len(met[quality][0]), quality))
     return met[best][0], best, met[best][1]
 
 
@@ -119,7 +121,7 @@ def _judge(picture: Picture, target: Target, device: str) -> Callable[[bytes], f
     if target.kind == "psnr":
         from nicodec.metrics.psnr import psnr
 
-        return lambda data: psnr(picture.pixels, decoded(data))
+        return lambda data: min(psnr(picture.pixels, decoded(data)), EXACT)
     from nicodec.metrics.perceptual import Perception, find_trunk
 
     trunk = find_trunk(target.trunk)

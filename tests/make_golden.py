@@ -103,6 +103,11 @@ CASES = {
     "unknown-section": (pictures.image(40, 30), {}),
     "references-100x90": (pictures.image(100, 90), {"quality": 40, "references": 3, **REFERRING}),
     "references-latent-only": (pictures.image(70, 130), {"streams": "sq", "references": 1, **REFERRING}),
+    "drawn-alone-70x45": (pictures.drawing(70, 45), {}),
+    "drawn-alone-grey": (pictures.drawing(40, 65, "L"), {"quality": 10}),
+    "drawn-alone-colours": (pictures.image(90, 10), {}),
+    "drawn-beside-150x100": (pictures.captioned(150, 100), {"quality": 60}),
+    "drawn-beside-grey-alpha": (pictures.captioned(130, 90, "LA"), {"quality": 30}),
 }
 CHANGED = {
     "extreme-symbols": with_extreme_symbols, "hint-16-bit": hinted, "unknown-section": with_unknown_section,
@@ -117,6 +122,7 @@ DECODED = {
                        "-seam-tau": {"crop": (1000, 10, 60, 50), "tau": 1.0, **FOUR},
                        "-seam-perception": {"crop": (990, 10, 70, 50), **PERCEPTION}},
     "tokens-of-32-alone": {"": PERCEPTION},
+    "drawn-beside-150x100": {"": {}, "-tau1": {"tau": 1.0}, "-crop": {"crop": (20, 50, 100, 40)}},
     "references-100x90": {"": {}, "-perception": {**PERCEPTION, "tau": 0.7}},
     "rgb-1100x70-q20": {"": {}, "-crop": {"crop": (1030, 5, 60, 40)},
                         "-tau": {"crop": (1000, 5, 60, 40), "tau": 1.0, **FOUR}},

@@ -19,6 +19,7 @@ sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 import numpy as np  # noqa: E402
 
 from nicodec.conformance.golden import use_golden_models  # noqa: E402
+from nicodec.container.drawn import deflate, read_drawn, write_drawn  # noqa: E402
 from nicodec.container.layout import Colour, Foreign, Header, Section, SectionType, Tune, write_varint  # noqa: E402
 from nicodec.container.limits import MAX_METADATA  # noqa: E402
 from nicodec.container.reader import read_file, read_references, read_tiles, read_tokens  # noqa: E402
@@ -38,10 +39,11 @@ from nicodec.zoo.load import load_scales  # noqa: E402
 from nicodec.zoo.store import find_part  # noqa: E402
 
 GOLDEN = TESTS / "golden"
-PLAIN, TILED, TOKENS, ALONE, ALPHA, REFERRING = (
+PLAIN, TILED, TOKENS, ALONE, ALPHA, REFERRING, DRAWING, COLOURS, BESIDE = (
     (GOLDEN / f"{name}.nic").read_bytes()
     for name in (
         "effort9-60x40", "rgb-1100x70-q20", "tokens-90x70", "tokens-alone-64x48", "rgba-50x90-q40", "references-100x90",
+        "drawn-alone-70x45", "drawn-alone-colours", "drawn-beside-150x100",
     )
 )  # fmt: skip
 
@@ -116,6 +118,26 @@ def references(**fields):
     return remade(REFERRING, REFERENCES=write_references(replace(read_references(read_file(REFERRING)), **fields)))
 
 
+def drawn(data, change=None, **fields):
+    """The file with fields of its DRAWN section changed, or its stream."""
+    file = read_file(data)
+    held = replace(read_drawn(file.payload(SectionType.DRAWN), file.header), **fields)
+    if change:
+        held = replace(held, stream=change(held.stream))
+    return remade(data, DRAWN=write_drawn(held))
+
+
+def masked(change):
+    """BESIDE with its mask changed."""
+    file = read_file(BESIDE)
+    return drawn(BESIDE, mask=change(read_drawn(file.payload(SectionType.DRAWN), file.header).mask))
+
+
+def formed(form):
+    """DRAWING with another form."""
+    return remade(DRAWING, DRAWN=bytes([form]) + read_file(DRAWING).payload(SectionType.DRAWN)[1:])
+
+
 def foreign(**fields):
     held = Foreign("compressai:mbt2018-mean-q3", bytes(range(8)), (1, 1), [b"a", b"b"])
     header = Header(64, 64, Colour.RGB, 8, 0, bytes(8))
@@ -134,8 +156,6 @@ def cases():
             "version-0": raw_header(PLAIN, _4=PLAIN[4] - 16), "version-3": raw_header(PLAIN, _4=PLAIN[4] + 32),
             "references-of-version-2": second(REFERRING),
             "drawn-blocks": head + write_section(sq, last=False) + sealed(0x40 | 9, b"drawn"),
-            "drawn-blocks-of-version-2": second(PLAIN)[: len(head)] + write_section(sq, last=False)
-            + sealed(0x40 | 9, b"drawn"),
             "unknown-critical-section": head + write_section(sq, last=False) + sealed(0x40 | 50, b"new"),
         },
         "CorruptFileError": {
@@ -188,7 +208,7 @@ def cases():
             "settings-of-nothing": settings(0), "settings-of-tune-2": settings(2), "settings-of-tune-3": settings(3),
             "settings-with-bit-4": settings(0x14), "settings-with-bit-7": settings(0x84),
             "settings-with-a-hint-of-101": settings(12, 101),
-            "tune-that-the-base-does-not-have": second(PLAIN, tune=Tune.PSNR),
+            "tune-that-the-base-does-not-have": second(PLAIN, tune=Tune.EYE),
             "tokens-of-version-2": second(TOKENS), "tokens-alone-of-version-2": second(ALONE),
             "map-of-table-64": mapped(lambda crc, coded: (crc, b"\x40" + coded[1:])),
             "map-of-table-255": mapped(lambda crc, coded: (crc, b"\xff" + coded[1:])),
@@ -196,11 +216,44 @@ def cases():
             "map-of-level-32767": mapped(level=32767),
             "map-missing": mapped(lambda crc, coded: (crc, coded[1:])),
             "map-alone": mapped(lambda crc, coded: (crc, coded[:1])),
+            "drawn-without-a-form": second(PLAIN)[: len(head)] + write_section(sq, last=False)
+            + sealed(0x40 | 9, b"drawn"),
+            "drawn-of-nothing": remade(DRAWING, DRAWN=b""), "drawn-of-method-2": formed(2),
+            "drawn-of-method-15": formed(15),
+            "drawn-with-bit-5": formed(0x20), "drawn-with-bit-7": formed(0x80), "drawn-without-its-mask": formed(0x10),
+            "drawn-without-a-stream": drawn(DRAWING, lambda stream: b""),
+            "drawn-mask-of-none": masked(lambda mask: bytes(len(mask))),
+            "drawn-mask-of-all": masked(lambda mask: b"\xff" * (len(mask) - 1) + b"\xf0"),
+            "drawn-mask-outside": masked(lambda mask: mask[:-1] + bytes([mask[-1] | 1])),
+            "drawn-mask-too-long": masked(lambda mask: mask + b"\0"),
+            "drawn-mask-too-short": masked(lambda mask: mask[:-1]),
+            "drawn-other-mask": masked(lambda mask: bytes([mask[0] ^ 0x80]) + mask[1:]),
+            "drawn-palette-index": drawn(DRAWING, lambda stream: b"\5" + deflate(bytes(18) + b"\xff" * (45 * 35))),
+            "drawn-palette-short": drawn(DRAWING, lambda stream: b"\5" + deflate(bytes(18 + 45 * 35 - 1))),
+            "drawn-palette-long": drawn(DRAWING, lambda stream: b"\5" + deflate(bytes(18 + 45 * 35 + 1))),
+            "drawn-palette-bomb": drawn(DRAWING, lambda stream: b"\0" + deflate(bytes(1 << 24))),
+            "drawn-palette-and-more": drawn(DRAWING, lambda stream: stream + b"\0"),
+            "drawn-webp-cut": drawn(COLOURS, lambda stream: stream[: len(stream) // 2]),
+            "drawn-webp-missing": drawn(COLOURS, lambda stream: b""),
+            "drawn-webp-of-ones": drawn(COLOURS, lambda stream: b"\xff" * len(stream)),
+            "drawn-alone-with-a-mask": drawn(DRAWING, mask=b"\x80"),
+            "drawn-alone-with-a-base": write_file(
+                replace(read_file(DRAWING).header, base_id=read_file(PLAIN).header.base_id),
+                list(read_file(DRAWING).sections.values()),
+            ),
+            "drawn-beside-foreign": write_file(
+                replace(read_file(foreign()).header, version=2),
+                [*read_file(foreign()).sections.values(), *read_file(DRAWING).sections.values()],
+            ),
+            "drawn-beside-no-base": write_file(
+                replace(read_file(BESIDE).header, base_id=bytes(8)), list(read_file(BESIDE).sections.values())
+            ),
             "map-not-said": second(mapped()), "map-said-of-none": second(PLAIN, mapped=True),
         },
         "LimitError": {
             "side-of-2-to-31": resized(PLAIN, 1 << 31, 1), "pixels-2-to-29": resized(PLAIN, 1 << 15, 1 << 14),
             "huge-in-few-bytes": resized(PLAIN, 11000, 11000), "long-in-few-bytes": resized(PLAIN, 1 << 20, 1),
+            "drawn-huge-in-few-bytes": resized(DRAWING, 11000, 11000),
             "33-sections": head + write_section(sq, last=False)
             + b"".join(sealed(0x80 | kind, b"") for kind in range(9, 63)),
             "metadata-beyond-16-mb": remade(PLAIN, XMP=b"\1" + write_varint(MAX_METADATA + 1) + zlib.compress(b"a")),
@@ -211,6 +264,7 @@ def cases():
             "another-codebook": tokens(ALONE, vq_id=b"\7" * 8), "another-codec": foreign(),
         },
         "InexactError": {
+            "other-drawn-blocks": drawn(DRAWING, crc=0), "other-drawn-colours": drawn(COLOURS, crc=0),
             "other-levels": mapped(lambda crc, coded: (crc ^ 1, coded)),
             "other-symbols": restreamed(lambda crc, stream: (crc ^ 1, stream)),
             "other-tokens": tokens(tiles=[(crc ^ 1, stream) for crc, stream in read_tokens(read_file(TOKENS)).tiles]),

@@ -36,6 +36,26 @@ def image(width, height, mode="RGB"):
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
+def drawing(width, height, mode="RGB"):
+    """Flat cells of six colours with hard edges, and a diagonal: a Pillow image of mode L or RGB."""
+    y, x = np.mgrid[:height, :width]
+    cells = (x // 8 * 5 + y // 8 * 3 + (x // 8) * (y // 8)) % 6
+    cells[(x + 2 * y) % 37 == 0] = 5
+    table = np.array([[0, 0, 0], [255, 255, 255], [230, 30, 40], [20, 160, 70], [30, 60, 200], [250, 210, 0]], np.uint8)
+    return Image.fromarray(table[cells] if mode == "RGB" else table[cells].max(2))
+
+
+def captioned(width, height, mode="RGB"):
+    """A scene, with a drawing over its lower half: a Pillow image of mode L, LA, RGB or RGBA."""
+    picture = image(width, height, mode)
+    pixels = np.array(picture)
+    half = height // 2
+    channels = 1 if mode[0] == "L" else 3
+    drawn = np.asarray(drawing(width, height - half, mode.rstrip("A"))).reshape(height - half, width, channels)
+    pixels.reshape(height, width, -1)[half:, :, :channels] = drawn
+    return Image.fromarray(pixels)
+
+
 def file_bytes(picture, kind="PNG", **options):
     """A picture file in memory."""
     buffer = io.BytesIO()

@@ -4,12 +4,14 @@ Shares no code with nicodec. Slow on purpose: one symbol at a time, int64 sums, 
 """
 
 import binascii
+import io
 import json
 import struct
 import zlib
 
 import numpy as np
 import safetensors.numpy
+from PIL import Image
 
 WORD, STATE = 1 << 32, 1 << 64
 
@@ -39,7 +41,7 @@ def parse(data):
     elif more:
         settings = data[at]
         assert settings != 0
-        assert settings & 0xF2 == 0
+        assert settings & 0xF0 == 0
         at += 1 + (settings >> 3 & 1)
     assert int.from_bytes(data[at : at + 2], "little") == binascii.crc_hqx(data[:at], 0xFFFF)
     at += 2
@@ -56,9 +58,72 @@ def parse(data):
         if tag & 64:
             assert at == len(data)
             assert version == 1 or not {2, 5} & set(sections)
+            assert version == 2 or 9 not in sections
+            assert settings & 3 < 3
             tune, mapped = settings & 3, settings >> 2 & 1
             header = {"width": width, "height": height, "rate": rate, "base": base, "tune": tune, "mapped": mapped}
+            header["channels"] = 3 if data[4] & 1 else 1
             return header, sections
+
+
+def inflated(data):
+    unpacker = zlib.decompressobj(-15)
+    plain = unpacker.decompress(data)
+    assert unpacker.eof
+    assert not unpacker.unused_data
+    return plain
+
+
+def decode_drawn(header, payload):
+    """The drawn pixels of a file, by (row, column): a colour each, which is a list of samples."""
+    width, height, channels = header["width"], header["height"], header["channels"]
+    rows, columns = -(-height // 32), -(-width // 32)
+    form, crc, at = payload[0], int.from_bytes(payload[1:4], "little"), 4
+    assert form in (0x00, 0x01, 0x10, 0x11)
+    bits, mask = b"", [[True] * columns for _ in range(rows)]
+    if form & 16:
+        length, at = varint(payload, at)
+        bits, at = inflated(payload[at : at + length]), at + length
+        assert len(bits) == -(-rows * columns // 8)
+        flags = [bits[i // 8] >> (7 - i % 8) & 1 == 1 for i in range(8 * len(bits))]
+        assert not any(flags[rows * columns :])
+        mask = [flags[columns * row :][:columns] for row in range(rows)]
+        assert 0 < sum(map(sum, mask)) < rows * columns
+    down = [r for r in range(height) if any(mask[r // 32])]
+    across = [c for c in range(width) if any(row[c // 32] for row in mask)]
+    sheet = (decode_webp if form & 1 else decode_palette)(payload[at:], len(down), len(across), channels)
+    plain = bytes(sample for row in sheet for colour in row for sample in colour)
+    assert zlib.crc32(bits + plain) & 0xFFFFFF == crc
+    places = [(i, r, j, c) for i, r in enumerate(down) for j, c in enumerate(across)]
+    return {(r, c): sheet[i][j] for i, r, j, c in places if mask[r // 32][c // 32]}
+
+
+def decode_palette(stream, height, width, channels):
+    count, plain = stream[0] + 1, inflated(stream[1:])
+    table = [list(plain[channels * i :][:channels]) for i in range(count)]
+    bits = 0
+    while 1 << bits < count:
+        bits = 2 * bits or 1
+    stride = -(-width * bits // 8)
+    assert len(plain) == channels * count + height * stride
+    sheet = []
+    for r in range(height):
+        line = plain[channels * count + r * stride :][:stride]
+        indices = [
+            (line[c * bits // 8] >> (8 - bits - c * bits % 8) & ((1 << bits) - 1) if bits else 0) for c in range(width)
+        ]
+        sheet.append([table[i] for i in indices])
+    return sheet
+
+
+def decode_webp(stream, height, width, channels):
+    """Of one part; the bitstream is the library's business."""
+    assert max(height, width) <= 4096
+    stream = b"\x2f" + (width - 1 | height - 1 << 14).to_bytes(4, "little") + stream
+    body = b"WEBPVP8L" + len(stream).to_bytes(4, "little") + stream + b"\0" * (len(stream) % 2)
+    pixels = np.asarray(Image.open(io.BytesIO(b"RIFF" + len(body).to_bytes(4, "little") + body)).convert("RGB"))
+    assert pixels.shape == (height, width, 3)
+    return pixels[:, :, -channels:].tolist()
 
 
 class RangeDecoder:
@@ -100,7 +165,8 @@ class Integers:
         self.latent, self.hyper, self.slices = config["latent"], config["hyper"], config["slices"]
         arrays = safetensors.numpy.load(part)
         self.a = {k.removeprefix("entropy."): v for k, v in arrays.items() if k.startswith("entropy.")}
-        assert tune < config.get("tunes", 1)
+        self.tunes = config.get("tunes", 1)
+        assert tune < self.tunes
         self.rate, self.tune, self.rates = rate, tune, [[rate]]
         self.weights, start = [], 0
         for limit in self.a["tables.limits"].tolist():
@@ -210,10 +276,17 @@ def tiles(header, payload):
     return list(zip(grids, bodies, strict=True))
 
 
+def integers(part, header):
+    """The scale path in the tune that the file names; where the base has one, it has no name."""
+    net = Integers(part, header["rate"], max(0, header["tune"] - 1))
+    assert (header["tune"] > 0) == (net.tunes > 1)
+    return net
+
+
 def decode_symbols(data, part):
     """z (h, w, N) and y (4h, 4w, M) of every tile, int64, checked against the file's own CRCs."""
     header, sections = parse(data)
-    net = Integers(part, header["rate"], header["tune"])
+    net = integers(part, header)
     return [decode_tile(net, grid, body, header["mapped"])[1:] for grid, body in tiles(header, sections[3])]
 
 
@@ -221,7 +294,7 @@ def decode_levels(data, part):
     """The quality map (h, w) of every tile."""
     header, sections = parse(data)
     assert header["mapped"]
-    net = Integers(part, header["rate"], header["tune"])
+    net = integers(part, header)
     return [decode_tile(net, grid, body, True)[0] for grid, body in tiles(header, sections[3])]
 
 

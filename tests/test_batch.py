@@ -223,7 +223,7 @@ def test_times_and_metadata_as_asked(inside, tree):
 def test_lossless_is_refused_with_advice(inside, tree):
     code, _, err = inside("encode", "photos/a.png", "-o", "a.nic", "--lossless")
     assert code == errors.UsageError.exit_code
-    assert "lossy at any quality" in err
+    assert "--drawn all" in err
 
 
 @pytest.mark.parametrize(("jobs", "number"), [

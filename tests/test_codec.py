@@ -21,7 +21,8 @@ MODES = ["L", "LA", "RGB", "RGBA"]
 
 
 def tiny_encode(image, **options):
-    return nicodec.encode(image, model="tiny", device="cpu", **options)
+    """With nothing drawn (tests/test_drawn.py): what is tested here are the networks' streams."""
+    return nicodec.encode(image, model="tiny", device="cpu", drawn="off", **options)
 
 
 @pytest.mark.parametrize(("size", "mode"), list(itertools.product(SIZES, MODES)))

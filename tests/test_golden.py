@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import slow_decoder
 
+from nicodec.codec import unpack_blocks
 from nicodec.conformance.golden import Golden, check_exact, check_pixels, golden_files, symbols_of
-from nicodec.container.layout import SectionType
+from nicodec.container.layout import Box, SectionType
 from nicodec.container.reader import read_file
 from nicodec.errors import ConformanceError, NicodecError
+from nicodec.image.drawn import cover
 from nicodec.zoo.store import packages
 
 FILES = golden_files()
@@ -51,7 +53,14 @@ def test_the_slow_decoder(path):
     data, golden = path.read_bytes(), Golden.read(path)
     parts = {(kind, part.id): part.read() for package in packages() for kind, part in package.parts.items()}
     header, sections = slow_decoder.parse(data)
-    base, tiles = parts["base", header["base"]], [b""] * golden.tiles
+    base, tiles = parts.get(("base", header["base"])), [b""] * golden.tiles
+    if 9 in sections:
+        held = slow_decoder.decode_drawn(header, sections[9])
+        drawn = unpack_blocks(read_file(data))
+        picture = np.zeros((header["height"], header["width"], header["channels"]), np.uint8)
+        drawn.paint(picture, Box(0, 0, header["width"], header["height"]))
+        assert all(picture[at].tolist() == colour for at, colour in held.items())
+        assert len(held) == cover(drawn.mask, picture.shape[:2]).sum()
     if 3 in sections:
         tiles = [
             z.astype("<i2").tobytes() + y.astype("<i2").tobytes() for z, y in slow_decoder.decode_symbols(data, base)

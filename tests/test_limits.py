@@ -45,25 +45,27 @@ def test_a_small_file_cannot_ask_for_a_large_picture_unless_allowed(nicodec, tmp
 
 
 def test_what_is_allowed_by_default():
-    header = read_file(NIC.read_bytes()).header
+    file = read_file(NIC.read_bytes())
     for width, height, size, refused in (
         (1024, 1024, 20, False), (1025, 1024, 0, True), (8000, 8000, 35_000, False), (8000, 8000, 7_000, True),
         (1, 1 << 20, 100_000, False), (1, 1 << 20, 5_000, True), (1 << 14, (1 << 13) + 1, 1 << 20, True),
     ):  # fmt: skip
-        declared = replace(header, width=width, height=height)
+        declared = replace(file, header=replace(file.header, width=width, height=height), size=size)
         if refused:
             with pytest.raises(errors.LimitError):
-                check_declared(declared, size, None)
+                check_declared(declared, None)
         else:
-            check_declared(declared, size, None)
-        check_declared(declared, size, width * height)
+            check_declared(declared, None)
+        check_declared(declared, width * height)
         with pytest.raises(errors.LimitError):
-            check_declared(declared, size, width * height - 1)
+            check_declared(declared, width * height - 1)
     assert (DEFAULT_MAX_PIXELS, FREE_PIXELS, PIXELS_A_BYTE) == (1 << 27, 1 << 20, 1 << 13)
     assert coded_pixels(1, 65) == 2 * 64 * 64
 
 
-@pytest.mark.parametrize("options", [{"streams": "sq", "quality": 0}, {"streams": "vq", "token_bits": 1}])
+@pytest.mark.parametrize(
+    "options", [{"drawn": "off", "streams": "sq", "quality": 0}, {"streams": "vq", "token_bits": 1}]
+)
 def test_flat_pictures_stay_far_from_the_bound(options):
     data = package.encode(Image.new("RGB", (1100, 1030), (128, 128, 128)), model="tiny-full", device="cpu", **options)
     assert coded_pixels(1100, 1030) < PIXELS_A_BYTE * len(data) / 4

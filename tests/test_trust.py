@@ -47,7 +47,7 @@ def linear_synthesis(data):
     base = load_base(find_package("base1").parts["base"], "cpu")
     symbols = decode_symbols(file, read_tokens(file))
     region, _ = neighbourhood(Box(0, 0, SIDE, SIDE), SIDE, SIDE)
-    y_hat, _ = gather(symbols, Experts(base), region, 0, torch.tensor([float(file.header.rate)]))
+    y_hat, _ = gather(symbols, Experts(base), region, 0)
     return to_pixels(base.g_s.linear(y_hat)[0] + 0.5, 3)
 
 

@@ -1,23 +1,29 @@
 """Random weights for all that stands on a base, on the tiny one: so that streams, anchors and tau can be tested."""
 
+import json
 import shutil
 
 import numpy as np
 import pictures
+import safetensors.numpy
 import torch
 
 from nicodec.dictionary.build import build
+from nicodec.entropy.tables import gaussian_tables
 from nicodec.networks.clc import CLC, CLCConfig
 from nicodec.networks.fuser import Denoiser, FuserConfig
 from nicodec.networks.mode import MoDE
 from nicodec.networks.vq import VQConfig, VQExpert
+from nicodec.rate.scale import KNOTS
 from nicodec.training.export import export_dictionary, export_fuser, export_mode, export_vq
 from nicodec.training.latents import OwnLatents
+from nicodec.training.scales import LOG_STEP
 from nicodec.training.tokens import TokenNet, integer_prior
-from nicodec.zoo.load import load_base, load_scales
-from nicodec.zoo.manifest import read_manifest
+from nicodec.zoo.load import EXACT, load_base, load_scales, read_config
+from nicodec.zoo.manifest import read_manifest, write_manifest
 
 COUNT, SIDE = 16, 256  # pictures that a toy dictionary is built of
+COARSER = 0.5  # log-steps of the last channel in tune `eye` of a toy base, beyond those in `psnr`
 
 
 def make_model(folder, name, tiny, *, stride):
@@ -48,6 +54,32 @@ def make_model(folder, name, tiny, *, stride):
         torch.nn.init.normal_(layer.weight, std=0.02)
     export_fuser(fuser, target)
     return package
+
+
+def make_two_tunes(folder, name, tiny):
+    """A package `name` in `folder` whose base has two tunes: `psnr` is the tiny frozen base, `eye` is coarser."""
+    random, config = np.random.RandomState(0), read_config(tiny)
+    arrays = safetensors.numpy.load(tiny.path.read_bytes())
+    coarser = np.linspace(0, COARSER, config["latent"], dtype=np.float32)
+    for key, array in arrays.items():
+        if len(array) == KNOTS and array.ndim == 2:  # a table over the rate
+            eye = array if key.startswith(EXACT) else array + 0.1 * random.randn(1, array.shape[1]).astype(np.float32)
+            if key in ("log_gain", "log_ungain"):
+                eye = array - coarser if key == "log_gain" else array + coarser
+            elif key.endswith("head.bias"):  # scale indices, which fall with the gain
+                share = np.split(coarser, config["slices"])[int(key.split(".")[1]) // 2] / LOG_STEP
+                eye = array - np.round(np.ldexp(share, arrays[key.replace("bias", "shift")])).astype(np.int64)
+            arrays[key] = np.concatenate([eye, array])
+    tables = gaussian_tables()
+    for key, values in (("limits", tables.limits), ("counts", tables.counts)):
+        key = f"{EXACT}tables.{key}"
+        arrays[key] = np.concatenate([values.astype(np.int32), arrays[key]])
+    target = folder / name
+    target.mkdir()
+    metadata = {"config": json.dumps({**config, "tunes": 2})}
+    (target / "base.safetensors").write_bytes(safetensors.numpy.save(arrays, metadata))
+    write_manifest(target, name, "tiny frozen model of two tunes, of the golden files; not for pictures",
+                   {"base": "base.safetensors"})  # fmt: skip
 
 
 def picture(index):

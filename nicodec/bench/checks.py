@@ -25,6 +25,7 @@ from nicodec.metrics.psnr import psnr
 from nicodec.networks.tiling import analyse, choose_symbols
 from nicodec.options import DEFAULT_EFFORT, DEFAULT_MODEL
 from nicodec.rate.scale import rate_from_quality
+from nicodec.rate.tile import TileRate
 from nicodec.zoo.load import load_base, load_scales
 from nicodec.zoo.store import find_package
 
@@ -69,7 +70,7 @@ def payload(paths: list[str]) -> None:
     for path in paths:
         picture = read_picture(Path(path).read_bytes())
         for quality in QUALITIES:
-            rate = rate_from_quality(quality)
+            rate = TileRate(rate_from_quality(quality))
             analysed = analyse(picture, base, None, 0)
             held = (choose_symbols(tile, base, scales, rate, DEFAULT_EFFORT) for tile in analysed)
             latents = [tile.latent for tile in held if tile.latent is not None]

@@ -28,6 +28,7 @@ from nicodec.networks.experts import Experts
 from nicodec.networks.tiling import synthesise
 from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.rate.scale import rate_from_quality
+from nicodec.rate.tile import TileRate
 from nicodec.references import USUAL
 from nicodec.streams import StreamEncoder, decode_symbols
 from nicodec.zoo.load import load_clc, load_dictionary
@@ -93,7 +94,7 @@ class Trial:
             with torch.no_grad():
                 base = self.clc.conditioned(base, self.clc.latent(levels))
             extra = self._section_bytes(len(levels))
-        symbols = self.encoder.symbols(self.encoder.analyse(picture), base, rate)
+        symbols = self.encoder.symbols(self.encoder.analyse(picture), base, TileRate(rate))
         header = Header(picture.width, picture.height, Colour.RGB, 8, rate, self.encoder.parts["base"].id)
         data = write_file(header, self.encoder.sections(symbols, rate))
         held, whole = decode_symbols(read_file(data), None), Box(0, 0, picture.width, picture.height)

@@ -29,6 +29,7 @@ from nicodec.image.files import read_picture, write_picture
 from nicodec.networks.tiling import synthesise
 from nicodec.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions
 from nicodec.rate.scale import rate_from_quality
+from nicodec.rate.tile import TileRate
 from nicodec.streams import StreamEncoder, decode_symbols
 
 REPEATS = 9
@@ -77,7 +78,7 @@ def time_stages(path: Path) -> tuple[dict[str, float], dict[str, float]]:
     picture = read_picture(data)
     encoder = StreamEncoder(EncodeOptions(device="cpu", verify=False))
     referred = encoder.refer(picture, rate)
-    held = list(encoder.symbols(encoder.analyse(picture), referred.base, rate))
+    held = list(encoder.symbols(encoder.analyse(picture), referred.base, TileRate(rate)))
     header = Header(picture.width, picture.height, Colour.RGB, 8, rate, encoder.parts["base"].id)
     sections = [*referred.sections, *encoder.sections(held, rate)]
     file = read_file(write_file(header, sections))
@@ -86,7 +87,7 @@ def time_stages(path: Path) -> tuple[dict[str, float], dict[str, float]]:
     stages: dict[str, Callable[[], Any]] = {
         "encode: read": lambda: read_picture(data),
         "encode: references": lambda: encoder.refer(picture, rate),
-        "encode: networks": lambda: list(encoder.symbols(encoder.analyse(picture), referred.base, rate)),
+        "encode: networks": lambda: list(encoder.symbols(encoder.analyse(picture), referred.base, TileRate(rate))),
         "encode: entropy": lambda: encoder.sections(held, rate),
         "encode: verify": lambda: decode_symbols(file, streams),
         "encode: container": lambda: write_file(header, sections),

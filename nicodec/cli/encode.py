@@ -20,10 +20,13 @@ from nicodec.options import (
     DEFAULT_MODEL,
     DEFAULT_QUALITY,
     DEFAULT_REFERENCES,
+    DEFAULT_TUNE,
+    DRAWN,
     EFFORT_RANGE,
     QUALITY_RANGE,
     STREAMS,
     STRIPPABLE,
+    TUNES,
     EncodeOptions,
     parse_references,
 )
@@ -79,7 +82,7 @@ class Encoding:
         facts = describe(read_file(encoded))
         line = (
             f"{job.source} -> {output}: {facts['width']}x{facts['height']}, {len(data)} -> {len(encoded)} bytes, "
-            f"{facts['bpp']:.3f} bpp, quality {quality:.4g}{reached}, {seconds:.2f} s"
+            f"{facts['bpp']:.3f} bpp, {io.quality_of(facts['quality'] and quality)}{reached}, {seconds:.2f} s"
         )
         if self.verbose:
             line += "".join(f"\n  {name}: {size} bytes" for name, size in facts["sections"].items())
@@ -115,8 +118,11 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
 @click.option("-e", "--effort", type=int, default=DEFAULT_EFFORT, show_default=True,
               help=f"{EFFORT_RANGE[0]} (quick) .. {EFFORT_RANGE[1]} (slow, smallest file). "
               "Decoding takes the same time.")  # fmt: skip
+@click.option("--tune", type=click.Choice(TUNES), default=DEFAULT_TUNE, show_default=True,
+              help="What bits are spent for: what eyes see, or PSNR. A model that has one tune is coded in "
+              "that.")  # fmt: skip
 @click.option("--streams", type=click.Choice(STREAMS), help="sq: fidelity alone; vq: tokens alone, for perception; "
-              "sq+vq: both. Default: all that the model has.")  # fmt: skip
+              "sq+vq: both. Default: all that the model has and the file can hold.")  # fmt: skip
 @click.option("--token-bits", type=click.IntRange(1), metavar="N",
               help="Bits a token: 1 (coarse) .. depth of the codebook (closest). Default: all.")  # fmt: skip
 @click.option("--robust", is_flag=True, help="Code tokens without regard to the SQ stream: larger, but they survive "
@@ -124,6 +130,9 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
 @click.option("--references", default=DEFAULT_REFERENCES, show_default=True, metavar="auto|off|N",
               help="Entries of the model's dictionary that the file refers to: N of them, none, or some where they "
               "pay. Decoding takes the same dictionary.")  # fmt: skip
+@click.option("--drawn", type=click.Choice(DRAWN), default=DRAWN[0], show_default=True,
+              help="Blocks that are kept exactly (drawings, text): auto: where that costs less, in bits and error; "
+              "all: the picture without loss.")  # fmt: skip
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model package, see `nicodec models list`.")
 @click.option("--base", metavar="NAME", help="Another codec in place of the model, such as compressai:mbt2018-mean-q3; "
               "its entropy path is float, so its files are not promised to decode on other machines.")  # fmt: skip
@@ -140,16 +149,16 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
 @click.option("--strip", type=click.Choice(STRIPPABLE), multiple=True, help="Leave metadata out; several times for "
               "several. exif includes the DPI. Default: nothing.")  # fmt: skip
 @click.option("--preserve-time", is_flag=True, help="Give the output the input's time of modification.")
-@click.option("--lossless", is_flag=True, help="Refused, with advice: nicodec is lossy at any quality.")
+@click.option("--lossless", is_flag=True, help="Refused, with advice: see --drawn all.")
 @batch.options
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 @io.common_options
 def command(
     sources: tuple[str, ...], output: str | None, quality: float, target_size: float | None,
     target_bpp: float | None, target_psnr: float | None, target_lpips: float | None, trunk: Path | None, effort: int,
-    streams: str | None,
-    token_bits: int | None, robust: bool, references: str, model: str, base: str | None, base_weights: Path | None,
-    verify: bool, device: str, frame: int | None, allow_8bit: bool, allow_damaged: bool,
+    tune: str, streams: str | None, token_bits: int | None, robust: bool, references: str, drawn: str, model: str,
+    base: str | None, base_weights: Path | None, verify: bool, device: str, frame: int | None, allow_8bit: bool,
+    allow_damaged: bool,
     strip: tuple[str, ...], preserve_time: bool, lossless: bool, force: bool, threads: int | None, as_json: bool,
     verbose: bool, quiet: bool, **inputs: Any,
 ) -> None:  # fmt: skip
@@ -158,10 +167,12 @@ def command(
     Keeps alpha (without loss), ICC profile, EXIF, XMP and DPI. Any size, 8 bits a sample.
     """
     if lossless:
-        raise UsageError("nicodec is lossy at any quality; for lossless files use PNG, WebP -lossless or cjxl -d 0")
+        raise UsageError(
+            "no quality is without loss; for a lossless file, large where the picture is a photograph, give --drawn all"
+        )
     options = EncodeOptions(
-        quality, effort, streams, token_bits, robust, parse_references(references), model, base, base_weights, verify,
-        device,
+        quality, effort, tune, streams, token_bits, robust, parse_references(references), model, base, base_weights,
+        verify, device, drawn,
     )  # fmt: skip
     targets = {"bytes": target_size, "bpp": target_bpp, "psnr": target_psnr, "lpips": target_lpips}
     asked = [(kind, value) for kind, value in targets.items() if value is not None]

@@ -56,17 +56,17 @@ def _draw(file: NicFile, output: str, force: bool, max_pixels: int | None) -> di
 
 def _lines(source: str, facts: dict[str, Any], verbose: bool) -> str:
     kind = facts["colour"].replace("rgb", "RGB") + (" with alpha" if facts["alpha"] else "")
+    how = facts["foreign"]["name"] if facts["foreign"] else streams.quality_of(facts["quality"])
     first = (
-        f"{source}: {facts['width']}x{facts['height']} {kind}, {facts['bit_depth']} bits, "
-        f"quality {facts['quality']:g}, {facts['bytes']} bytes, {facts['bpp']:.3f} bpp"
+        f"{source}: {facts['width']}x{facts['height']} {kind}, {facts['bit_depth']} bits, {how}, "
+        f"{facts['bytes']} bytes, {facts['bpp']:.3f} bpp"
     )
-    if facts["foreign"]:
-        first = first.replace(f"quality {facts['quality']:g}", facts["foreign"]["name"])
     if not verbose:
         return first
     rows = [
         f"format version: {facts['format_version']}",
         *(_own(facts) if facts["foreign"] is None else _foreign(facts["foreign"])),
+        *(["drawn: {blocks} of {in} blocks, {bytes} bytes, exact".format(**held)] if (held := facts["drawn"]) else []),
         f"header: {facts['header_bytes']} bytes",
         *(f"section {name}: {size} bytes" for name, size in facts["sections"].items()),
         *(f"white in {name}: {bpp:g} bits a pixel" for name, bpp in facts.get("white_bpp", {}).items()),
@@ -79,6 +79,8 @@ def _lines(source: str, facts: dict[str, Any], verbose: bool) -> str:
 
 
 def _own(facts: dict[str, Any]) -> list[str]:
+    if facts["quality"] is None:
+        return ["base: none, all is drawn"]
     held = facts["references"]
     references = held and f"references: {', '.join(map(str, held['ids']))} of dictionary {held['dictionary']}, "
     return [

@@ -231,6 +231,11 @@ def _special(path: Path) -> bool:
     return mode != 0 and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
+def quality_of(quality: float | None) -> str:
+    """A file's quality in words; None: all of it is drawn."""
+    return "exact" if quality is None else f"quality {quality:.4g}"
+
+
 def report(line: str, fields: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
     """One line about a finished file, on stderr."""
     if as_json:

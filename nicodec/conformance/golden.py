@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 import nicodec
-from nicodec.codec import unpack_metadata, unpack_transparency
+from nicodec.codec import unpack_blocks, unpack_metadata, unpack_transparency
 from nicodec.container.info import describe
 from nicodec.container.reader import read_file, read_tokens
 from nicodec.errors import ConformanceError, MissingPartError
@@ -31,7 +31,7 @@ class Golden:
         path: of the .nic file; beside it lie `<stem>.json` with the facts, and the pictures they name.
         tiles: how many.
         sha256: in hex, of `symbols` (of all tiles in order, as `TileSymbols.tobytes` gives them) and of what there is
-            of `alpha`, `icc`, `exif` and `xmp`.
+            of `drawn` (mask and sheet), `alpha`, `icc`, `exif` and `xmp`.
         structure: fields of `describe` that must hold.
         pictures: arguments of `nicodec.decode` by the name of the PNG with what must come of them.
     """
@@ -83,6 +83,8 @@ def digests(path: Path) -> dict[str, str]:
     """`Golden.sha256` of a file. Raises: as `verify_bytes`."""
     file = read_file(path.read_bytes())
     exact = {"symbols": b"".join(symbols_of(path)), **unpack_metadata(file)}
+    if (drawn := unpack_blocks(file)) is not None:
+        exact["drawn"] = drawn.mask.tobytes() + drawn.sheet.tobytes()
     if (alpha := unpack_transparency(file)) is not None:
         exact["alpha"] = alpha.tobytes()
     return {name: hashlib.sha256(content).hexdigest() for name, content in exact.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nicodec.container.drawn import blocks, count_drawn
 from nicodec.container.layout import Colour, SectionType
 from nicodec.container.reader import NicFile, read_foreign, read_references, read_tokens
 from nicodec.container.writer import write_header
@@ -14,17 +15,19 @@ def describe(file: NicFile) -> dict[str, Any]:
     """A JSON-ready description.
 
     Keys: `format_version`, `width`, `height`, `colour` (`grey` or `rgb`), `alpha`, `bit_depth`, `bytes`, `bpp` (bits
-    of the whole file per pixel), `quality`, `rate`, `tune` (`eye` or `psnr`; null in version 1, which has none),
-    `quality_map` (whether the quality differs from block to block), `base` (id in hex), `hint` (`anchor` and `tau`, or
-    null),
+    of the whole file per pixel), `quality` (null where all is drawn, and so exact), `rate`, `tune` (`eye` or `psnr`;
+    null where the base has one), `quality_map` (whether the quality differs from block to block), `base` (id in hex),
+    `hint` (`anchor` and `tau`, or null),
     `foreign` (the other codec's `name` and its `weights` in hex, or null),
     `references` (`dictionary` id in hex, `ids`, `bits` that they take without the section around them; or null),
     `tokens` (`vq` id in hex, `prior` `static` or `sq`, `bits` a token; or null),
+    `drawn` (`blocks` that are kept exactly, of how many `in`, and the `bytes` of them; or null),
     `header_bytes`, `sections` (bytes of each payload by name).
     """
     header = file.header
     tokens, foreign, references = read_tokens(file), read_foreign(file), read_references(file)
     sections = {kind.name.lower(): len(section.payload) for kind, section in file.sections.items()}
+    drawn = file.payload(SectionType.DRAWN)
     hint = header.hint and {"anchor": header.hint.anchor.name.lower(), "tau": header.hint.tau_percent / 100}
     return {
         "format_version": header.version,
@@ -35,9 +38,9 @@ def describe(file: NicFile) -> dict[str, Any]:
         "bit_depth": header.bit_depth,
         "bytes": file.size,
         "bpp": round(8 * file.size / (header.width * header.height), 4),
-        "quality": round(quality_from_rate(header.rate), 2),
+        "quality": None if drawn is not None and not file.streams else round(quality_from_rate(header.rate), 2),
         "rate": header.rate,
-        "tune": None if header.version == 1 else header.tune.name.lower(),
+        "tune": None if header.tune is None else header.tune.name.lower(),
         "quality_map": header.mapped,
         "base": header.base_id.hex(),
         "hint": hint,
@@ -49,6 +52,9 @@ def describe(file: NicFile) -> dict[str, Any]:
             "bits": len(references.ids) * references.id_bits,
         },
         "tokens": tokens and {"vq": tokens.vq_id.hex(), "prior": tokens.prior.name.lower(), "bits": tokens.depth},
+        "drawn": None
+        if drawn is None
+        else {"blocks": count_drawn(drawn, header), "in": blocks(header), "bytes": len(drawn)},
         "header_bytes": len(write_header(header)),
         "sections": sections,
     }

@@ -30,7 +30,7 @@ HINTED = 0x08
 class SectionType(IntEnum):
     """What a section holds. Sections stand in this order, each at most once.
 
-    Version 2 reserves 9 for DRAWN, which no reader may skip, and 10 for TEXTURE, which it may.
+    Version 2 alone has DRAWN, and reserves 10 for TEXTURE, which a reader may skip.
     """
 
     ICC = 1
@@ -41,10 +41,11 @@ class SectionType(IntEnum):
     ALPHA = 6
     EXIF = 7
     XMP = 8
+    DRAWN = 9
 
 
 class Tune(IntEnum):
-    """What a base's gains were trained to please. A base with one tune has the first alone."""
+    """What a base's gains were trained to please, in the order of its tables. Where there is one, it has no name."""
 
     EYE = 0
     PSNR = 1
@@ -101,7 +102,7 @@ class Header:
         base_id: first 8 bytes of the SHA-256 of the base that made the symbols; zeros for a foreign base.
         hint: recommended way to decode, if any.
         version: of the format, one of VERSIONS.
-        tune: of the base, which the symbols were made with. Version 1 knows the first alone.
+        tune: of the base, which the symbols were made with. None: the base has one; version 1 knows no other.
         mapped: whether each tile has a quality map. Version 1 knows none.
     """
 
@@ -113,12 +114,12 @@ class Header:
     base_id: bytes
     hint: Hint | None = None
     version: int = 1
-    tune: Tune = Tune.EYE
+    tune: Tune | None = None
     mapped: bool = False
 
     def __post_init__(self) -> None:
-        if self.version == 1 and (self.tune or self.mapped):
-            raise ValueError("a file of version 1 has neither a second tune nor a quality map")
+        if self.version == 1 and (self.tune is not None or self.mapped):
+            raise ValueError("a file of version 1 has neither several tunes nor a quality map")
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,8 @@ from nicodec.container.layout import (
 from nicodec.container.limits import MAX_METADATA, MAX_SECTIONS, check_size
 from nicodec.errors import CorruptFileError, LimitError, NicodecError, NotNicodecError, UnsupportedVersionError
 
+STREAMS = frozenset({SectionType.SQ, SectionType.FOREIGN, SectionType.VQ})
+
 
 @dataclass(frozen=True)
 class NicFile:
@@ -49,6 +51,11 @@ class NicFile:
     header: Header
     sections: dict[SectionType, Section]
     size: int
+
+    @property
+    def streams(self) -> bool:
+        """Whether it has a picture beside its drawn blocks, if it has those."""
+        return bool(self.sections.keys() & STREAMS)
 
     def payload(self, wanted: SectionType) -> bytes | None:
         """Payload of a section, or None."""
@@ -89,12 +96,15 @@ def note_damage(error: NicodecError, damage: list[str] | None) -> None:
 def _check_whole(cursor: Cursor, header: Header, sections: dict[SectionType, Section]) -> None:
     if cursor.position != len(cursor.data):
         raise CorruptFileError(f"{len(cursor.data) - cursor.position} bytes follow the last section")
-    if not sections.keys() & {SectionType.SQ, SectionType.FOREIGN, SectionType.VQ}:
-        raise CorruptFileError("the file holds no picture: no SQ, VQ or foreign section")
+    if not sections.keys() & (STREAMS | {SectionType.DRAWN}):
+        raise CorruptFileError("the file holds no picture: no SQ, VQ, DRAWN or foreign section")
     if SectionType.REFERENCES in sections and SectionType.SQ not in sections:
         raise CorruptFileError("the file has references, but no SQ section that would depend on them")
-    if (SectionType.FOREIGN in sections) != (header.base_id == NO_BASE):
+    own, foreign = bool(sections.keys() & {SectionType.SQ, SectionType.VQ}), SectionType.FOREIGN in sections
+    if own == (header.base_id == NO_BASE) or (own and foreign):
         raise CorruptFileError("the base id and the sections do not agree on whose base this is")
+    if foreign and SectionType.DRAWN in sections:
+        raise CorruptFileError("the file has drawn blocks beside another codec's strings")
 
 
 def _read_sections(
@@ -112,6 +122,8 @@ def _read_sections(
             raise CorruptFileError("the file has a VQ section, which only version 1 has")
         if header.version > 1 and section.type == SectionType.REFERENCES:
             known = False  # reserved: version 2 will have other references
+        if header.version == 1 and section.type == SectionType.DRAWN:
+            known = False
         if known and bool(tag & SKIPPABLE) != section.skippable:
             raise CorruptFileError(f"section type {section.type} has the wrong skippable bit")
         if known:
@@ -148,14 +160,14 @@ def _read_header(cursor: Cursor) -> Header:
     return Header(width, height, colour, bit_depth, rate, base_id, _hint(hint_byte), version, tune, mapped)
 
 
-def _settings(byte: int | None) -> tuple[Tune, bool]:
+def _settings(byte: int | None) -> tuple[Tune | None, bool]:
     """Tune, and whether there is a quality map."""
     if byte is None:
-        return Tune.EYE, False
+        return None, False
     tune = byte & TUNE_MASK
-    if byte == 0 or byte & ~(TUNE_MASK | MAPPED | HINTED) or tune not in Tune.__members__.values():
-        raise CorruptFileError(f"the file has settings {byte:#04x}, expected tune 0..1 and bits 4-7 of 0, and not 0")
-    return Tune(tune), bool(byte & MAPPED)
+    if byte == 0 or byte & ~(TUNE_MASK | MAPPED | HINTED) or tune > len(Tune):
+        raise CorruptFileError(f"the file has settings {byte:#04x}, expected tune 0..2 and bits 4-7 of 0, and not 0")
+    return Tune(tune - 1) if tune else None, bool(byte & MAPPED)
 
 
 def _hint(byte: int | None) -> Hint | None:
@@ -294,13 +306,15 @@ def read_packed(payload: bytes, what: str) -> bytes:
     return data
 
 
-def inflate(data: bytes, length: int, what: str) -> bytes:
+def inflate(data: bytes, length: int, what: str, window: int = zlib.MAX_WBITS) -> bytes:
     """Unpack a zlib stream that must hold exactly `length` bytes; never allocates more.
+
+    `window` is zlib's `wbits`: negative for a stream without header and checksum.
 
     Raises:
         CorruptFileError: it holds fewer, or more, or does not end.
     """
-    unpacker = zlib.decompressobj()
+    unpacker = zlib.decompressobj(window)
     try:
         plain = unpacker.decompress(data, length + 1)
     except zlib.error as error:

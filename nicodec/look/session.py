@@ -12,14 +12,15 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from nicodec.codec import check_painted, find_experts, find_fuser, unpack_transparency
+from nicodec.codec import blank, find_experts, find_fuser, unpack_blocks, unpack_transparency
 from nicodec.container.info import describe
 from nicodec.container.layout import Anchor, Box, SectionType
 from nicodec.container.limits import check_declared
 from nicodec.container.reader import read_file
 from nicodec.errors import DamagedPartError, MissingPartError, MissingStreamError, UnsupportedPictureError, UsageError
 from nicodec.image.picture import Pixels
-from nicodec.networks.tiling import Fusion, Span, fuse, gather, neighbourhood, paint, reach
+from nicodec.networks.layers import Span
+from nicodec.networks.tiling import Fusion, fuse, gather, neighbourhood, paint, reach
 from nicodec.options import ANCHORS
 from nicodec.streams import decode_symbols
 
@@ -41,30 +42,31 @@ class Session:
     """
 
     def __init__(self, data: bytes, device: str = "auto", max_pixels: int | None = None) -> None:
-        import torch
-
         self.data, self.file = data, read_file(data)
         if SectionType.FOREIGN in self.file.sections:
             raise UnsupportedPictureError("the file holds another codec's strings; decode it instead")
-        check_declared(self.file.header, self.file.size, max_pixels)
+        check_declared(self.file, max_pixels)
         self.header, self.lock = self.file.header, threading.Lock()
         self.whole = Box(0, 0, self.header.width, self.header.height)
+        self.drawn = unpack_blocks(self.file)  # or None
+        self.alpha = unpack_transparency(self.file)  # (H, W) or None
+        self.residuals: dict[tuple[int, tuple[int, ...]], Tensor] = {}
+        if not self.file.streams:
+            return
         anchor = Anchor.PERCEPTION if SectionType.VQ in self.file.sections else Anchor.FIDELITY
         self.experts, streams = find_experts(self.file, anchor, device)
         with suppress(MissingPartError, DamagedPartError, MissingStreamError):  # the page then has no slider
             self.experts = replace(self.experts, fuser=find_fuser(self.file, device))
         self.symbols = decode_symbols(self.file, streams)
-        check_painted(self.header)
-        self.rates = torch.tensor([float(self.header.rate)], device=self.experts.base.std.device)
         everything = neighbourhood(self.whole, self.whole.width, self.whole.height)[0]
         self.positions = (everything[0].stop - everything[0].start) * (everything[1].stop - everything[1].start)
         depth = streams.depth if streams else 0
-        self.y_hat, self.code = gather(self.symbols, self.experts, everything, depth, self.rates)
-        self.alpha = unpack_transparency(self.file)  # (H, W) or None
-        self.residuals: dict[tuple[int, tuple[int, ...]], Tensor] = {}
+        self.y_hat, self.code = gather(self.symbols, self.experts, everything, depth)
 
     def facts(self) -> dict[str, Any]:
         """What the page needs to know: `describe`'s keys, `anchors` that work, and whether `tau` does."""
+        if not self.file.streams:
+            return {**describe(self.file), "anchors": [ANCHORS[0]], "tau": False}
         has_both = self.experts.mode is not None and self.code is not None and self.y_hat is not None
         anchors = list(ANCHORS) if has_both else ["fidelity" if self.y_hat is not None else "perception"]
         return {**describe(self.file), "anchors": anchors, "tau": self.experts.fuser is not None}
@@ -77,8 +79,15 @@ class Session:
         """
         if anchor not in ANCHORS or not 0 <= tau <= 1 or not 1 <= steps <= 8 or box.common(self.whole) != box:
             raise UsageError("anchor, tau, steps or box out of range")
+        pixels = self._paint(Anchor[anchor.upper()], tau, steps, box) if self.file.streams else blank(self.header, box)
+        if self.drawn is not None:
+            self.drawn.paint(pixels, box)
+        return pixels
+
+    def _paint(self, anchor: Anchor, tau: float, steps: int, box: Box) -> Pixels:
+        """What the networks make of `box`."""
         width, height = self.whole.width, self.whole.height
-        region, _ = neighbourhood(box, width, height, reach(self.experts))
+        region, _ = neighbourhood(box, width, height, reach(self.experts, self.header))
         with self.lock:
             y_hat = None if self.y_hat is None else self.y_hat[:, :, region[0], region[1]]
             residual = None
@@ -87,7 +96,7 @@ class Session:
             side = self.experts.token_side
             rows, columns = (slice(s.start // side, s.stop // side) for s in region)
             code = None if self.code is None else self.code[:, :, rows, columns]
-            asked = self.symbols, self.header, self.experts, Anchor[anchor.upper()], box, region
+            asked = self.symbols, self.header, self.experts, anchor, box, region
             return paint(*asked, y_hat, code, residual, (tau,))[0]
 
     def _residual(self, y_hat: Tensor, region: Span, steps: int) -> Tensor:
@@ -95,7 +104,7 @@ class Session:
         key = steps, tuple(limit for s in region for limit in (s.start, s.stop))
         if (known := self.residuals.pop(key, None)) is None:
             fusion = Fusion((1.0,), steps, zlib.crc32(self.data))
-            known = fuse(y_hat, self.symbols, self.experts, region, self.rates, fusion)
+            known = fuse(y_hat, self.symbols, self.header, self.experts, region, fusion)
         self.residuals[key] = known  # the youngest comes last
         while sum(held.numel() for held in self.residuals.values()) > KEPT * y_hat.shape[1] * self.positions:
             del self.residuals[next(iter(self.residuals))]

@@ -13,7 +13,18 @@ from nicodec.entropy.order import Pass, checkerboard, passes
 from nicodec.entropy.tables import SYMBOL_MAX
 from nicodec.networks.hyper import HyperAnalysis, Means
 from nicodec.networks.lapping import Lapping, prefilter
-from nicodec.networks.layers import PATCH, Pointwise, RateScale, easing, interpolate, spread, stack, zero_init
+from nicodec.networks.layers import (
+    PATCH,
+    Pointwise,
+    RateScale,
+    Span,
+    coarser,
+    easing,
+    interpolate,
+    spread,
+    stack,
+    zero_init,
+)
 from nicodec.rate.scale import KNOTS, LAMBDA_MAX, RATE_MAX, lambda_from_rate
 
 TILT = 0.25  # tune `eye` starts with steps in proportion to this power of a component's frequency
@@ -236,12 +247,12 @@ class Base(nn.Module):
         """
         return self.g_s.linear(y - self.g_a(x_hat))
 
-    def transform(self, x: Tensor, rates: Tensor, core: tuple[slice, slice] = WHOLE) -> tuple[Tensor, Tensor]:
+    def transform(self, x: Tensor, rates: Tensor, core: Span = WHOLE) -> tuple[Tensor, Tensor]:
         """Encoder, first half: pixels of tiles to what is to be quantised.
 
         Args:
             x: tiles and their halo (B, 3, H, W), float, 0..1, sides multiples of 64.
-            rates: as in `interpolate`.
+            rates: as in `interpolate`, of tiles and their halo.
             core: rows and columns of y that are the tile's own.
 
         Returns:
@@ -250,9 +261,10 @@ class Base(nn.Module):
         """
         return self.scaled(self.g_a(x), rates, core)
 
-    def scaled(self, y: Tensor, rates: Tensor, core: tuple[slice, slice] = WHOLE) -> tuple[Tensor, Tensor]:
+    def scaled(self, y: Tensor, rates: Tensor, core: Span = WHOLE) -> tuple[Tensor, Tensor]:
         """`transform` of what g_a made of the pixels already."""
-        z = self.h_a(y[:, :, core[0], core[1]] / self.std[None, :, None, None], rates)
+        own = rates if rates.ndim == 1 or core == WHOLE else rates[:, *coarser(core)]
+        z = self.h_a(y[:, :, core[0], core[1]] / self.std[None, :, None, None], own)
         return y * spread(self.gain(rates), y), z.round().clamp(-SYMBOL_MAX, SYMBOL_MAX)
 
     def quantise(self, y: Tensor, z_hat: Tensor, rates: Tensor, choose: Choice | None = None) -> tuple[Tensor, Tensor]:
@@ -261,7 +273,7 @@ class Base(nn.Module):
         Args:
             y: of the tiles' cores (B, M, h, w), in quantiser steps.
             z_hat: (B, N, h/4, w/4).
-            rates: (B,).
+            rates: as in `interpolate`, of the cores.
             choose: residuals of a pass to its symbols, all (B, M/slices, h, w); None rounds.
 
         Returns:

@@ -11,8 +11,8 @@ from nicodec.entropy.coder import Indices, Latent
 from nicodec.entropy.order import Pass, checkerboard
 from nicodec.entropy.scales import ScaleModel
 from nicodec.networks.base import Base
-from nicodec.networks.layers import PATCH
-from nicodec.rate.scale import lambda_from_rate
+from nicodec.networks.layers import PATCH, Span, coarser, spread, to_rates
+from nicodec.rate.scale import TUNE_SPACING, lambda_from_rate
 from nicodec.rate.tile import TileRate
 
 CORRECTIONS = (0, 0, 1, 2, 3, 4, 6, 10, 16)  # at efforts 1..9; effort 1 rounds plainly as well
@@ -24,38 +24,37 @@ CURVATURE = 2 * 4e-4 * 255**2 / 3  # of the error in bits, over y in quantiser s
 
 
 def encode_tile(
-    base: Base, scales: ScaleModel, x: Tensor, y: Tensor, z_hat: Tensor, rate: int, core: tuple[slice, slice],
-    effort: int,
-) -> Latent:  # fmt: skip
+    base: Base, scales: ScaleModel, x: Tensor, y: Tensor, z_hat: Tensor, rate: TileRate, core: Span, effort: int
+) -> Latent:
     """The symbols of one tile.
 
     Args:
         x: the tile and its halo (1, 3, H, W), float, 0..1, sides multiples of 64.
         y, z_hat: what `Base.transform` makes of it.
-        rate: 0..65535.
+        rate: of the tile and its halo.
         core: rows and columns of the latent that are the tile's own.
         effort: 1..9.
     """
-    rates = torch.tensor([float(rate)], device=x.device)
-    rounding = None if effort == 1 else ThriftyRounding(scales, z_hat, rate)
+    own_rate = rate.cut(*coarser(core))
+    rounding = None if effort == 1 else ThriftyRounding(scales, z_hat, own_rate)
     own = y[:, :, core[0], core[1]]
     if rounding:
         own = correct(base, rounding, x, y, z_hat, rate, core, CORRECTIONS[effort - 1])
     with torch.no_grad():
-        symbols, _ = base.quantise(own, z_hat, rates, rounding)
+        symbols, _ = base.quantise(own, z_hat, to_rates(own_rate, x.device), rounding)
     indices = tuple(rounding.indices) if rounding else None
-    return Latent(to_array(z_hat), to_array(symbols), TileRate(rate), indices)
+    return Latent(to_array(z_hat), to_array(symbols), own_rate, indices)
 
 
 def correct(
-    base: Base, rounding: ThriftyRounding, x: Tensor, y: Tensor, z_hat: Tensor, rate: int, core: tuple[slice, slice],
-    count: int,
-) -> Tensor:  # fmt: skip
+    base: Base, rounding: ThriftyRounding, x: Tensor, y: Tensor, z_hat: Tensor, rate: TileRate, core: Span, count: int
+) -> Tensor:
     """Aim y anew: at what, added to the errors that all other symbols make, gives the picture back.
 
     Each round decodes y_hat, takes the gradient of the error there, and makes a damped Newton step from it. Where g_s
     were linear with orthogonal columns, the aim would stay y; as it is not, errors of neighbours can cancel. Where a
-    step made error and bits together larger, half of it is tried.
+    step made error and bits together larger, half of it is tried. The error is the squared one in any tune, each
+    block's weighted with its own lambda.
 
     Args:
         y: of the tile and its halo (1, M, H/16, W/16), in quantiser steps; the halo stays and stands for neighbours.
@@ -64,20 +63,21 @@ def correct(
     Returns:
         y of the core, in quantiser steps.
     """
-    rates = torch.tensor([float(rate)], device=x.device)
+    rates, own_rates = to_rates(rate, x.device), to_rates(rounding.rate, x.device)
     rows, columns = (slice(PATCH * s.start, PATCH * s.stop) for s in core)
-    bits_per_error = lambda_from_rate(rate, base.config.lambda_max) * 255**2 / 3
+    bits_per_error = worth(rounding.rate, base.config.lambda_max, x.device)
     own = best = y[:, :, core[0], core[1]]
     step, damping, least = torch.zeros_like(own), DAMPING, float("inf")
     for _ in range(count):
         with torch.no_grad():
-            _, y_hat = base.quantise(own, z_hat, rates, rounding)
+            _, y_hat = base.quantise(own, z_hat, own_rates, rounding)
         y_hat.requires_grad_()
         with torch.enable_grad():
             around = y.clone()
             around[:, :, core[0], core[1]] = y_hat
-            x_hat = base.g_s(around * base.ungain(rates), rates)
-            error = (x_hat - x)[:, :, rows, columns].square().sum() * bits_per_error
+            x_hat = base.g_s(around * spread(base.ungain(rates), around), rates)
+            squares = (x_hat - x)[:, :, rows, columns].square()
+            error = (squares * spread(bits_per_error, squares)).sum()
         cost = error.item() + rounding.bits
         if cost < least:  # not so where it is not a number, too
             least, best = cost, own
@@ -89,6 +89,13 @@ def correct(
     return own
 
 
+def worth(rate: TileRate, highest: float, device: torch.device) -> Tensor:
+    """Bits that a squared error of 1 (of samples 0..1) is worth: (1, 1, 1, 1), or with a map (1, 1, h/64, w/64)."""
+    at = np.atleast_2d(rate.knots()) % TUNE_SPACING
+    lambdas = torch.tensor([[lambda_from_rate(block, highest) for block in row] for row in at.tolist()], device=device)
+    return lambdas[None, None] * 255**2 / 3
+
+
 class ThriftyRounding:
     """Choose between the two symbols nearest to a residual by error and bits, with the bits of the real tables.
 
@@ -98,8 +105,8 @@ class ThriftyRounding:
     symbols of the last walk cost, y's alone.
     """
 
-    def __init__(self, scales: ScaleModel, z_hat: Tensor, rate: int) -> None:
-        self.scales, self.rate = scales, TileRate(rate)
+    def __init__(self, scales: ScaleModel, z_hat: Tensor, rate: TileRate) -> None:
+        self.scales, self.rate = scales, rate
         self.features = scales.features(to_array(z_hat), self.rate)
         self.costs = scales.tables[self.rate.tune].costs(MAGNITUDES)
         self.savings = np.diff(self.costs, axis=1, prepend=self.costs[:, :1])  # of magnitude k - 1 in place of k

@@ -47,7 +47,7 @@ class Experts:
             anchor: asked for; where one stream is missing, the other paints alone.
             y_hat: (B, M, H/16, W/16) in natural units, or None without an SQ stream.
             code: vectors of the tokens (B, code, H/stride, W/stride), or None without a VQ stream.
-            rates: (B,), 0..65535.
+            rates: as in `interpolate`; with tokens, which files of tunes and quality maps do not have, (B,).
             residual: what the fuser adds to y_hat for the latent y' of a natural picture; None where all taus are 0.
             taus: 0..1, how far the anchor's picture is led to y', see `Base.lead`. The paper fuses y_hat with y' and
                 lets g_s decode both; here the fusion is of y' with the latent of the picture that the anchor made.

@@ -1,8 +1,8 @@
-"""What a tile is coded at: the file's rate and tune, and what its quality map makes of them block by block."""
+"""What a tile or a picture is coded at: the file's rate and tune, and what a quality map makes of them by block."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ Knots = int | NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class TileRate:
-    """The rate of every block of a tile.
+    """The rate of every block of a tile, or of any other rectangle of blocks.
 
     Attributes:
         rate: 0..65535, the file's own.
@@ -27,6 +27,16 @@ class TileRate:
     rate: int
     tune: int = 0
     levels: Levels | None = None
+
+    def flat(self) -> TileRate:
+        """One rate for all blocks, the mean of theirs: for networks that know no maps."""
+        if self.levels is None:
+            return self
+        return TileRate(round(float(self._rates(self.levels).mean())), self.tune)
+
+    def cut(self, rows: slice, columns: slice) -> TileRate:
+        """That of some of the blocks."""
+        return self if self.levels is None else replace(self, levels=self.levels[rows, columns])
 
     def knots(self, finer: int = 1, where: NDArray[np.bool_] | None = None) -> Knots:
         """Where to read tables over the rate, `rate + TUNE_SPACING · tune`: one number, or with a map one a position.
@@ -40,6 +50,8 @@ class TileRate:
         """
         if self.levels is None:
             return self.rate + TUNE_SPACING * self.tune
-        rates = np.clip(self.rate + LEVEL_STEP * self.levels.astype(np.int64), 0, RATE_MAX)
-        knots = (rates + TUNE_SPACING * self.tune).repeat(finer, 0).repeat(finer, 1)
+        knots = (self._rates(self.levels) + TUNE_SPACING * self.tune).repeat(finer, 0).repeat(finer, 1)
         return knots if where is None else knots[where]
+
+    def _rates(self, levels: Levels) -> NDArray[np.int64]:
+        return np.clip(self.rate + LEVEL_STEP * levels.astype(np.int64), 0, RATE_MAX)

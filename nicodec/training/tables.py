@@ -53,7 +53,7 @@ def _measure(codec: SQCodec, pictures: Pictures, count: int, tables: Tables, eff
         rate = round(RATE_MAX * (index + 0.5) / count)
         x = pictures.batch(1, side)
         y, z_hat = codec.base.transform(x, torch.tensor([float(rate)]))
-        latent = encode_tile(codec.base, model, x, y, z_hat, rate, (whole, whole), effort)
+        latent = encode_tile(codec.base, model, x, y, z_hat, TileRate(rate), (whole, whole), effort)
         for indices, values in groups(model, latent):
             for scale in np.unique(indices):
                 entries, _ = entries_of(values[indices == scale], int(start.limits[scale]))

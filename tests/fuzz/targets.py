@@ -7,7 +7,7 @@ import numpy as np
 import pictures
 
 from nicodec.bitmap import bit_costs
-from nicodec.codec import decode_taus, unpack_metadata, unpack_transparency, verify_bytes
+from nicodec.codec import decode_taus, unpack_blocks, unpack_metadata, unpack_transparency, verify_bytes
 from nicodec.conformance.golden import golden_files
 from nicodec.container.info import describe
 from nicodec.container.layout import Header, Section, SectionType, Tune
@@ -48,9 +48,9 @@ def container(data):
     """Everything that reads bytes without a model."""
     with contextlib.suppress(NicodecError):
         file = read_file(data)
-        for part in (describe, read_tokens, read_foreign, unpack_transparency, unpack_metadata):
+        for part in (describe, read_tokens, read_foreign, unpack_transparency, unpack_blocks, unpack_metadata):
             with contextlib.suppress(NicodecError):
-                if part is not unpack_transparency or file.header.width * file.header.height < 1 << 22:
+                if part not in (unpack_transparency, unpack_blocks) or file.header.width * file.header.height < 1 << 22:
                     part(file)
         if (payload := file.payload(SectionType.SQ)) is not None and file.header.width * file.header.height < 1 << 24:
             read_tiles(payload, file.header, "it")
@@ -129,7 +129,7 @@ def _restructured(file, random):
     if random.random() < 0.05:
         fields["base_id"] = bytes(8)
     if random.random() < 0.3:
-        fields |= {"version": 2, "tune": Tune(int(random.integers(2))), "mapped": bool(random.integers(2))}
+        fields |= {"version": 2, "tune": random.choice([None, *Tune]), "mapped": bool(random.integers(2))}
     sections = []
     for kind, section in file.sections.items():
         fate = random.random()

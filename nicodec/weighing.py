@@ -1,0 +1,94 @@
+"""Networks, drawing, or both: the encoder makes the files and takes the one that costs least (see `drawing`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nicodec.container.drawn import SIDE
+from nicodec.container.layout import STRIDE, Anchor, Box, Header, Section, SectionType, tiles
+from nicodec.container.reader import read_file
+from nicodec.container.writer import write_file
+from nicodec.drawing import Bits, Sketch, block_errors, by_block, drawn_section, may_mix, smoothed
+from nicodec.entropy.coder import cost_map
+from nicodec.entropy.symbols import TileSymbols
+from nicodec.image.drawn import Mask, grid
+from nicodec.image.picture import Picture
+from nicodec.networks.base import Base
+from nicodec.networks.experts import Experts
+from nicodec.networks.tiling import synthesise
+from nicodec.options import EncodeOptions
+from nicodec.rate.tile import TileRate
+from nicodec.streams import StreamEncoder
+
+PATCH = STRIDE // 4  # side of a position of y in pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Coded:
+    """A picture's file with the networks' streams, and what they were made with."""
+
+    data: bytes
+    header: Header
+    base: Base
+    symbols: Sequence[TileSymbols]
+
+
+def lightest(
+    picture: Picture, sketch: Sketch, plain: Coded, drawn: bytes, encoder: StreamEncoder, kept: Sequence[Section]
+) -> bytes:
+    """The file of the least cost: `plain`, `drawn`, or some blocks drawn beside the networks' picture.
+
+    Args:
+        sketch: of the picture.
+        drawn: the file that draws all of it.
+        encoder: what made `plain`.
+        kept: sections that any file has.
+
+    Raises: as `codec.encode_picture`.
+    """
+    errors = errors_of(picture, plain)
+    tokens = read_file(plain.data).payload(SectionType.VQ) or b""
+    files = {8 * (len(plain.data) - len(tokens)) + errors.sum(): plain.data, 8.0 * len(drawn): drawn}
+    mask, _ = sketch.chosen(picture.pixels, bits_of(plain, encoder) + errors)
+    if mask.any() and not mask.all() and may_mix(encoder.options):
+        mixed = mix(picture, mask, plain.header, encoder.options, kept)
+        files[8 * len(mixed.data) + errors_of(picture, mixed)[~mask].sum()] = mixed.data
+    return files[min(files)]
+
+
+def mix(picture: Picture, mask: Mask, header: Header, options: EncodeOptions, kept: Sequence[Section]) -> Coded:
+    """Draw the blocks of `mask`, and leave the rest to the networks. `header`: of the file without drawn blocks."""
+    drawn = drawn_section(picture.pixels, mask, header, options)
+    encoder = StreamEncoder(replace(options, streams="sq", references="off"))
+    under = replace(picture, pixels=smoothed(picture.pixels, mask))
+    rate = TileRate(header.rate, encoder.tune or 0)
+    symbols = list(encoder.symbols(encoder.analyse(under), encoder.base, rate))
+    header = replace(header, version=2, base_id=encoder.parts["base"].id)
+    data = write_file(header, [*encoder.sections(symbols, header.rate), drawn, *kept])
+    return Coded(data, header, encoder.base, symbols)
+
+
+def errors_of(picture: Picture, coded: Coded) -> Bits:
+    """The error of each block, in bits, where the base alone paints it: (rows, columns)."""
+    header = coded.header
+    held = dict(zip(tiles(header.width, header.height), coded.symbols, strict=True))
+    whole = Box(0, 0, header.width, header.height)
+    (decoded,) = synthesise(held, header, Experts(coded.base), Anchor.FIDELITY, 0, whole)
+    return block_errors(picture.pixels, decoded, header.rate)
+
+
+def bits_of(coded: Coded, encoder: StreamEncoder) -> Bits:
+    """What each block takes in the SQ stream: (rows, columns)."""
+    rows, columns = grid(coded.header.height, coded.header.width)
+    each = SIDE // PATCH
+    bits = np.zeros((rows + STRIDE // SIDE, columns + STRIDE // SIDE))
+    for tile, held in zip(tiles(coded.header.width, coded.header.height), coded.symbols, strict=True):
+        assert encoder.scales is not None
+        assert held.latent is not None
+        part = by_block(cost_map(encoder.scales, held.latent), each)
+        top, left = tile.top // SIDE, tile.left // SIDE
+        bits[top : top + len(part), left : left + part.shape[1]] = part
+    return bits[:rows, :columns]

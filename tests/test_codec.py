@@ -7,13 +7,13 @@ import pictures
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nicodec.networks.tiling import cut
 from PIL import Image
 
 import nicodec
 from nicodec import errors
 from nicodec.image.alpha import pack_alpha, unpack_alpha
 from nicodec.metrics.psnr import psnr
-from nicodec.networks.tiling import cut
 from nicodec.rate.scale import lambda_from_rate, rate_from_quality
 
 SIZES = [(1, 1), (1, 70), (70, 1), (63, 64), (64, 63), (65, 64), (129, 2)]

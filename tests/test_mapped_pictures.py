@@ -6,6 +6,8 @@ import numpy as np
 import pictures
 import pytest
 import torch
+from nicodec.networks.experts import Experts
+from nicodec.networks.tiling import gather, positions, rates_around, to_pixels
 
 import nicodec
 from nicodec.container.layout import Anchor, Box, Section, SectionType, Tune
@@ -14,9 +16,7 @@ from nicodec.container.writer import write_file, write_tiles
 from nicodec.errors import CorruptFileError, UsageError
 from nicodec.look.session import Session
 from nicodec.metrics.psnr import psnr
-from nicodec.networks.experts import Experts
 from nicodec.networks.layers import to_rates
-from nicodec.networks.tiling import gather, positions, rates_around, to_pixels
 from nicodec.rate.scale import LEVEL_STEP
 from nicodec.rate.tile import TileRate
 from nicodec.streams import code_latent, decode_symbols

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from nicodec.networks.experts import Experts
+from nicodec.networks.tiling import gather, neighbourhood, to_pixels
 from PIL import Image
 
 import nicodec
 from nicodec.codec import decode_symbols
 from nicodec.container.layout import Box
 from nicodec.container.reader import read_file, read_tokens
-from nicodec.networks.experts import Experts
-from nicodec.networks.tiling import gather, neighbourhood, to_pixels
 from nicodec.networks.trust import bounded
 from nicodec.training import drawn
 from nicodec.zoo.load import load_base

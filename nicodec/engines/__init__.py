@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nicodec.errors import MissingEngineError
+from nicodec.errors import MissingEngineError, UsageError
 from nicodec.zoo.manifest import Part
 
 Array = NDArray[np.float32]
@@ -31,38 +31,41 @@ class Networks(Protocol):
         """The same networks with some other weights; these stay."""
 
 
-def choose(engine: str, device: str) -> str:
-    """`onnx` or `torch` for what was asked for: `auto` takes torch for a GPU, else onnx where it is installed.
+def choose(engine: str, device: str, part: Part) -> str:
+    """`onnx` or `torch` for what was asked for: `auto` takes torch for a GPU, and for a part without graphs.
 
     Raises:
-        MissingEngineError: an engine, or for `auto` both, are not installed.
+        MissingEngineError: the engine is not installed.
+        UsageError: onnx and a GPU.
     """
+    if engine == "onnx" and device == "cuda":
+        raise UsageError("engine onnx runs on the CPU; use --engine torch with --device cuda")
     if engine == "auto":
-        engine = "torch" if device == "cuda" or not is_installed("onnx") else "onnx"
-    if not is_installed(engine):
+        engine = "onnx" if device != "cuda" and part.graphs else "torch"
+    if find_spec(INSTALL[engine][0]) is None:
         module, brings = INSTALL[engine]
-        raise MissingEngineError(f"engine {engine} needs {module}, which is not installed; pip install '{brings}'")
+        other = "torch" if engine == "onnx" else "onnx"
+        raise MissingEngineError(
+            f"the {part.kind} of model {part.package} runs on engine {engine} here, which needs {module}: install it "
+            f"with `pip install {brings}`, or use --engine {other}"
+        )
     return engine
-
-
-def is_installed(engine: str) -> bool:
-    """Whether what an engine needs is there; it is not imported."""
-    return find_spec(INSTALL[engine][0]) is not None
 
 
 def load_networks(part: Part, engine: str, device: str) -> Networks:
     """The networks of a part, ready to run; loaded once a process.
 
     Args:
-        engine: `onnx`, on the CPU whatever the device; or `torch`.
+        engine: `auto`, `onnx` or `torch`.
         device: `auto`, `cpu` or `cuda`.
 
     Raises:
         DamagedPartError: the part does not hold them.
         MissingPartError: `onnx`, and the part's package has no graphs.
+        MissingEngineError: see `choose`.
         UsageError: the device is not there.
     """
-    if engine == "onnx":
+    if choose(engine, device, part) == "onnx":
         from nicodec.engines import onnx
 
         return onnx.load(part)

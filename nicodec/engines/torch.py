@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nicodec.engines import Array
+from nicodec.entropy import integer
 from nicodec.errors import UsageError
 from nicodec.networks.functions import OF
+from nicodec.networks.layers import float64_product
 from nicodec.zoo.load import load_base, load_clc, load_fuser, load_mode, load_vq
 from nicodec.zoo.manifest import Part
 from nicodec.zoo.store import find_part
+
+integer.offer(float64_product)
 
 
 class TorchNetworks:

@@ -11,25 +11,13 @@ from torch.nn import functional as F
 
 from nicodec.entropy.order import Pass, checkerboard, passes
 from nicodec.entropy.tables import SYMBOL_MAX
+from nicodec.latents.geometry import HALO, PATCH, WHOLE, Span, coarser
 from nicodec.networks.hyper import HyperAnalysis, Means
 from nicodec.networks.lapping import Lapping, prefilter
-from nicodec.networks.layers import (
-    PATCH,
-    Pointwise,
-    RateScale,
-    Span,
-    coarser,
-    easing,
-    interpolate,
-    spread,
-    stack,
-    zero_init,
-)
+from nicodec.networks.layers import Pointwise, RateScale, easing, interpolate, spread, stack, zero_init
 from nicodec.rate.scale import KNOTS, LAMBDA_MAX, RATE_MAX, lambda_from_rate
 
 TILT = 0.25  # tune `eye` starts with steps in proportion to this power of a component's frequency
-HALO = 8  # latent positions around a tile's core that g_a and g_s may see; no output depends on more
-WHOLE = (slice(None), slice(None))
 LATER = frozenset({  # what the first bases were stored without; these start as nothing or the identity
     "g_a.lapping.taps", "g_s.lapping.taps", "g_s.spread", "g_s.look.weight", "g_s.look.bias",
 })  # fmt: skip

@@ -16,10 +16,10 @@ from torch import Tensor
 from nicodec.container.layout import STRIDE
 from nicodec.dictionary.asset import CHANNELS, SIDE
 from nicodec.entropy.order import passes
+from nicodec.latents.geometry import PATCH
 from nicodec.networks.base import Base
 from nicodec.networks.clc import CLC
 from nicodec.networks.fuser import Denoiser
-from nicodec.networks.layers import PATCH
 from nicodec.networks.mode import MoDE
 from nicodec.networks.trust import bounded
 from nicodec.networks.vq import VQExpert

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from nicodec.networks.layers import PATCH
+from nicodec.latents.geometry import PATCH
 
 FOLD = 1.2  # of 1, 1.2, 1.4, 1.6 the one with the fewest bits over training pictures (reverse water-filling)
 

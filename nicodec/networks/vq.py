@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nicodec.latents.geometry import PATCH
 from nicodec.networks.base import BaseConfig, Synthesis
 from nicodec.networks.lapping import Lapping
-from nicodec.networks.layers import PATCH, Block, stack, zero_init
+from nicodec.networks.layers import Block, stack, zero_init
 
 SHARED = frozenset({"latent", "wide_16", "wide_8"})  # widths that an expert has from the base beside it
 

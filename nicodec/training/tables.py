@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from nicodec.container.layout import STRIDE
+from nicodec.engines.torch import TorchNetworks
 from nicodec.entropy.coder import Latent, entries_of, groups
 from nicodec.entropy.tables import SCALE_LEVELS, WEIGHT_TOTAL, Tables, gaussian_tables, quantise
-from nicodec.networks.effort import encode_tile
-from nicodec.networks.layers import PATCH
+from nicodec.latents.effort import encode_tile
+from nicodec.latents.floats import FloatPath
+from nicodec.latents.geometry import PATCH
+from nicodec.latents.rates import to_rates
 from nicodec.options import DEFAULT_EFFORT
 from nicodec.rate.scale import RATE_MAX
 from nicodec.rate.tile import TileRate
@@ -44,6 +49,7 @@ def measure_tables(codec: SQCodec, pictures: Pictures, count: int = 150) -> Tabl
 def _measure(codec: SQCodec, pictures: Pictures, count: int, tables: Tables, effort: int) -> Tables:
     """Histograms of what an encoder with these tables, at this effort, puts out; made symmetric."""
     start = gaussian_tables()
+    base = FloatPath.of(TorchNetworks("base", codec.base, str(codec.base.std.device)), asdict(codec.base.config))
     model = integer_scales(codec.scales, codec.base.config, tables)
     histograms = [PRIOR * len(table) * (table + 1) / WEIGHT_TOTAL for table in map(start.table, range(SCALE_LEVELS))]
     torch.manual_seed(0)
@@ -51,9 +57,9 @@ def _measure(codec: SQCodec, pictures: Pictures, count: int, tables: Tables, eff
     whole = slice(0, side // PATCH)
     for index in range(count):
         rate = round(RATE_MAX * (index + 0.5) / count)
-        x = pictures.batch(1, side)
-        y, z_hat = codec.base.transform(x, torch.tensor([float(rate)]))
-        latent = encode_tile(codec.base, model, x, y, z_hat, TileRate(rate), (whole, whole), effort)
+        x = pictures.batch(1, side).cpu().numpy()
+        y, z_hat = base.scaled(base.g_a(x), to_rates(TileRate(rate)))
+        latent = encode_tile(base, model, x, y, z_hat, TileRate(rate), (whole, whole), effort)
         for indices, values in groups(model, latent):
             for scale in np.unique(indices):
                 entries, _ = entries_of(values[indices == scale], int(start.limits[scale]))

@@ -73,10 +73,8 @@ def ways(experts: Experts, weights: Weights) -> dict[str, Way]:
         "MoDE-F, tokens scrambled": Way(experts, fidelity, scrambled=True),
         "MoDE-P": Way(experts, perception),
         "MoDE-P, tokens scrambled": Way(experts, perception, scrambled=True),
-        "MoDE-P, ESE silenced": Way(replace(experts, mode=silenced(experts.mode, weights, "gamma")), perception),
-        "MoDE-P, CEM silenced": Way(
-            replace(experts, mode=silenced(experts.mode, weights, "psi", "scale_shift")), perception
-        ),
+        "MoDE-P, ESE silenced": Way(replace(experts, mode=silence("gamma")), perception),
+        "MoDE-P, CEM silenced": Way(replace(experts, mode=silence("psi", "scale_shift")), perception),
         "perception expert alone": Way(experts, perception, without_latent=True),
     }
 

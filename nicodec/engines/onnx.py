@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -50,7 +51,7 @@ class OnnxNetworks:
         return self.weights[name]
 
     def changed(self, weights: Mapping[str, Array]) -> OnnxNetworks:
-        return OnnxNetworks(self.part, {**self.weights, **weights})
+        return OnnxNetworks(self.part, ChainMap(dict(weights), self.weights))  # type: ignore[arg-type]
 
     def forget(self) -> None:
         """Leave the sessions to whoever has their threads: after a fork, the parent."""
@@ -148,6 +149,8 @@ def _fields(message: Any) -> Iterator[tuple[int, Any]]:
                 yield field, number()
                 continue
             length = {1: 8, 5: 4}.get(kind) or number()
+            if at + length > len(view):
+                raise IndexError("a field is longer than what is there")
             yield field, view[at : at + length]
             at += length
     except (IndexError, TypeError) as error:

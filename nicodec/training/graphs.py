@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,11 +47,11 @@ def write_graphs(folder: Path) -> None:
         graphs[part.kind] = {}
         for name, function in _functions(part.kind, module).items():
             graph = make_graph(function, module, stored)
-            path = graph_path(folder, part.kind, name)
+            path = graph_path(part.path.parent, part.kind, name)
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(graph)
             graphs[part.kind][name] = part_id(graph)
-    files = {kind: part.path.name for kind, part in package.parts.items()}
+    files = {kind: os.path.relpath(part.path, folder) for kind, part in package.parts.items()}
     write_manifest(folder, package.name, package.summary, files, graphs)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -179,22 +179,41 @@ def read_config(part: Part) -> dict[str, Any]:
     return config
 
 
+class Weights(Mapping[str, "NDArray[np.float32]"]):
+    """The weights of a part's float networks by name, each brought to float32 when it is asked for."""
+
+    def __init__(self, stored: Mapping[str, NDArray[Any]]) -> None:
+        self._stored = stored
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        return np.asarray(self._stored[name], np.float32)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+
 @cache
-def read_weights(part: Part) -> dict[str, NDArray[np.float32]]:
-    """The weights of a part's float networks, by name.
+def read_weights(part: Part) -> Weights:
+    """The weights of a part's float networks.
 
     Raises:
         DamagedPartError: the part is no safetensors file.
     """
     with _described(part):
-        arrays = safetensors.numpy.load(read_part(part))
-        others = (EXACT, REFERENCES)
-        return {name: np.asarray(a, np.float32) for name, a in arrays.items() if not name.startswith(others)}
+        arrays = _stored(part).items()
+        return Weights({name: array for name, array in arrays if not name.startswith((EXACT, REFERENCES))})
 
 
 def _arrays(part: Part, prefix: str) -> dict[str, NDArray[Any]]:
-    arrays = safetensors.numpy.load(read_part(part))
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): array for name, array in _stored(part).items() if name.startswith(prefix)}
+
+
+@cache
+def _stored(part: Part) -> dict[str, NDArray[Any]]:
+    return safetensors.numpy.load(read_part(part))
 
 
 def _filled(make: Callable[[], nn.Module], part: Part, device: str, later: frozenset[str] = frozenset()) -> Any:

@@ -30,12 +30,16 @@ if TYPE_CHECKING:
     from torch import Tensor
     from typing_extensions import Buffer
 
+    from nicodec.image.picture import Picture, Pixels
+
+    AnyPicture = Image.Image | NDArray[Any] | Tensor | IO[bytes] | Buffer | str | os.PathLike[str]
+
 __version__ = "0.1.0"
 __all__ = ["NicodecError", "__version__", "decode", "encode", "read_info", "register_pillow_plugin"]
 
 
 def encode(
-    image: Image.Image | NDArray[Any] | Tensor | IO[bytes] | Buffer | str | os.PathLike[str],
+    image: AnyPicture,
     *,
     quality: float = DEFAULT_QUALITY,
     effort: int = DEFAULT_EFFORT,
@@ -45,6 +49,7 @@ def encode(
     robust: bool = False,
     references: str | int = DEFAULT_REFERENCES,
     drawn: str = DRAWN[0],
+    roi: AnyPicture | None = None,
     model: str = DEFAULT_MODEL,
     base: str | None = None,
     base_weights: str | os.PathLike[str] | None = None,
@@ -70,6 +75,7 @@ def encode(
         references: how many entries of the model's dictionary the file refers to: a number, `off`, or `auto`: some,
             where they pay.
         drawn: which blocks are kept exactly, as drawings and text are cheaper: `auto`, `off`, or `all` of them.
+        roi: a mask, anything that `image` may be, in grey, which is stretched over it: white parts get more quality.
         model: name of the model package.
         base: another codec in its place, such as `compressai:mbt2018-mean-q3`, with `base_weights`.
         base_weights: a safetensors file, see `nicodec models fetch`.
@@ -88,13 +94,12 @@ def encode(
         NicodecError: one of its classes, see `nicodec.errors`.
     """
     from nicodec.codec import encode_picture
-    from nicodec.image.arrays import from_array
-    from nicodec.image.files import from_pillow, read_picture
     from nicodec.options import EncodeOptions, check_number
 
     if frame is not None:
         check_number("frame", frame, 0, whole=True)
     weights = None if base_weights is None else Path(base_weights)
+    mask = None if roi is None else _mask(roi)
     options = EncodeOptions(
         quality,
         effort,
@@ -109,15 +114,10 @@ def encode(
         verify,
         device,
         drawn,
+        mask,
         engine,
     )
-    if hasattr(image, "getexif"):
-        picture = from_pillow(cast("Image.Image", image), frame=frame, allow_8bit=allow_8bit)
-    elif hasattr(image, "__array__"):  # numpy's are buffers too
-        picture = from_array(image)
-    else:
-        picture = read_picture(_read(image), frame, allow_8bit=allow_8bit, allow_damaged=allow_damaged)
-    return encode_picture(picture, options)
+    return encode_picture(_picture(image, frame, allow_8bit, allow_damaged), options)
 
 
 def decode(
@@ -195,6 +195,34 @@ def register_pillow_plugin() -> None:
     from nicodec.pillow import register
 
     register()
+
+
+def _picture(image: AnyPicture, frame: int | None, allow_8bit: bool, allow_damaged: bool) -> Picture:
+    """What `encode` takes, as a picture. Raises: as `read_picture`, `from_pillow` and `from_array`."""
+    from nicodec.image.arrays import from_array
+    from nicodec.image.files import from_pillow, read_picture
+
+    if hasattr(image, "getexif"):
+        return from_pillow(cast("Image.Image", image), frame=frame, allow_8bit=allow_8bit)
+    if hasattr(image, "__array__"):  # numpy's are buffers too
+        return from_array(image)
+    return read_picture(_read(image), frame, allow_8bit=allow_8bit, allow_damaged=allow_damaged)
+
+
+def _mask(roi: AnyPicture) -> Pixels:
+    """The samples (H, W) of a mask.
+
+    Raises:
+        InputError: it cannot be read, or is no picture.
+        UnsupportedPictureError: it is not in grey.
+    """
+    from nicodec.errors import InputError, UnsupportedPictureError
+    from nicodec.image.mask import to_mask
+
+    try:
+        return to_mask(_picture(roi, None, allow_8bit=True, allow_damaged=False))
+    except (InputError, UnsupportedPictureError) as error:
+        raise type(error)(f"the mask for roi: {error}") from None
 
 
 def _read(source: Any) -> bytes:

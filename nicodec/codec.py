@@ -37,7 +37,7 @@ from nicodec.image.picture import Picture, Pixels
 from nicodec.memory import check_memory, says_when_memory_ends
 from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.rate.scale import rate_from_quality
-from nicodec.rate.tile import TileRate
+from nicodec.rate.tile import Levels, TileRate
 from nicodec.streams import StreamEncoder, attempt, decode_symbols
 from nicodec.zoo.store import find_package, find_part, find_trained, missing
 
@@ -64,7 +64,8 @@ def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
         header = _header(picture, TileRate(0), NO_BASE, version=2)
         return write_file(header, [encode_foreign(picture, foreign, options.device, options.verify), *_kept(picture)])
     encoder = cache(lambda: StreamEncoder(options))
-    return _encode(picture, options, encoder, lambda: encoder().analyse(picture), options.quality)
+    analysed, levels = (lambda: encoder().analyse(picture)), (lambda: encoder().levels(picture))
+    return _encode(picture, options, encoder, levels, analysed, options.quality)
 
 
 def encode_at(picture: Picture, options: EncodeOptions) -> Callable[[float], bytes]:
@@ -78,26 +79,26 @@ def encode_at(picture: Picture, options: EncodeOptions) -> Callable[[float], byt
     if find_foreign(options) is not None:
         raise UsageError("another codec's weights have one quality; encode without a target")
     encoder = cache(lambda: StreamEncoder(options))
-    return partial(_encode, picture, options, encoder, cache(lambda: list(encoder().analyse(picture))))
+    analysed, levels = cache(lambda: list(encoder().analyse(picture))), cache(lambda: encoder().levels(picture))
+    return partial(_encode, picture, options, encoder, levels, analysed)
 
 
 def _encode(
     picture: Picture, options: EncodeOptions, encoder: Callable[[], StreamEncoder],
-    analysed: Callable[[], Iterable[Analysed]], quality: float,
+    levels: Callable[[], Levels | None], analysed: Callable[[], Iterable[Analysed]], quality: float,
 ) -> bytes:  # fmt: skip
-    """`encoder` and `analysed` are asked for where networks are needed, and not before."""
+    """`encoder`, `levels` and `analysed` are asked for where networks are needed, and not before."""
     find_package(options.model)
     number, kept = rate_from_quality(quality), _kept(picture)
     guessed = guess(picture.pixels, options, number)
     if guessed.mask.all() and (drawn := _all_drawn(picture, options, kept)):
         return drawn
-    loaded = encoder()
-    rate = TileRate(number, loaded.tune or 0)
     if guessed.mask.any():
         from nicodec.weighing import mix
 
-        header = _header(picture, rate, loaded.parts["base"].id, version=2, tune=loaded.tune)
-        return mix(picture, guessed.mask, header, options, kept).data
+        return mix(picture, guessed.mask, _header(picture, TileRate(number), NO_BASE, version=2), options, kept).data
+    loaded = encoder()
+    rate = TileRate(number, loaded.tune or 0, levels())
     referred = loaded.refer(picture, number)
     symbols: Iterable[TileSymbols] = loaded.symbols(analysed(), referred.base, rate)
     drawn = None if guessed.sketch is None else _all_drawn(picture, options, kept)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 import reprlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nicodec.container.layout import MAX_REFERENCES
 from nicodec.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 DEFAULT_MODEL = "base1"
 DEFAULT_QUALITY = 60.0
@@ -91,6 +95,7 @@ class EncodeOptions:
         device: `auto`, `cpu` or `cuda`, for the float networks.
         drawn: which blocks are kept exactly: `auto`: those that cost less so, in bits and error at this quality; `off`:
             none; `all`: the picture is kept without loss. Without a latent, or with another codec, `auto` means none.
+        roi: (h, w), which is stretched over the picture: 0 for the quality that was asked for .. 255 for a better one.
         engine: what runs them: `onnx` (CPU), `torch`; `auto` is torch on a GPU and for models without graphs.
 
     Raises:
@@ -111,6 +116,7 @@ class EncodeOptions:
     verify: bool = True
     device: str = "auto"
     drawn: str = DRAWN[0]
+    roi: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
     engine: str = ENGINES[0]
 
     def __post_init__(self) -> None:
@@ -121,10 +127,12 @@ class EncodeOptions:
             check_number("token bits", self.token_bits, 1, whole=True)
         if self.drawn not in DRAWN:
             raise UsageError(f"drawn is {self.drawn!r}, expected one of {', '.join(DRAWN)}")
-        if self.drawn == "all" and (self.base is not None or self.streams is not None):
-            raise UsageError("a picture that is all drawn has no other streams; leave out --streams and --base")
+        if self.drawn == "all" and not (self.base is None and self.streams is None and self.roi is None):
+            raise UsageError("a picture that is all drawn has no other streams; leave out --streams, --base and --roi")
         if (self.base is None) != (self.base_weights is None):
             raise UsageError("base and base weights go together: name the codec, and the file with its weights")
+        if self.base is not None and self.roi is not None:
+            raise UsageError("another codec's weights have one quality; encode without a mask")
         if self.tune not in TUNES:
             raise UsageError(f"tune is {self.tune!r}, expected one of {', '.join(TUNES)}")
         if self.streams is not None and self.streams not in STREAMS:

@@ -8,6 +8,7 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
+from nicodec import _mask
 from nicodec.codec import decode_bytes, encode_picture, unpack_metadata
 from nicodec.container.layout import MAGIC, Colour, SectionType
 from nicodec.container.reader import read_file
@@ -69,6 +70,8 @@ def save(image: Image.Image, file: IO[bytes], name: str | bytes) -> None:
         raise UsageError(f"no option of .nic files: {', '.join(sorted(unknown))}; known: {listed}")
     if given.get("base_weights") is not None:
         given["base_weights"] = Path(given["base_weights"])
+    if given.get("roi") is not None:
+        given["roi"] = _mask(given["roi"])
     options = EncodeOptions(**given)
     copy = image.copy()
     copy.info.update(metadata)

@@ -17,7 +17,8 @@ from nicodec.entropy.tokens import TokenPrior, Tokens, decode_tokens, encode_tok
 from nicodec.errors import CorruptFileError, InexactError, MissingPartError, UsageError
 from nicodec.image.picture import Picture
 from nicodec.options import EncodeOptions
-from nicodec.rate.tile import TileRate
+from nicodec.rate.map import contrast_levels, mask_levels, total
+from nicodec.rate.tile import Levels, TileRate
 from nicodec.zoo.load import has_adapters, load_prior, load_scales
 from nicodec.zoo.manifest import Part
 from nicodec.zoo.store import find_package, find_part
@@ -48,7 +49,7 @@ class StreamEncoder:
         self.options, self.parts = options, parts
         self.base = load_float_path(parts["base"], *runs)
         self.tune = Tune[options.tune.upper()] if self.base.tunes > 1 else None
-        self.version = 1 if self.tune is None else 2
+        self.version = 1 if self.tune is None and options.roi is None else 2
         wanted = wanted_streams(options, parts, self.version)
         self.scales = load_scales(parts["base"]) if "sq" in wanted else None
         self.vq = load_token_path(parts["vq"], *runs) if "vq" in wanted else None
@@ -72,6 +73,15 @@ class StreamEncoder:
         from nicodec.latents.analysis import analyse
 
         return analyse(picture, self.base, self.vq, self.depth)
+
+    def levels(self, picture: Picture) -> Levels | None:
+        """The quality map of all of a picture's blocks: by its mask, and in tune `eye` by its contrast."""
+        roi, parts = self.options.roi, []
+        if self.tune is Tune.EYE:
+            parts.append(contrast_levels(picture.pixels))
+        if roi is not None:
+            parts.append(mask_levels(roi, picture.height, picture.width))
+        return total(*parts) if parts else None
 
     def refer(self, picture: Picture, rate: int) -> Referred:
         """The base that a picture is coded with, and its REFERENCES section, if references pay or are asked for."""

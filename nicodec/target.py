@@ -84,6 +84,8 @@ def encode_to_target(picture: Picture, options: EncodeOptions, target: Target) -
         else:
             high = quality
         following = _next(target, tried, low, high)
+        if following in tried:  # two qualities of one size, say
+            following = (low + high) / 2
         if following in tried:
             break
         quality = following

@@ -60,13 +60,14 @@ def lightest(
 
 
 def mix(picture: Picture, mask: Mask, header: Header, options: EncodeOptions, kept: Sequence[Section]) -> Coded:
-    """Draw the blocks of `mask`, and leave the rest to the networks. `header`: of the file without drawn blocks."""
+    """Draw the blocks of `mask`, and leave the rest to the networks. `header`: with the picture's size and rate."""
     drawn = drawn_section(picture.pixels, mask, header, options)
     encoder = StreamEncoder(replace(options, streams="sq", references="off"))
     under = replace(picture, pixels=smoothed(picture.pixels, mask))
-    rate = TileRate(header.rate, encoder.tune or 0)
+    rate = TileRate(header.rate, encoder.tune or 0, encoder.levels(under))
     symbols = list(encoder.symbols(encoder.analyse(under), encoder.base, rate))
-    header = replace(header, version=2, base_id=encoder.parts["base"].id)
+    base_id, mapped = encoder.parts["base"].id, rate.levels is not None
+    header = replace(header, version=2, base_id=base_id, tune=encoder.tune, mapped=mapped)
     data = write_file(header, [*encoder.sections(symbols, header.rate), drawn, *kept])
     return Coded(data, header, encoder.base, symbols)
 

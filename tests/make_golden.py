@@ -27,6 +27,8 @@ from nicodec.zoo.load import load_scales  # noqa: E402
 from nicodec.zoo.store import find_part  # noqa: E402
 
 BOTH = {"model": "tiny-full"}
+EYE, PSNR = {"model": "tiny-tunes"}, {"model": "tiny-tunes", "tune": "psnr"}
+RAMP = np.arange(0, 256, 5, np.uint8)[None]  # a mask, from black on the left to white
 REFERRING = {"model": "tiny-references"}
 PERCEPTION = {"anchor": "perception"}
 FOUR = {"steps": 4}
@@ -102,6 +104,12 @@ CASES = {
     "hint-16-bit": (pictures.image(40, 30), BOTH),
     "unknown-section": (pictures.image(40, 30), {}),
     "references-100x90": (pictures.image(100, 90), {"quality": 40, "references": 3, **REFERRING}),
+    "tune-eye-64x50": (pictures.image(64, 50), {"quality": 40, **EYE}),
+    "tune-psnr-90x130": (pictures.image(90, 130), {"quality": 30, **PSNR}),
+    "map-eye-200x150": (pictures.image(200, 150), {"quality": 30, **EYE}),
+    "map-psnr-grey-alpha": (pictures.image(200, 70, "LA"), {"quality": 50, "roi": RAMP, **PSNR}),
+    "map-of-one-tune-130x100": (pictures.image(130, 100), {"quality": 10, "roi": RAMP.T}),
+    "map-1100x70": (pictures.image(1100, 70), {"quality": 10, "roi": RAMP[:, ::-1], **EYE}),
     "references-latent-only": (pictures.image(70, 130), {"streams": "sq", "references": 1, **REFERRING}),
     "drawn-alone-70x45": (pictures.drawing(70, 45), {}),
     "drawn-alone-grey": (pictures.drawing(40, 65, "L"), {"quality": 10}),
@@ -124,6 +132,8 @@ DECODED = {
     "tokens-of-32-alone": {"": PERCEPTION},
     "drawn-beside-150x100": {"": {}, "-tau1": {"tau": 1.0}, "-crop": {"crop": (20, 50, 100, 40)}},
     "references-100x90": {"": {}, "-perception": {**PERCEPTION, "tau": 0.7}},
+    "map-of-one-tune-130x100": {"": {}, "-tau1": {"tau": 1.0}},
+    "map-1100x70": {"-seam": {"crop": (950, 3, 130, 60)}},
     "rgb-1100x70-q20": {"": {}, "-crop": {"crop": (1030, 5, 60, 40)},
                         "-tau": {"crop": (1000, 5, 60, 40), "tau": 1.0, **FOUR}},
 }  # fmt: skip

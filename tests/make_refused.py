@@ -209,6 +209,7 @@ def cases():
             "settings-with-bit-4": settings(0x14), "settings-with-bit-7": settings(0x84),
             "settings-with-a-hint-of-101": settings(12, 101),
             "tune-that-the-base-does-not-have": second(PLAIN, tune=Tune.EYE),
+            "tune-not-said": second((GOLDEN / "tune-psnr-90x130.nic").read_bytes(), tune=None),
             "tokens-of-version-2": second(TOKENS), "tokens-alone-of-version-2": second(ALONE),
             "map-of-table-64": mapped(lambda crc, coded: (crc, b"\x40" + coded[1:])),
             "map-of-table-255": mapped(lambda crc, coded: (crc, b"\xff" + coded[1:])),

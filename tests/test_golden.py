@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import slow_decoder
 
 from nicodec.codec import unpack_blocks
 from nicodec.conformance.golden import Golden, check_exact, check_pixels, golden_files, symbols_of
-from nicodec.container.layout import Box, SectionType
+from nicodec.container.layout import Box, SectionType, Tune
 from nicodec.container.reader import read_file
 from nicodec.errors import ConformanceError, NicodecError
 from nicodec.image.drawn import cover
@@ -32,6 +33,7 @@ def test_golden_files_have_every_feature_that_we_write():
     assert {(held["prior"], held["bits"]) for held in tokens if held} >= {("sq", 6), ("static", 6), ("sq", 3)}
     assert methods(files, SectionType.ICC) | methods(files, SectionType.XMP) == {0, 1}
     assert sum(file.header.hint is not None for file in files) == 1
+    assert {(file.header.tune, file.header.mapped) for file in files} == set(product((None, *Tune), (False, True)))
     symbols = [np.frombuffer(tile, "<i2") for path in FILES for tile in symbols_of(path)]
     assert {max(tile.max() for tile in symbols), min(tile.min() for tile in symbols)} == {32767, -32768}  # escapes
 
@@ -62,9 +64,10 @@ def test_the_slow_decoder(path):
         assert all(picture[at].tolist() == colour for at, colour in held.items())
         assert len(held) == cover(drawn.mask, picture.shape[:2]).sum()
     if 3 in sections:
-        tiles = [
-            z.astype("<i2").tobytes() + y.astype("<i2").tobytes() for z, y in slow_decoder.decode_symbols(data, base)
-        ]
+        decoded = slow_decoder.decode_symbols(data, base)
+        if header["mapped"]:
+            decoded = [(m, *tile) for m, tile in zip(slow_decoder.decode_levels(data, base), decoded, strict=True)]
+        tiles = [b"".join(np.asarray(part).astype("<i2").tobytes() for part in tile) for tile in decoded]
     if 5 in sections:
         tokens = slow_decoder.decode_tokens(data, base, parts["vq", sections[5][:8]])
         tiles = [tile + map_.astype("<u2").tobytes() for tile, map_ in zip(tiles, tokens, strict=True)]

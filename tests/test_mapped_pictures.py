@@ -11,16 +11,19 @@ from nicodec.container.layout import Anchor, Box, Section, SectionType, Tune
 from nicodec.container.reader import read_file
 from nicodec.container.writer import write_file, write_tiles
 from nicodec.errors import CorruptFileError, UsageError
+from nicodec.image.files import from_pillow
 from nicodec.latents.floats import load_float_path
 from nicodec.latents.geometry import positions, to_pixels
 from nicodec.latents.rates import to_rates
 from nicodec.look.session import Session
 from nicodec.metrics.psnr import psnr
+from nicodec.options import EncodeOptions
 from nicodec.painters.experts import Experts
 from nicodec.painters.synthesis import gather, rates_around
 from nicodec.rate.scale import LEVEL_STEP
 from nicodec.rate.tile import TileRate
 from nicodec.streams import code_latent, decode_symbols
+from nicodec.target import Target, encode_to_target
 from nicodec.zoo.load import load_scales
 from nicodec.zoo.store import find_package
 
@@ -170,6 +173,14 @@ def test_the_command_takes_a_tune_in_batches_and_with_targets(tmp_path, inside):
     assert 900 < (tmp_path / "c.nic").stat().st_size <= 1000
     assert b"tune: eye" in inside("info", "-v", "c.nic")[1]
     assert inside("encode", "a.png", "-o", "d.nic", "--tune", "best")[0] == 2
+
+
+def test_a_target_is_found_beyond_two_qualities_of_one_size():
+    picture = from_pillow(pictures.image(90, 70))
+    options = EncodeOptions(model="tiny-tunes", device="cpu", drawn="off")
+    data, quality, size = encode_to_target(picture, options, Target("bytes", 1000))
+    assert 950 < len(data) == size <= 1000
+    assert quality < 60
 
 
 def test_a_file_must_name_the_tune_of_a_base_with_several():

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from nicodec import _mask
 from nicodec.cli import batch
 from nicodec.cli import streams as io
 from nicodec.cli.sizes import Finite, Size
@@ -134,6 +135,9 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
 @click.option("--drawn", type=click.Choice(DRAWN), default=DRAWN[0], show_default=True,
               help="Blocks that are kept exactly (drawings, text): auto: where that costs less, in bits and error; "
               "all: the picture without loss.")  # fmt: skip
+@click.option("--roi", type=click.Path(), metavar="MASK", help="A picture in grey, of any size, that is stretched over "
+              "the input: white parts get a better quality (19 more), black the one that was asked for. The file then "
+              "has neither tokens nor references.")  # fmt: skip
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model package, see `nicodec models list`.")
 @click.option("--base", metavar="NAME", help="Another codec in place of the model, such as compressai:mbt2018-mean-q3; "
               "its entropy path is float, so its files are not promised to decode on other machines.")  # fmt: skip
@@ -159,10 +163,10 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
 def command(
     sources: tuple[str, ...], output: str | None, quality: float, target_size: float | None,
     target_bpp: float | None, target_psnr: float | None, target_lpips: float | None, trunk: Path | None, effort: int,
-    tune: str, streams: str | None, token_bits: int | None, robust: bool, references: str, drawn: str, model: str,
-    base: str | None, base_weights: Path | None, verify: bool, device: str, engine: str, frame: int | None,
-    allow_8bit: bool, allow_damaged: bool, strip: tuple[str, ...], preserve_time: bool, lossless: bool,
-    force: bool, threads: int | None, as_json: bool, verbose: bool, quiet: bool, **inputs: Any,
+    tune: str, streams: str | None, token_bits: int | None, robust: bool, references: str, drawn: str, roi: str | None,
+    model: str, base: str | None, base_weights: Path | None, verify: bool, device: str, engine: str, frame: int | None,
+    allow_8bit: bool, allow_damaged: bool, strip: tuple[str, ...], preserve_time: bool, lossless: bool, force: bool,
+    threads: int | None, as_json: bool, verbose: bool, quiet: bool, **inputs: Any,
 ) -> None:  # fmt: skip
     """Encode PICTURE (PNG, JPEG, WebP, TIFF, AVIF, BMP, PPM, PAM; - is stdin) to a .nic file.
 
@@ -174,7 +178,7 @@ def command(
         )
     options = EncodeOptions(
         quality, effort, tune, streams, token_bits, robust, parse_references(references), model, base, base_weights,
-        verify, device, drawn, engine,
+        verify, device, drawn, None if roi is None else _mask(io.read_input(roi)), engine,
     )  # fmt: skip
     targets = {"bytes": target_size, "bpp": target_bpp, "psnr": target_psnr, "lpips": target_lpips}
     asked = [(kind, value) for kind, value in targets.items() if value is not None]

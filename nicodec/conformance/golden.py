@@ -1,4 +1,7 @@
-"""Golden files: what each must decode to while its format version is read. None is ever deleted or replaced."""
+"""Golden files: what each must decode to while its format version is read. None is ever deleted or replaced.
+
+But those of version 2, for as long as that is open (FORMAT.md, "Version policy").
+"""
 
 from __future__ import annotations
 

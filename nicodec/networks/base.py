@@ -63,7 +63,7 @@ class Analysis(nn.Module):
 
     x in 0..1; y is (B, M, H/16, W/16) in natural units (a nearly orthonormal transform of x - 0.5). It is linear, and
     ours: a network beside K earned 0.2 % of the bits and overflowed on one-pixel checks. What it could do, the encoder
-    does better by looking at g_s (`nicodec.networks.effort`).
+    does better by looking at g_s (`nicodec.latents.effort`).
     """
 
     def __init__(self, config: BaseConfig) -> None:

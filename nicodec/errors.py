@@ -143,8 +143,8 @@ class ConformanceError(NicodecError):
     exit_code = 22
 
 
-class MissingEngineError(NicodecError):
-    """What is to run the networks is not installed: onnxruntime, or torch."""
+class MissingPackageError(NicodecError):
+    """A Python package that this takes is not installed: what runs the networks, or another codec."""
 
     exit_code = 23
 

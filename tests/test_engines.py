@@ -13,7 +13,7 @@ import pytest
 import nicodec
 from nicodec.container.reader import read_file, read_tokens
 from nicodec.engines import load_networks, onnx
-from nicodec.errors import DamagedPartError, MissingEngineError, MissingPartError, UsageError
+from nicodec.errors import DamagedPartError, MissingPackageError, MissingPartError, UsageError
 from nicodec.networks.functions import OF
 from nicodec.streams import decode_symbols
 from nicodec.zoo.load import load_scales, read_config
@@ -156,7 +156,7 @@ def test_an_engine_that_is_not_installed_is_one_line(absent, other, shipped, tmp
     )
     engine = "onnx" if absent == "onnxruntime" else "torch"
     done = process(f"decode a.nic -o c.png --engine {engine}", shipped, PYTHONPATH=f"{tmp_path}:{ROOT}")
-    assert done.returncode == MissingEngineError.exit_code, done.stderr
+    assert done.returncode == MissingPackageError.exit_code, done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert f"--engine {other}" in done.stderr
     assert "pip install" in done.stderr

@@ -17,9 +17,10 @@ import click
 
 from nicodec import __version__
 from nicodec.cli.streams import is_file
-from nicodec.errors import NicodecError, OutOfMemoryError, OutputError
+from nicodec.errors import MissingPackageError, NicodecError, OutOfMemoryError, OutputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what a disk says under stdout
+EXTRAS = {"torch": "torch", "compressai": "foreign", "lpips": "metrics", "onnx": "train"}  # what brings a package
 COMMANDS = (
     "encode", "decode", "info", "verify", "view", "compare", "conformance", "models", "dictionary", "train", "bench",
 )  # fmt: skip
@@ -83,6 +84,12 @@ def run() -> None:
         _fail("interrupted", 130)
     except MemoryError:
         _fail("out of memory", OutOfMemoryError.exit_code)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        advice = f"pip install 'nicodec[{EXTRAS[package]}]'"
+        _fail(f"this takes {package}, which is not installed: {advice}", MissingPackageError.exit_code)
     except Exception as error:  # a defect of ours: still one line, the traceback on demand
         if isinstance(error, OSError) and error.errno in FULL:
             _forget_stdout()

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nicodec.errors import MissingEngineError, UsageError
+from nicodec.errors import MissingPackageError, UsageError
 from nicodec.zoo.manifest import Part
 
 Array = NDArray[np.float32]
 
 MAPPED = "_mapped"  # ends the names of graphs for a rate that is a map
-INSTALL = {"onnx": ("onnxruntime", "onnxruntime"), "torch": ("torch", "nicodec[torch]")}  # module, what brings it
+INSTALL = {"onnx": ("onnxruntime", "onnxruntime"), "torch": ("torch", "'nicodec[torch]'")}  # module, what brings it
 
 
 class Networks(Protocol):
@@ -35,7 +35,7 @@ def choose(engine: str, device: str, part: Part) -> str:
     """`onnx` or `torch` for what was asked for: `auto` takes torch for a GPU, and for a part without graphs.
 
     Raises:
-        MissingEngineError: the engine is not installed.
+        MissingPackageError: the engine is not installed.
         UsageError: onnx and a GPU.
     """
     if engine == "onnx" and device == "cuda":
@@ -45,7 +45,7 @@ def choose(engine: str, device: str, part: Part) -> str:
     if find_spec(INSTALL[engine][0]) is None:
         module, brings = INSTALL[engine]
         other = "torch" if engine == "onnx" else "onnx"
-        raise MissingEngineError(
+        raise MissingPackageError(
             f"the {part.kind} of model {part.package} runs on engine {engine} here, which needs {module}: install it "
             f"with `pip install {brings}`, or use --engine {other}"
         )
@@ -62,7 +62,7 @@ def load_networks(part: Part, engine: str, device: str) -> Networks:
     Raises:
         DamagedPartError: the part does not hold them.
         MissingPartError: `onnx`, and the part's package has no graphs.
-        MissingEngineError: see `choose`.
+        MissingPackageError: see `choose`.
         UsageError: the device is not there.
     """
     if choose(engine, device, part) == "onnx":

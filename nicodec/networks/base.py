@@ -18,9 +18,6 @@ from nicodec.networks.layers import Pointwise, RateScale, easing, interpolate, s
 from nicodec.rate.scale import KNOTS, LAMBDA_MAX, RATE_MAX, lambda_from_rate
 
 TILT = 0.25  # tune `eye` starts with steps in proportion to this power of a component's frequency
-LATER = frozenset({  # what the first bases were stored without; these start as nothing or the identity
-    "g_a.lapping.taps", "g_s.lapping.taps", "g_s.spread", "g_s.look.weight", "g_s.look.bias",
-})  # fmt: skip
 Choice = Callable[[Pass, Tensor], Tensor]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import TensorProto, ValueInfoProto, helper
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -21,7 +21,7 @@ from nicodec.engines import MAPPED
 from nicodec.networks.functions import OF, Function, Input
 from nicodec.networks.layers import Pointwise
 from nicodec.training.graph_ops import Sketch, write
-from nicodec.zoo.load import has_adapters, load_base, load_clc, load_fuser, load_mode, load_vq, read_weights
+from nicodec.zoo.load import has_adapters, load_base, load_clc, load_fuser, load_mode, load_vq
 from nicodec.zoo.manifest import Package, Part, graph_path, part_id, read_manifest, write_manifest
 
 OPSET, IR_VERSION = 20, 10
@@ -41,18 +41,21 @@ def write_graphs(folder: Path) -> None:
         ExportError: a network has an operator that is not known.
     """
     package = read_manifest(folder / "model.toml")
-    graphs: dict[str, dict[str, bytes]] = {}
+    graphs = {}
     for part, module in _modules(package):
-        stored = read_weights(part)
-        graphs[part.kind] = {}
-        for name, function in _functions(part.kind, module).items():
-            graph = make_graph(function, module, stored)
+        made = part_graphs(part, module)
+        graphs[part.kind] = {name: part_id(graph) for name, graph in made.items()}
+        for name, graph in made.items():
             path = graph_path(part.path.parent, part.kind, name)
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(graph)
-            graphs[part.kind][name] = part_id(graph)
     files = {kind: os.path.relpath(part.path, folder) for kind, part in package.parts.items()}
     write_manifest(folder, package.name, package.summary, files, graphs)
+
+
+def part_graphs(part: Part, module: nn.Module) -> dict[str, bytes]:
+    """The graphs of all functions of a part, by name."""
+    return {name: make_graph(function, module) for name, function in _functions(part.kind, module).items()}
 
 
 def _modules(package: Package) -> Iterator[tuple[Part, nn.Module]]:
@@ -76,12 +79,11 @@ def _functions(kind: str, module: nn.Module) -> dict[str, Function]:
     return functions | {name + MAPPED: of for name, of in others.items()}
 
 
-def make_graph(function: Function, module: nn.Module, stored: Collection[str]) -> bytes:
+def make_graph(function: Function, module: nn.Module) -> bytes:
     """The graph of a function, as an ONNX file.
 
     Args:
-        module: whose weights it uses.
-        stored: names of the weights in the part's file: left out here. What the file lacks the graph holds.
+        module: whose weights it uses, but does not hold.
 
     Raises:
         ExportError: an operator that is not known.
@@ -106,7 +108,7 @@ def make_graph(function: Function, module: nn.Module, stored: Collection[str]) -
             sketch.dtype = _dtype(node)
             named = fx.node.map_arg(node.kwargs, values.__getitem__) | _shape(node)
             values[node] = write(sketch, node.target, arguments, named)
-    return _file(function, sketch, outputs, weights, stored)
+    return _file(function, sketch, outputs, weights)
 
 
 def _trace(function: Function) -> fx.GraphModule:
@@ -163,12 +165,10 @@ def _literal(sketch: Sketch, tensor: Tensor) -> str:
     return sketch.constant(tensor.detach().cpu().numpy())
 
 
-def _file(
-    function: Function, sketch: Sketch, outputs: list[str], weights: dict[str, Tensor], stored: Collection[str]
-) -> bytes:
+def _file(function: Function, sketch: Sketch, outputs: list[str], weights: dict[str, Tensor]) -> bytes:
     """The ONNX file; of inputs and outputs it says what any picture has in common."""
     inputs = [_described(name, given) for name, given in function.inputs.items()]
-    held = [_weight(name, tensor, name in stored) for name, tensor in weights.items()]
+    held = [_weight(name, tensor) for name, tensor in weights.items()]
     graph = helper.make_graph(
         sketch.nodes, "nicodec", inputs,
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
@@ -183,9 +183,7 @@ def _described(name: str, given: Input) -> ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, sides)
 
 
-def _weight(name: str, tensor: Tensor, stored: bool) -> TensorProto:
-    if not stored:
-        return numpy_helper.from_array(tensor.detach().cpu().contiguous().numpy(), name)
+def _weight(name: str, tensor: Tensor) -> TensorProto:
     weight = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=tensor.shape)
     weight.data_location = TensorProto.EXTERNAL
     weight.external_data.append(onnx.StringStringEntryProto(key="location", value=ELSEWHERE))

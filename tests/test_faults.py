@@ -105,7 +105,7 @@ def test_sigterm_leaves_whole_files_only(tmp_path):
 def test_memory_that_runs_out(tmp_path):
     """The limit is set once all is loaded, a little above what is in use: torch's allocator is what fails."""
     (tmp_path / "a.nic").write_bytes(
-        package.encode(Image.new("RGB", (1500, 1000)), model="tiny", effort=1, verify=False, device="cpu")
+        package.encode(Image.new("RGB", (1500, 1000)), model="tiny", effort=1, verify=False, device="cpu", drawn="off")
     )
     script = (
         "import resource, sys\n"

@@ -84,16 +84,13 @@ def run() -> None:
         _fail("interrupted", 130)
     except MemoryError:
         _fail("out of memory", OutOfMemoryError.exit_code)
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in EXTRAS:
-            raise
-        advice = f"pip install 'nicodec[{EXTRAS[package]}]'"
-        _fail(f"this takes {package}, which is not installed: {advice}", MissingPackageError.exit_code)
     except Exception as error:  # a defect of ours: still one line, the traceback on demand
         if isinstance(error, OSError) and error.errno in FULL:
             _forget_stdout()
             _fail(f"cannot write to stdout: {error.strerror}", OutputError.exit_code)
+        if isinstance(error, ModuleNotFoundError) and (package := str(error.name).partition(".")[0]) in EXTRAS:
+            advice = f"this takes {package}, which is not installed: pip install 'nicodec[{EXTRAS[package]}]'"
+            _fail(advice, MissingPackageError.exit_code)
         if os.environ.get("NICODEC_TRACEBACK"):
             traceback.print_exc()
         _fail(f"internal error: {error!r}; please report it (NICODEC_TRACEBACK=1 shows where)", 1)

@@ -55,6 +55,7 @@ def encode(
     base_weights: str | os.PathLike[str] | None = None,
     verify: bool = True,
     device: str = "auto",
+    engine: str = "auto",
     frame: int | None = None,
     allow_8bit: bool = False,
     allow_damaged: bool = False,
@@ -80,6 +81,8 @@ def encode(
         base_weights: a safetensors file, see `nicodec models fetch`.
         verify: decode the symbols again and compare.
         device: `auto`, `cpu` or `cuda`.
+        engine: what runs the networks: `onnx` (on the CPU), `torch`, or `auto`: torch on a GPU and for models without
+            graphs.
         frame: which picture of a file with several, from 0; None: the first.
         allow_8bit: reduce a file's or a Pillow image's deeper samples to 8 bits.
         allow_damaged: take what can be read of a truncated or damaged file, instead of refusing it.
@@ -112,6 +115,7 @@ def encode(
         device,
         drawn,
         mask,
+        engine,
     )
     return encode_picture(_picture(image, frame, allow_8bit, allow_damaged), options)
 
@@ -128,6 +132,7 @@ def decode(
     memory_limit: int | None = None,
     base_weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
+    engine: str = "auto",
 ) -> Image.Image:
     """Decode a .nic file, given as bytes (any buffer), path or file object.
 
@@ -142,6 +147,7 @@ def decode(
         memory_limit: bytes; refuse a file whose decode is estimated to need more.
         base_weights: of the other codec that the file was written with; None: an installed model's.
         device: `auto`, `cpu` or `cuda`.
+        engine: as for `encode`.
 
     Returns:
         A Pillow image of mode L, LA, RGB or RGBA; ICC profile, EXIF and XMP stand in its `info`.
@@ -164,6 +170,7 @@ def decode(
         memory_limit=memory_limit,
         base_weights=weights,
         device=device,
+        engine=engine,
     )
     return to_pillow(decode_bytes(_read(data), options))
 

@@ -42,9 +42,9 @@ from nicodec.streams import StreamEncoder, attempt, decode_symbols
 from nicodec.zoo.store import find_package, find_part, find_trained, missing
 
 if TYPE_CHECKING:
-    from nicodec.networks.experts import Experts
-    from nicodec.networks.fuser import Denoiser
-    from nicodec.networks.tiling import Analysed
+    from nicodec.latents.analysis import Analysed
+    from nicodec.painters.experts import Experts
+    from nicodec.painters.fuser import Fuser
 
 METADATA = {"icc": SectionType.ICC, "exif": SectionType.EXIF, "xmp": SectionType.XMP}
 
@@ -185,19 +185,20 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
 
 def decode_own(file: NicFile, data: bytes, options: DecodeOptions, crop: Box, damage: list[str] | None) -> list[Pixels]:
     """The pixels of `crop`, for each tau, of a file with our own streams. `damage` is as in `decode_symbols`."""
-    from nicodec.networks.tiling import Fusion, needed, synthesise
+    from nicodec.painters.synthesis import Fusion, needed, synthesise
 
     anchor = Anchor[options.anchor.upper()]
-    experts, streams = find_experts(file, anchor, options.device, damage)
+    runs = options.engine, options.device
+    experts, streams = find_experts(file, anchor, *runs, damage)
     if max(options.taus) > 0:
-        experts = replace(experts, fuser=find_fuser(file, options.device))
+        experts = replace(experts, fuser=find_fuser(file, *runs))
     symbols = decode_symbols(file, streams, needed(crop, file.header, experts), damage)
     fusion = Fusion(options.taus, options.steps, zlib.crc32(data) if options.seed is None else options.seed)
     return synthesise(symbols, file.header, experts, anchor, streams.depth if streams else 0, crop, fusion)
 
 
 def find_experts(
-    file: NicFile, anchor: Anchor, device: str, damage: list[str] | None = None
+    file: NicFile, anchor: Anchor, engine: str, device: str, damage: list[str] | None = None
 ) -> tuple[Experts, TokenStreams | None]:
     """The networks that paint a file's picture, and its tokens if these take part.
 
@@ -210,13 +211,13 @@ def find_experts(
         MissingPartError, DamagedPartError: see `decode_bytes`.
         UsageError: the device is not there.
     """
-    from nicodec.networks.experts import Experts
-    from nicodec.networks.tiling import resolve_device
+    from nicodec.engines import load_networks
+    from nicodec.latents.codebook import load_token_path
+    from nicodec.latents.floats import load_float_path
+    from nicodec.painters.experts import Experts
     from nicodec.references import restore
-    from nicodec.zoo.load import load_base, load_mode, load_vq
 
-    place = resolve_device(device)
-    base = load_base(find_part("base", file.header.base_id), place)
+    base = load_float_path(find_part("base", file.header.base_id), engine, device)
     references = attempt(lambda: read_references(file), damage)
     streams = attempt(lambda: read_tokens(file, damage), damage)
     if streams is None and not damage and anchor is Anchor.PERCEPTION and file.header.version == 1:
@@ -225,16 +226,16 @@ def find_experts(
             "encode the picture again with --streams sq+vq"
         )
     found = streams and find_trained("mode", {file.header.base_id, streams.vq_id})
-    mode = load_mode(found, place) if found else None
+    mode = load_networks(found, engine, device) if found else None
     if references is not None:
-        base, mode = attempt(lambda: restore(references, base, mode), damage) or (base, mode)
+        base, mode = attempt(lambda: restore(references, base, mode, engine, device), damage) or (base, mode)
     alone = mode is None and anchor is Anchor.FIDELITY and SectionType.SQ in file.sections and not damage
     if streams is None or alone:
         return Experts(base), None
-    return Experts(base, load_vq(find_part("vq", streams.vq_id), place), mode), streams
+    return Experts(base, load_token_path(find_part("vq", streams.vq_id), engine, device), mode), streams
 
 
-def find_fuser(file: NicFile, device: str) -> Denoiser:
+def find_fuser(file: NicFile, engine: str, device: str) -> Fuser:
     """The fuser trained on the base that a file names.
 
     Raises:
@@ -242,15 +243,14 @@ def find_fuser(file: NicFile, device: str) -> Denoiser:
         MissingPartError, DamagedPartError: it is not installed, or not whole.
         UsageError: the device is not there.
     """
-    from nicodec.networks.tiling import resolve_device
-    from nicodec.zoo.load import load_fuser
+    from nicodec.painters.fuser import load_fuser
 
     if SectionType.SQ not in file.sections:
         raise MissingStreamError("the file has no latents, so tau has nothing to work on; decode with --tau 0")
     part = find_trained("fuser", {file.header.base_id})
     if part is None:
         raise missing(f"no fuser trained on base {file.header.base_id.hex()} is installed; decode with --tau 0")
-    return load_fuser(part, resolve_device(device))
+    return load_fuser(part, engine, device)
 
 
 def blank(header: Header, crop: Box) -> Pixels:

@@ -143,11 +143,18 @@ class ConformanceError(NicodecError):
     exit_code = 22
 
 
+class MissingPackageError(NicodecError):
+    """A Python package that this takes is not installed: what runs the networks, or another codec."""
+
+    exit_code = 23
+
+
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error of Python, numpy or torch (which raises RuntimeError) says that there is no more memory."""
+    """Whether an error of Python, numpy, onnxruntime or torch (RuntimeErrors) says that there is no more memory."""
     text = str(error)
-    by_torch = ("memory" in text and "alloc" in text) or "could not create a primitive" in text  # oneDNN's words for it
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and by_torch)
+    by_onednn = "could not create a primitive" in text
+    said = ("memory" in text and "alloc" in text) or "bad_alloc" in text or by_onednn
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and said)
 
 
 def brief(error: BaseException) -> str:

@@ -18,7 +18,7 @@ from nicodec.image.picture import Picture, Pixels
 from nicodec.isolated import DECODER
 from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.streams import check_crc
-from nicodec.zoo.load import is_foreign, load_foreign, load_fuser
+from nicodec.zoo.load import is_foreign, load_foreign
 from nicodec.zoo.manifest import Part, part_id
 from nicodec.zoo.store import find_package, find_part, find_trained, missing
 
@@ -69,12 +69,15 @@ def encode_foreign(picture: Picture, part: Part, device: str, verify: bool) -> S
         LimitError: more than MAX_PIXELS pixels.
         DamagedPartError: the part holds no foreign base.
     """
-    from nicodec.networks.tiling import resolve_device, to_input
+    import torch
+
+    from nicodec.engines.torch import resolve_device
+    from nicodec.latents.geometry import to_input
 
     _check_size(picture.width, picture.height)
     place = resolve_device(device)
     base = load_foreign(part, place)
-    foreign = Foreign(base.name, part.id, *base.compress(to_input(picture.pixels, place)))
+    foreign = Foreign(base.name, part.id, *base.compress(torch.from_numpy(to_input(picture.pixels)).to(place)))
     if verify:
         _decode(foreign, part, place, picture.width * picture.height)
     return Section(SectionType.FOREIGN, write_foreign(foreign))
@@ -97,7 +100,8 @@ def decode_foreign(file: NicFile, data: bytes, options: DecodeOptions, crop: Box
     DECODER.start()
     import torch
 
-    from nicodec.networks.tiling import resolve_device, to_pixels
+    from nicodec.engines.torch import resolve_device
+    from nicodec.latents.geometry import to_pixels
 
     place = resolve_device(options.device)
     part = _find(foreign, options.base_weights)
@@ -109,7 +113,7 @@ def decode_foreign(file: NicFile, data: bytes, options: DecodeOptions, crop: Box
     channels = 1 if header.colour is Colour.GREY else 3
     paint = partial(_paint, base, crop)
     latents = (y_hat if tau == 0 else y_hat + tau * residual for tau in options.taus)
-    return [to_pixels(paint(latent), channels) for latent in latents]
+    return [to_pixels(paint(latent).cpu().numpy(), channels) for latent in latents]
 
 
 def verify_foreign(file: NicFile, weights: Path | None) -> tuple[int, str | None]:
@@ -153,17 +157,17 @@ def _paint(base: ForeignBase, crop: Box, y_hat: Tensor) -> Tensor:
 def _fuse(base: ForeignBase, part: Part, y_hat: Tensor, options: DecodeOptions, own_seed: int) -> Tensor:
     import torch
 
-    from nicodec.networks.fuser import normals
+    from nicodec.painters.fuser import load_fuser, normals
 
     trained = find_trained("fuser", {part.id})
     if trained is None:
         raise missing(f"no fuser trained on {base.name} {part.id.hex()} is installed; decode with --tau 0")
-    fuser = load_fuser(trained, str(y_hat.device))
-    rows, columns = (slice(0, side) for side in y_hat.shape[2:])
+    fuser, latent = load_fuser(trained, options.engine, options.device), y_hat.cpu().numpy()
+    rows, columns = (slice(0, side) for side in latent.shape[2:])
     seed = own_seed if options.seed is None else options.seed
-    noise = torch.from_numpy(normals(seed, rows, columns, y_hat.shape[1]))[None].to(y_hat.device)
-    with torch.inference_mode():
-        return fuser.residual(y_hat, y_hat.new_ones(1), noise, y_hat.new_zeros(1), options.steps)
+    noise = normals(seed, rows, columns, latent.shape[1])[None]
+    step, rates = np.ones((1, latent.shape[1], 1, 1), np.float32), np.zeros(1, np.float32)
+    return torch.from_numpy(fuser.residual(latent, step, noise, rates, options.steps)).to(y_hat.device)
 
 
 def _find(foreign: Foreign, weights: Path | None) -> Part:

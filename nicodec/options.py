@@ -28,6 +28,7 @@ DEFAULT_REFERENCES = "auto"
 DRAWN = ("auto", "off", "all")
 STRIPPABLE = ("all", "icc", "exif", "xmp")
 ANCHORS = ("fidelity", "perception")
+ENGINES = ("auto", "onnx", "torch")
 TAU_RANGE = (0.0, 1.0)
 DEFAULT_STEPS = 1
 STEPS_RANGE = (1, 8)
@@ -64,6 +65,16 @@ def check_number(name: str, value: Any, low: float, high: float = math.inf, *, w
         raise UsageError(f"{name} is {shown}, expected {'a whole number, ' * whole}{expected}")
 
 
+def check_engine(engine: str) -> None:
+    """Refuse an engine that is not known.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"engine is {engine!r}, expected one of {', '.join(ENGINES)}")
+
+
 @dataclass(frozen=True)
 class EncodeOptions:
     """How to encode.
@@ -85,10 +96,11 @@ class EncodeOptions:
         drawn: which blocks are kept exactly: `auto`: those that cost less so, in bits and error at this quality; `off`:
             none; `all`: the picture is kept without loss. Without a latent, or with another codec, `auto` means none.
         roi: (h, w), which is stretched over the picture: 0 for the quality that was asked for .. 255 for a better one.
+        engine: what runs them: `onnx` (CPU), `torch`; `auto` is torch on a GPU and for models without graphs.
 
     Raises:
-        UsageError: quality, effort, references or bits a token out of range or no number, unknown tune, streams or
-            drawn.
+        UsageError: quality, effort, references or bits a token out of range or no number, unknown tune, streams,
+            drawn or engine.
     """
 
     quality: float = DEFAULT_QUALITY
@@ -105,8 +117,10 @@ class EncodeOptions:
     device: str = "auto"
     drawn: str = DRAWN[0]
     roi: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+    engine: str = ENGINES[0]
 
     def __post_init__(self) -> None:
+        check_engine(self.engine)
         check_number("quality", self.quality, *QUALITY_RANGE)
         check_number("effort", self.effort, *EFFORT_RANGE, whole=True)
         if self.token_bits is not None:
@@ -145,9 +159,10 @@ class DecodeOptions:
         memory_limit: bytes; a decode that is estimated to need more is refused before any network runs. None: no limit.
         base_weights: weights of the other codec that the file names, a safetensors file; None: an installed package.
         device: `auto`, `cpu` or `cuda`, for the float networks.
+        engine: what runs them: `onnx` (CPU), `torch`; `auto` is torch on a GPU and for models without graphs.
 
     Raises:
-        UsageError: unknown anchor, a negative corner or no pixels; a number out of range, or none; no tau at all.
+        UsageError: unknown anchor or engine, a negative corner or no pixels; a number out of range, or none; no tau.
     """
 
     anchor: str = "fidelity"
@@ -160,8 +175,10 @@ class DecodeOptions:
     memory_limit: int | None = None
     base_weights: Path | None = None
     device: str = "auto"
+    engine: str = ENGINES[0]
 
     def __post_init__(self) -> None:
+        check_engine(self.engine)
         if self.anchor not in ANCHORS:
             raise UsageError(f"anchor is {self.anchor!r}, expected one of {', '.join(ANCHORS)}")
         if not self.taus:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from nicodec.container.layout import References, Section, SectionType
 from nicodec.container.writer import write_references, write_section
-from nicodec.dictionary.asset import Dictionary
 from nicodec.dictionary.features import central, describe
+from nicodec.engines import Networks, load_networks
 from nicodec.entropy.scales import ScaleModel
 from nicodec.errors import CorruptFileError
 from nicodec.image.picture import Picture
-from nicodec.networks.base import Base
-from nicodec.networks.clc import CLC
-from nicodec.networks.effort import ThriftyRounding
-from nicodec.networks.mode import MoDE
-from nicodec.networks.tiling import to_input
+from nicodec.latents.effort import ThriftyRounding
+from nicodec.latents.floats import FloatPath
+from nicodec.latents.geometry import Array, to_input
+from nicodec.latents.rates import to_rates
 from nicodec.rate.scale import lambda_from_rate
 from nicodec.rate.tile import TileRate
-from nicodec.zoo.load import load_clc, load_dictionary
+from nicodec.zoo.load import load_dictionary, read_weights
 from nicodec.zoo.manifest import Part
 from nicodec.zoo.store import find_part
 
@@ -33,13 +31,50 @@ FAINT = 0.3  # c up to which the networks change so little that a trial is not w
 class Referred:
     """A base for a picture, and the section that says so; none with the base itself."""
 
-    base: Base
+    base: FloatPath
     sections: tuple[Section, ...] = ()
 
 
-@torch.inference_mode(False)  # whatever mode the host program is in: `effort` takes gradients
-@torch.no_grad()
-def refer(picture: Picture, base: Base, scales: ScaleModel, part: Part, rate: int, count: int | None) -> Referred:
+@dataclass(frozen=True)
+class Conditioning:
+    """What a dictionary's references do to the networks of the base that it was trained on: CLM and CLS.
+
+    The arrays' version of `nicodec.networks.clc.CLC`.
+    """
+
+    part: Part
+    networks: Networks
+
+    def latent(self, levels: Array) -> Array:
+        """References (n, CHANNELS, SIDE, SIDE), -1..1, to the conditioning latent (latent,), 0..1."""
+        return self.networks("clm", levels)[0]
+
+    def weights(self, networks: Networks, place: str, path: str, c: Array) -> dict[str, Array]:
+        """By name, the weights that c makes of those of `path` (`means` or `g_s`), whose copy stands at `place`."""
+        start, made = f"change.{path}/", {}
+        for name, directions in read_weights(self.part).items():
+            if name.startswith(start):
+                own = f"{place}.{name.removeprefix(start).replace('/', '.')}"
+                weight = networks.weight(own)
+                made[own] = weight + (c @ directions).reshape(weight.shape)
+        return made
+
+    def base(self, base: FloatPath, c: Array) -> FloatPath:
+        """A base for pictures like the references; the given one stays."""
+        return base.changed(
+            {k: v for path in ("means", "g_s") for k, v in self.weights(base.networks, path, path, c).items()}
+        )
+
+    def mode(self, mode: Networks, c: Array) -> Networks:
+        """MoDE for them: its copies of g_s have weights of their own, and what makes g_s better does so for these."""
+        fidelity, perception = (self.weights(mode, copy, "g_s", c) for copy in ("g_s_f", "g_s_p"))
+        return mode.changed(fidelity | perception)
+
+
+def refer(
+    picture: Picture, base: FloatPath, scales: ScaleModel, part: Part, rate: int, count: int | None,
+    engine: str = "auto", device: str = "auto",
+) -> Referred:  # fmt: skip
     """Search a picture's references, and decide whether they pay.
 
     They are tried on its middle (`central`): bits by the real tables, errors in pixels. Where they would change little,
@@ -48,40 +83,36 @@ def refer(picture: Picture, base: Base, scales: ScaleModel, part: Part, rate: in
     Args:
         part: a dictionary, trained on `base`.
         count: of references, 1 or more; None: USUAL, or none where they do not pay.
+        engine, device: that run the dictionary's networks.
     """
-    dictionary, clc = load_dictionary(part), load_clc(part, base)
-    x = to_input(central(picture.pixels), base.std.device)
+    dictionary, conditioning = load_dictionary(part), Conditioning(part, load_networks(part, engine, device))
+    x = to_input(central(picture.pixels))
     y = base.g_a(x)
-    found = dictionary.search(describe(y, base.std)[0].cpu().numpy(), count or USUAL)
+    found = dictionary.search(describe(y, base.std.ravel())[0], count or USUAL)
     references = References(part.id, dictionary.id_bits, tuple(sorted(match.id for match in found)))
-    c = _latent(clc, dictionary, references)
+    c = conditioning.latent(dictionary.levels(references.ids))
     if count is None and float(c.max()) < FAINT:
         return Referred(base)
     section = Section(SectionType.REFERENCES, write_references(references))
-    referred = Referred(clc.conditioned(base, c), (section,))
+    referred = Referred(conditioning.base(base, c), (section,))
     extra = 8 * len(write_section(section, last=False))
     pays = count is not None or cost(referred.base, scales, x, y, rate) + extra < cost(base, scales, x, y, rate)
     return referred if pays else Referred(base)
 
 
-def cost(base: Base, scales: ScaleModel, x: Tensor, y: Tensor, rate: int) -> float:
+def cost(base: FloatPath, scales: ScaleModel, x: Array, y: Array, rate: int) -> float:
     """Bits and error of a picture x (1, 3, H, W) whose latent is y, in bits, as `effort.correct` weighs them."""
-    rates = torch.tensor([float(rate)], device=x.device)
+    rates = to_rates(TileRate(rate))
     scaled, z_hat = base.scaled(y, rates)
     rounding = ThriftyRounding(scales, z_hat, TileRate(rate))
     _, y_hat = base.quantise(scaled, z_hat, rates, rounding)
-    error = (base.g_s(y_hat * base.ungain(rates), rates) - x).square().sum().item()
-    return rounding.bits + error * lambda_from_rate(rate, base.config.lambda_max) * 255**2 / 3
+    error = float(np.square(base.g_s(y_hat * base.ungain(rates), rates) - x).sum())
+    return rounding.bits + error * lambda_from_rate(rate, base.lambda_max) * 255**2 / 3
 
 
-def _latent(clc: CLC, dictionary: Dictionary, references: References) -> Tensor:
-    """The conditioning latent of references, where their CLM is."""
-    levels = torch.from_numpy(dictionary.levels(references.ids))
-    return clc.latent(levels.to(clc.match.weight.device))
-
-
-@torch.no_grad()
-def restore(references: References, base: Base, mode: MoDE | None) -> tuple[Base, MoDE | None]:
+def restore(
+    references: References, base: FloatPath, mode: Networks | None, engine: str, device: str
+) -> tuple[FloatPath, Networks | None]:
     """The networks that a file's references make of those that are installed.
 
     Raises:
@@ -90,11 +121,11 @@ def restore(references: References, base: Base, mode: MoDE | None) -> tuple[Base
         DamagedPartError: it has no adapters, or is not whole.
     """
     part = find_part("dictionary", references.dictionary_id)
-    dictionary, clc = load_dictionary(part), load_clc(part, base)
+    dictionary, conditioning = load_dictionary(part), Conditioning(part, load_networks(part, engine, device))
     if references.ids[-1] >= len(dictionary) or references.id_bits != dictionary.id_bits:
         raise CorruptFileError(
             f"the file has references {references.ids} of {references.id_bits} bits, dictionary {part.id.hex()} has "
             f"{len(dictionary)} of {dictionary.id_bits}"
         )
-    c = _latent(clc, dictionary, references)
-    return clc.conditioned(base, c), mode and clc.conditioned(mode, c)
+    c = conditioning.latent(dictionary.levels(references.ids))
+    return conditioning.base(base, c), mode and conditioning.mode(mode, c)

@@ -24,8 +24,8 @@ from nicodec.zoo.manifest import Part
 from nicodec.zoo.store import find_package, find_part
 
 if TYPE_CHECKING:
-    from nicodec.networks.base import Base
-    from nicodec.networks.tiling import Analysed
+    from nicodec.latents.analysis import Analysed
+    from nicodec.latents.floats import FloatPath
     from nicodec.references import Referred
 
 ONLY_LATENTS = "a file of a model with several tunes, or with a quality map, has neither tokens nor references"
@@ -41,19 +41,18 @@ class StreamEncoder:
     """
 
     def __init__(self, options: EncodeOptions) -> None:
-        from nicodec.networks.tiling import resolve_device
-        from nicodec.zoo.load import load_base, load_vq
+        from nicodec.latents.codebook import load_token_path
+        from nicodec.latents.floats import load_float_path
 
-        device = resolve_device(options.device)
+        runs = options.engine, options.device
         parts = find_package(options.model).parts
         self.options, self.parts = options, parts
-        self.base = load_base(parts["base"], device)
-        tunes = self.base.config.tunes
-        self.tune = Tune[options.tune.upper()] if tunes > 1 else None
+        self.base = load_float_path(parts["base"], *runs)
+        self.tune = Tune[options.tune.upper()] if self.base.tunes > 1 else None
         self.version = 1 if self.tune is None and options.roi is None else 2
         wanted = wanted_streams(options, parts, self.version)
         self.scales = load_scales(parts["base"]) if "sq" in wanted else None
-        self.vq = load_vq(parts["vq"], device) if "vq" in wanted else None
+        self.vq = load_token_path(parts["vq"], *runs) if "vq" in wanted else None
         self.prior = load_prior(parts["vq"]) if "vq" in wanted else None
         deepest = self.prior.bits if self.prior else 0
         self.depth = deepest if options.token_bits is None else options.token_bits
@@ -71,7 +70,7 @@ class StreamEncoder:
 
     def analyse(self, picture: Picture) -> Iterator[Analysed]:
         """Each tile in order, as far as the rate does not matter."""
-        from nicodec.networks.tiling import analyse
+        from nicodec.latents.analysis import analyse
 
         return analyse(picture, self.base, self.vq, self.depth)
 
@@ -92,11 +91,12 @@ class StreamEncoder:
         if self.scales is None or self.dictionary is None or wanted == "off":
             return Referred(self.base)
         count = None if wanted == "auto" else int(wanted)
-        return refer(picture, self.base, self.scales, self.dictionary, rate, count)
+        runs = self.options.engine, self.options.device
+        return refer(picture, self.base, self.scales, self.dictionary, rate, count, *runs)
 
-    def symbols(self, analysed: Iterable[Analysed], base: Base, rate: TileRate) -> Iterator[TileSymbols]:
+    def symbols(self, analysed: Iterable[Analysed], base: FloatPath, rate: TileRate) -> Iterator[TileSymbols]:
         """The symbols of each tile in order: all that floats decide. `base`: as `refer` says; `rate`: of all blocks."""
-        from nicodec.networks.tiling import choose_symbols
+        from nicodec.latents.analysis import choose_symbols
 
         return (choose_symbols(held, base, self.scales, rate, self.options.effort) for held in analysed)
 

@@ -68,7 +68,7 @@ def encode_to_target(picture: Picture, options: EncodeOptions, target: Target) -
         UsageError: LPIPS without weights; another codec's base.
         As `encode_picture`.
     """
-    judge, encode = _judge(picture, target, options.device), encode_at(picture, options)
+    judge, encode = _judge(picture, target, options), encode_at(picture, options)
     low, high = QUALITY_RANGE
     wants_low = target.kind == "bytes"  # the target is met at low qualities, and the highest such one is wanted
     tried: dict[float, tuple[bytes, float]] = {}
@@ -112,10 +112,10 @@ def _next(target: Target, tried: dict[float, tuple[bytes, float]], low: float, h
     return quality if low < quality < high else (low + high) / 2
 
 
-def _judge(picture: Picture, target: Target, device: str) -> Callable[[bytes], float]:
+def _judge(picture: Picture, target: Target, options: EncodeOptions) -> Callable[[bytes], float]:
     if target.kind == "bytes":
         return len
-    everything = DecodeOptions(max_pixels=picture.width * picture.height, device=device)
+    everything = DecodeOptions(max_pixels=picture.width * picture.height, device=options.device, engine=options.engine)
 
     def decoded(data: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         return decode_bytes(data, everything).pixels

@@ -16,10 +16,10 @@ from nicodec.entropy.coder import cost_map
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.image.drawn import Mask, grid
 from nicodec.image.picture import Picture
-from nicodec.networks.base import Base
-from nicodec.networks.experts import Experts
-from nicodec.networks.tiling import synthesise
+from nicodec.latents.floats import FloatPath
 from nicodec.options import EncodeOptions
+from nicodec.painters.experts import Experts
+from nicodec.painters.synthesis import synthesise
 from nicodec.rate.tile import TileRate
 from nicodec.streams import StreamEncoder
 
@@ -32,7 +32,7 @@ class Coded:
 
     data: bytes
     header: Header
-    base: Base
+    base: FloatPath
     symbols: Sequence[TileSymbols]
 
 

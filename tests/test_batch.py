@@ -17,6 +17,7 @@ import nicodec
 from nicodec import errors
 from nicodec.bench.batches import measure
 from nicodec.container.reader import read_file
+from nicodec.engines import onnx
 from nicodec.zoo import load, store
 from nicodec.zoo.manifest import Part
 
@@ -116,7 +117,7 @@ def test_patterns_that_the_shell_left_alone(inside, tree, pattern, found):
 
 
 def test_the_model_is_read_once_for_all(inside, tree, monkeypatch):
-    for cached in (load.load_base, load.load_scales, store.read_part):
+    for cached in (onnx.load, load.load_scales, store.read_part):
         cached.cache_clear()
     read, plain = [], Part.read
     monkeypatch.setattr(Part, "read", lambda part: read.append(part.kind) or plain(part))

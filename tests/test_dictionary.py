@@ -14,6 +14,7 @@ from PIL import Image
 from nicodec.dictionary.build import build, regions
 from nicodec.dictionary.features import features_of
 from nicodec.errors import TrainingDataError
+from nicodec.latents.floats import load_float_path
 from nicodec.zoo.load import load_base, load_dictionary
 from nicodec.zoo.manifest import read_manifest
 
@@ -25,6 +26,11 @@ BY_REFERENCE = ("latents", "vectors", "scale", "members")  # arrays with a row f
 @pytest.fixture(scope="module")
 def base(tiny):
     return load_base(tiny, "cpu")
+
+
+@pytest.fixture(scope="module")
+def path(tiny):
+    return load_float_path(tiny, "auto", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +49,8 @@ def test_every_reference_is_a_real_region(base, all_regions):
         assert nearest < all_regions.step.mean(), "int8 is all that lies between"
 
 
-def test_a_region_finds_itself(base, all_regions):
-    match = all_regions.search(features_of(picture(3)[:128, :128], base), 1)[0]
+def test_a_region_finds_itself(base, path, all_regions):
+    match = all_regions.search(features_of(picture(3)[:128, :128], path), 1)[0]
     assert match.likeness > 0.98
     expected = base.g_a(torch.from_numpy(picture(3)[:128, :128].copy()).permute(2, 0, 1)[None] / 255).numpy()
     expected = expected[0, all_regions.channels]
@@ -52,8 +58,8 @@ def test_a_region_finds_itself(base, all_regions):
     assert np.abs(found - expected).mean() < all_regions.step.mean()
 
 
-def test_search_is_exact_and_sorted(base, all_regions):
-    features = features_of(picture(5), base)
+def test_search_is_exact_and_sorted(path, all_regions):
+    features = features_of(picture(5), path)
     query = (features - all_regions.mean) @ all_regions.projection
     likeness = all_regions.vectors.astype(np.float32) @ query / np.linalg.norm(query) / 127
     matches = all_regions.search(features, 7)

@@ -109,7 +109,7 @@ def test_memory_that_runs_out(tmp_path):
     )
     script = (
         "import resource, sys\n"
-        "import nicodec.networks.tiling, nicodec.networks.experts, nicodec.codec, PIL.PngImagePlugin\n"
+        "import nicodec.engines.onnx, nicodec.painters.synthesis, nicodec.codec, PIL.PngImagePlugin\n"
         "from nicodec.cli.main import run\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + (20 << 20), -1))\n"

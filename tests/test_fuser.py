@@ -3,7 +3,6 @@
 import numpy as np
 import pictures
 import pytest
-import torch
 import toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,10 +12,12 @@ import nicodec
 from nicodec import errors
 from nicodec.codec import decode_taus
 from nicodec.container.layout import Anchor
-from nicodec.networks.experts import Experts
-from nicodec.networks.fuser import Denoiser, FuserConfig, normals
+from nicodec.engines import load_networks
+from nicodec.latents.codebook import load_token_path
+from nicodec.latents.floats import load_float_path
 from nicodec.options import DecodeOptions
-from nicodec.zoo.load import load_base, load_mode, load_vq
+from nicodec.painters.experts import Experts
+from nicodec.painters.fuser import Fuser, normals
 from nicodec.zoo.store import find_package
 
 pytestmark = pytest.mark.usefixtures("toys")
@@ -52,29 +53,31 @@ def test_noise_is_standard_normal_and_its_own_at_each_place():
 
 @pytest.mark.parametrize("steps", [1, 2, 8])
 def test_an_ideal_denoiser_is_sampled_exactly(steps):
-    class Ideal(Denoiser):
-        def forward(self, r_t, t, y_hat, linear, step, rate):
-            return torch.full_like(r_t, 0.25)
+    class Ideal:
+        def __call__(self, name, *arrays):
+            return (np.full_like(arrays[0], 0.25),)
 
-    ideal = Ideal(FuserConfig(4, 8, 8, 1, 1))
-    y_hat, noise = torch.randn(2, 1, 4, 3, 5)
-    found = ideal.residual(y_hat, torch.full((1, 4, 1, 1), 2.0), noise, torch.tensor([5.0]), steps)
-    assert torch.allclose(found, torch.tensor(0.5), atol=1e-5)
+        def weight(self, name):
+            return np.ones(4, np.float32)
+
+    y_hat, noise = np.random.default_rng(0).standard_normal((2, 1, 4, 3, 5), np.float32)
+    step, rates = np.full((1, 4, 1, 1), 2, np.float32), np.array([5], np.float32)
+    assert np.allclose(Fuser(Ideal(), 6).residual(y_hat, step, noise, rates, steps), 0.5, atol=1e-5)
 
 
 def test_tau_leads_along_a_line_on_the_base_and_mode_f(toys):
     package = find_package("toy16")
-    loaders = {"base": load_base, "vq": load_vq, "mode": load_mode}
-    experts = Experts(**{kind: load(package.parts[kind], "cpu") for kind, load in loaders.items()})
-    channels, rate = experts.base.config.latent, torch.tensor([9000.0])
-    y_hat, residual = torch.randn(2, 1, channels, 4, 4)
-    code = torch.randn(1, 8, 4, 4)
-    linear = experts.base.g_s.linear(y_hat)
+    loaders = {"base": load_float_path, "vq": load_token_path, "mode": load_networks}
+    experts = Experts(**{kind: load(package.parts[kind], "auto", "cpu") for kind, load in loaders.items()})
+    rate, random = np.array([9000], np.float32), np.random.default_rng(0)
+    y_hat, residual = random.standard_normal((2, 1, experts.base.latent, 4, 4), np.float32)
+    code = random.standard_normal((1, 8, 4, 4), np.float32)
+    linear = experts.base.linear(y_hat)
     for tokens in (None, code):  # before the bound, which is no line
         plain, half, whole = experts._anchored(Anchor.FIDELITY, linear, y_hat, tokens, rate, residual, (0.0, 0.5, 1.0))
-        assert torch.equal(plain, experts._anchored(Anchor.FIDELITY, linear, y_hat, tokens, rate, None, (0.0,))[0])
-        assert torch.allclose(whole - plain, 2 * (half - plain), atol=1e-4)
-        assert torch.allclose(whole - plain, experts.base.lead(plain, y_hat + residual), atol=1e-4)
+        assert np.array_equal(plain, experts._anchored(Anchor.FIDELITY, linear, y_hat, tokens, rate, None, (0.0,))[0])
+        assert np.allclose(whole - plain, 2 * (half - plain), atol=1e-4)
+        assert np.allclose(whole - plain, experts.base.lead(plain, y_hat + residual), atol=1e-4)
 
 
 @pytest.mark.parametrize("anchor", ["fidelity", "perception"])

@@ -112,7 +112,7 @@ def test_the_estimate_holds_for_the_shipped_model(tmp_path):
     """Peak memory of a process that decodes, against the estimate; what torch alone takes differs between builds."""
     Image.open(ROOT / "examples" / "scene.png").resize((640, 640)).save(tmp_path / "a.png")
     script = (
-        "import sys, nicodec, torch, nicodec.networks.experts, nicodec.networks.tiling\n"
+        "import sys, nicodec, nicodec.engines.onnx, nicodec.painters.synthesis\n"
         "from nicodec.bench.worker import peak_mb\n"
         "before = peak_mb()\n"
         "nicodec.decode('a.nic', device='cpu', anchor='perception')\n"

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pictures
 import pytest
-import torch
 
 import nicodec
 from nicodec.container.layout import Anchor, Box, Section, SectionType, Tune
@@ -13,17 +12,19 @@ from nicodec.container.reader import read_file
 from nicodec.container.writer import write_file, write_tiles
 from nicodec.errors import CorruptFileError, UsageError
 from nicodec.image.files import from_pillow
+from nicodec.latents.floats import load_float_path
+from nicodec.latents.geometry import positions, to_pixels
+from nicodec.latents.rates import to_rates
 from nicodec.look.session import Session
 from nicodec.metrics.psnr import psnr
-from nicodec.networks.experts import Experts
-from nicodec.networks.layers import to_rates
-from nicodec.networks.tiling import gather, positions, rates_around, to_pixels
 from nicodec.options import EncodeOptions
+from nicodec.painters.experts import Experts
+from nicodec.painters.synthesis import gather, rates_around
 from nicodec.rate.scale import LEVEL_STEP
 from nicodec.rate.tile import TileRate
 from nicodec.streams import code_latent, decode_symbols
 from nicodec.target import Target, encode_to_target
-from nicodec.zoo.load import load_base, load_scales
+from nicodec.zoo.load import load_scales
 from nicodec.zoo.store import find_package
 
 LARGE = 1100, 1050  # pixels: four tiles
@@ -62,15 +63,15 @@ def test_rates_around_take_each_tiles_own_map_and_the_files_rate_where_there_is_
     knots = [held.latent.rate.knots() for held in symbols.values()]
     whole = np.block([knots[:2], knots[2:]])
     region = slice(8, 68), slice(60, 72)
-    found = rates_around(symbols, file.header, region, torch.device("cpu"))
+    found = rates_around(symbols, file.header, region)
     assert np.array_equal(found[0], whole[2:17, 15:18])
     lost = next(iter(symbols))
-    found = rates_around({**symbols, lost: replace(symbols[lost], latent=None)}, file.header, region, found.device)
+    found = rates_around({**symbols, lost: replace(symbols[lost], latent=None)}, file.header, region)
     expected = whole.copy()
     expected[:16, :16] = TileRate(30000, Tune.PSNR).knots()
     assert np.array_equal(found[0], expected[2:17, 15:18])
     plain = read_file(file_of((70, 70), Tune.PSNR))
-    assert rates_around({}, plain.header, region, found.device).tolist() == [TileRate(30000, 1).knots()]
+    assert rates_around({}, plain.header, region).tolist() == [TileRate(30000, 1).knots()]
 
 
 @pytest.mark.parametrize("tune", Tune)
@@ -98,10 +99,10 @@ def test_tunes_and_maps_matter():
 def test_tiled_and_untiled_agree(tune):
     """Four tiles with maps of their own, painted one after the other, and all at once."""
     data = file_of(LARGE, tune, random_levels())
-    file, experts = read_file(data), Experts(load_base(part(), "cpu"))
+    file, experts = read_file(data), Experts(load_float_path(part(), "auto", "cpu"))
     symbols, whole = decode_symbols(file, None), positions(Box(0, 0, *LARGE))
     y_hat, _ = gather(symbols, experts, whole, 0)
-    rates = rates_around(symbols, file.header, whole, torch.device("cpu"))
+    rates = rates_around(symbols, file.header, whole)
     (at_once,) = experts.paint(Anchor.FIDELITY, y_hat, None, rates)
     expected = to_pixels(at_once[0], 3)[: LARGE[1], : LARGE[0]].astype(int)
     assert np.abs(decode(data) - expected).max() <= 1
@@ -119,7 +120,7 @@ def test_a_crop_is_that_part_of_the_picture(crop):
 def test_the_fuser_hears_the_mean_rate_of_a_tiles_map():
     levels = np.array([[-2, 4], [15, 3]], np.int16)
     assert TileRate(60000, 1, levels).flat().knots() == round((55904 + 2 * 65535 + 65535) / 4) + 73728
-    assert to_rates(TileRate(3, 0, 0 * levels).flat(), "cpu").tolist() == [3]
+    assert to_rates(TileRate(3, 0, 0 * levels).flat()).tolist() == [3]
     plain, mapped = (file_of((200, 150), None, of, model="tiny") for of in (None, lambda *shape: np.zeros(shape)))
     assert np.array_equal(decode(mapped, tau=1.0, seed=1), decode(plain, tau=1.0, seed=1))
     data = file_of(LARGE, None, random_levels(), model="tiny")

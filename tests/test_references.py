@@ -18,6 +18,7 @@ from nicodec.container.reader import read_file, read_references
 from nicodec.dictionary.features import central
 from nicodec.errors import MissingPartError, UsageError
 from nicodec.image.arrays import from_array
+from nicodec.latents.floats import load_float_path
 from nicodec.networks.clc import CLCConfig
 from nicodec.references import USUAL, refer
 from nicodec.training.clc import CLCStage
@@ -167,7 +168,7 @@ def test_export_without_a_dictionary_says_what_is_missing(inside, tmp_path):
 def test_auto_refuses_references_that_do_not_pay():
     """The toy adapters are noise."""
     package = find_package("tiny-references")
-    base, scales = load_base(package.parts["base"], "cpu"), load_scales(package.parts["base"])
+    base, scales = load_float_path(package.parts["base"], "auto", "cpu"), load_scales(package.parts["base"])
     chosen = refer(from_array(toy.picture(3)), base, scales, package.parts["dictionary"], 20000, None)
     assert chosen.base is base
     assert not chosen.sections

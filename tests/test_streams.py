@@ -1,5 +1,7 @@
 """The second stream: tokens, their prior, and the anchors."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pictures
 import pytest
@@ -13,12 +15,16 @@ import nicodec
 from nicodec import errors
 from nicodec.container.layout import Anchor, SectionType
 from nicodec.container.reader import read_file, read_tokens
+from nicodec.engines.torch import TorchNetworks
 from nicodec.entropy.tokens import decode_tokens, encode_tokens, estimate_token_bits
-from nicodec.networks.base import HALO, Base, BaseConfig
-from nicodec.networks.experts import Experts
+from nicodec.latents.codebook import TokenPath
+from nicodec.latents.floats import FloatPath
+from nicodec.latents.geometry import HALO
+from nicodec.networks.base import Base, BaseConfig
 from nicodec.networks.mode import MoDE
-from nicodec.networks.tiling import LED
 from nicodec.networks.vq import VQConfig, VQExpert
+from nicodec.painters.experts import Experts
+from nicodec.painters.synthesis import LED
 from nicodec.streams import decode_symbols
 from nicodec.zoo.load import load_prior
 from nicodec.zoo.store import find_package
@@ -105,18 +111,23 @@ def test_the_halo_covers_what_mode_sees(stride, tau, halo):
     for parameter in (*base.parameters(), *vq.parameters(), *mode.parameters()):
         torch.nn.init.normal_(parameter, std=0.5)
     side, size = stride // 16, 4 * halo
-    near = torch.randn(1, 16, size, size), torch.randn(1, 4, size // side, size // side)
-    far = tuple(tensor.clone() for tensor in near)
+    random = np.random.default_rng(0)
+    near = [random.standard_normal((1, c, length, length), np.float32) for c, length in ((16, size), (4, size // side))]
+    far = [maps.copy() for maps in near]
     far[0][:, :, :halo] = 0
     far[1][:, :, : halo // side] = 0
-    rate, experts = torch.tensor([30000.0]), Experts(base, vq, mode)
-    with torch.no_grad():
-        for anchor in Anchor:
-            first, second = (
-                experts.paint(anchor, *given, rate, given[0] if tau else None, (tau,))[0] for given in (near, far)
-            )
-            assert not torch.equal(first[:, :, : 16 * halo], second[:, :, : 16 * halo])
-            assert torch.equal(first[:, :, 32 * halo :], second[:, :, 32 * halo :])
+    of_base, of_vq, of_mode = (
+        TorchNetworks(kind, module.requires_grad_(False), "cpu")
+        for kind, module in {"base": base, "vq": vq, "mode": mode}.items()
+    )
+    experts = Experts(FloatPath.of(of_base, asdict(base.config)), TokenPath(of_vq, 4, side), of_mode)
+    rate = np.array([30000], np.float32)
+    for anchor in Anchor:
+        first, second = (
+            experts.paint(anchor, *given, rate, given[0] if tau else None, (tau,))[0] for given in (near, far)
+        )
+        assert not np.array_equal(first[:, :, : 16 * halo], second[:, :, : 16 * halo])
+        assert np.array_equal(first[:, :, 32 * halo :], second[:, :, 32 * halo :])
 
 
 def test_info_tells_of_tokens():

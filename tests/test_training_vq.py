@@ -14,7 +14,7 @@ import torch
 import nicodec
 from nicodec.entropy.coder import Latent
 from nicodec.entropy.tokens import estimate_token_bits
-from nicodec.networks.effort import to_array
+from nicodec.latents.effort import to_array
 from nicodec.networks.mode import MoDE
 from nicodec.networks.vq import Codebook, VQConfig, VQExpert
 from nicodec.rate.tile import TileRate
@@ -138,7 +138,7 @@ def test_the_integer_prior_is_the_trained_prior(tiny):
     prior = integer_prior(net, static, 5, load_scales(tiny).magnitude)
     z_hat, symbols, tokens, rate = sample_of(base, vq, x, torch.tensor([30000.0]))
     expected = bits_of(net, z_hat, symbols, tokens, rate).sum().item()
-    latent = Latent(to_array(z_hat), to_array(symbols), TileRate(30000))
+    latent = Latent(to_array(z_hat.numpy()), to_array(symbols.numpy()), TileRate(30000))
     flat = tokens[0].numpy().astype(np.uint16)
     assert estimate_token_bits(prior, flat, 5, latent, 30000) == pytest.approx(expected, rel=0.01)
     assert expected < 0.95 * estimate_token_bits(prior, flat, 5, None, 30000)

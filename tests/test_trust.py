@@ -9,11 +9,12 @@ import nicodec
 from nicodec.codec import decode_symbols
 from nicodec.container.layout import Box
 from nicodec.container.reader import read_file, read_tokens
-from nicodec.networks.experts import Experts
-from nicodec.networks.tiling import gather, neighbourhood, to_pixels
+from nicodec.latents.floats import load_float_path
+from nicodec.latents.geometry import neighbourhood, to_pixels
 from nicodec.networks.trust import bounded
+from nicodec.painters.experts import Experts
+from nicodec.painters.synthesis import gather
 from nicodec.training import drawn
-from nicodec.zoo.load import load_base
 from nicodec.zoo.store import find_package
 
 UNSEEN = 6.5  # mean squared error in levels: 40 dB
@@ -44,11 +45,11 @@ def shipped():
 
 def linear_synthesis(data):
     file = read_file(data)
-    base = load_base(find_package("base1").parts["base"], "cpu")
+    base = load_float_path(find_package("base1").parts["base"], "auto", "cpu")
     symbols = decode_symbols(file, read_tokens(file))
     region, _ = neighbourhood(Box(0, 0, SIDE, SIDE), SIDE, SIDE)
     y_hat, _ = gather(symbols, Experts(base), region, 0)
-    return to_pixels(base.g_s.linear(y_hat)[0] + 0.5, 3)
+    return to_pixels(base.linear(y_hat)[0] + 0.5, 3)
 
 
 def block_errors(a, b):

@@ -21,12 +21,13 @@ from nicodec.container.reader import read_file, read_tiles
 from nicodec.entropy.coder import encode_latent, estimate_bits
 from nicodec.image.files import read_picture, to_pillow
 from nicodec.image.picture import Picture
+from nicodec.latents.analysis import analyse, choose_symbols
+from nicodec.latents.floats import load_float_path
 from nicodec.metrics.psnr import psnr
-from nicodec.networks.tiling import analyse, choose_symbols
 from nicodec.options import DEFAULT_EFFORT, DEFAULT_MODEL
 from nicodec.rate.scale import rate_from_quality
 from nicodec.rate.tile import TileRate
-from nicodec.zoo.load import load_base, load_scales
+from nicodec.zoo.load import load_scales
 from nicodec.zoo.store import find_package
 
 QUALITIES = (5, 18, 31, 44, 57, 70, 83, 96)
@@ -64,7 +65,7 @@ def payload(paths: list[str]) -> None:
     import nicodec
 
     part = find_package(DEFAULT_MODEL).parts["base"]
-    scales, base = load_scales(part), load_base(part, "cpu")
+    scales, base = load_scales(part), load_float_path(part, "auto", "cpu")
     coded = estimated = 0.0
     overheads = set()
     for path in paths:

@@ -179,7 +179,7 @@ class CompressAI:
         """As `Codec`."""
         import torch
 
-        from nicodec.networks.tiling import to_pixels
+        from nicodec.latents.geometry import to_pixels
 
         at, strings = struct.calcsize(self.HEAD), []
         quality, width, height, rows, columns, count = struct.unpack(self.HEAD, data[:at])

@@ -5,30 +5,33 @@ python -m nicodec.bench.experts MODEL ALEXNET_TRUNK PICTURES...
 
 from __future__ import annotations
 
-import copy
 import statistics
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from nicodec.bench.curves import Curve, bd_rate
 from nicodec.codec import find_experts
 from nicodec.container.layout import Anchor, Box, SectionType
 from nicodec.container.reader import read_file
+from nicodec.engines import Networks
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.image.files import read_picture
 from nicodec.metrics.perceptual import Features, Perception, kernel_distance
 from nicodec.metrics.psnr import psnr
-from nicodec.networks.experts import Experts
-from nicodec.networks.mode import MoDE
-from nicodec.networks.tiling import synthesise
+from nicodec.painters.experts import Experts
+from nicodec.painters.synthesis import synthesise
 from nicodec.streams import decode_symbols
+from nicodec.zoo.load import read_weights
+from nicodec.zoo.store import find_package
 
 QUALITIES = (3, 10, 17, 24, 31, 38, 45)  # 0.05 to 0.4 bpp on Kodak
+Weights = Mapping[str, NDArray[np.float32]]
 Symbols = Mapping[Box, TileSymbols]
 
 
@@ -60,37 +63,34 @@ class Way:
         }
 
 
-def ways(experts: Experts) -> dict[str, Way]:
-    """All that is compared."""
+def ways(experts: Experts, weights: Weights) -> dict[str, Way]:
+    """All that is compared. `weights`: of the mode part."""
     fidelity, perception = Anchor.FIDELITY, Anchor.PERCEPTION
+    silence = partial(silenced, experts.mode, weights)
     return {
         "base": Way(Experts(experts.base), fidelity, tokens_count=False),
         "MoDE-F": Way(experts, fidelity),
         "MoDE-F, tokens scrambled": Way(experts, fidelity, scrambled=True),
         "MoDE-P": Way(experts, perception),
         "MoDE-P, tokens scrambled": Way(experts, perception, scrambled=True),
-        "MoDE-P, ESE silenced": Way(replace(experts, mode=silenced(experts.mode, "gamma")), perception),
-        "MoDE-P, CEM silenced": Way(replace(experts, mode=silenced(experts.mode, "psi", "scale_shift")), perception),
+        "MoDE-P, ESE silenced": Way(replace(experts, mode=silence("gamma")), perception),
+        "MoDE-P, CEM silenced": Way(replace(experts, mode=silence("psi", "scale_shift")), perception),
         "perception expert alone": Way(experts, perception, without_latent=True),
     }
 
 
-def silenced(mode: MoDE | None, *names: str) -> MoDE:
-    """A copy in which all parameters with one of these names in theirs are zero."""
-    changed = copy.deepcopy(mode)
-    assert changed is not None
-    with torch.no_grad():
-        for name, parameter in changed.named_parameters():
-            if any(part in name.split(".") for part in names):
-                parameter.zero_()
-    return changed
+def silenced(mode: Networks | None, weights: Weights, *names: str) -> Networks:
+    """MoDE with all weights zero that have one of these names in theirs."""
+    assert mode is not None
+    chosen = [name for name in weights if any(part in name.split(".") for part in names)]
+    return mode.changed({name: np.zeros_like(weights[name]) for name in chosen})
 
 
 def measure(model: str, trunk: Path, paths: list[Path]) -> dict[str, Way]:
     """Encode pictures at QUALITIES, decode each file in all ways."""
     import nicodec
 
-    perception = Perception(trunk)
+    perception, weights = Perception(trunk), read_weights(find_package(model).parts["mode"])
     originals = [read_picture(path.read_bytes()).pixels for path in paths]
     expected = np.concatenate([perception.features(pixels) for pixels in originals])
     found: dict[str, Way] = {}
@@ -100,8 +100,8 @@ def measure(model: str, trunk: Path, paths: list[Path]) -> dict[str, Way]:
         for path, original in zip(paths, originals, strict=True):
             data = nicodec.encode(path, quality=quality, model=model, references="off")
             file = read_file(data)
-            experts, streams = find_experts(file, Anchor.PERCEPTION, "cpu")
-            found = found or ways(experts)
+            experts, streams = find_experts(file, Anchor.PERCEPTION, "auto", "cpu")
+            found = found or ways(experts, weights)
             symbols, depth = decode_symbols(file, streams), streams.depth if streams else 0
             whole = Box(0, 0, file.header.width, file.header.height)
             tokens = len(file.sections[SectionType.VQ].payload)

@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from nicodec.bench.curves import Curve, bd_psnr, bd_rate
 from nicodec.codec import decode_bytes, encode_picture
@@ -21,22 +19,24 @@ from nicodec.container.reader import read_file
 from nicodec.container.writer import write_file, write_references, write_section
 from nicodec.dictionary.asset import CHANNELS, SIDE
 from nicodec.dictionary.features import features_of
+from nicodec.engines import load_networks
 from nicodec.image.files import read_picture
 from nicodec.image.picture import Picture
+from nicodec.latents.geometry import Array
 from nicodec.metrics.psnr import psnr
-from nicodec.networks.experts import Experts
-from nicodec.networks.tiling import synthesise
 from nicodec.options import DecodeOptions, EncodeOptions
+from nicodec.painters.experts import Experts
+from nicodec.painters.synthesis import synthesise
 from nicodec.rate.scale import rate_from_quality
 from nicodec.rate.tile import TileRate
-from nicodec.references import USUAL
+from nicodec.references import USUAL, Conditioning
 from nicodec.streams import StreamEncoder, decode_symbols
-from nicodec.zoo.load import load_clc, load_dictionary
+from nicodec.zoo.load import load_dictionary
 
 QUALITIES = (3, 10, 17, 24)  # 0.06 to 0.17 bpp on Kodak
 SIZES = (1, 4, 16, 64, 256)  # of dictionaries, besides the whole one
 NOISES = (0.25, 0.5, 1.0, 2.0, 4.0)  # of references, in root mean squares of theirs
-Find = Callable[[Picture, int], Tensor | None]
+Find = Callable[[Picture, int], Array | None]
 
 
 class Trial:
@@ -50,31 +50,31 @@ class Trial:
         self.encoder = StreamEncoder(EncodeOptions(model=model, streams="sq", references=USUAL, device="cpu"))
         assert self.encoder.dictionary is not None
         self.dictionary = load_dictionary(self.encoder.dictionary)
-        self.clc = load_clc(self.encoder.dictionary, self.encoder.base)
+        self.conditioning = Conditioning(self.encoder.dictionary, load_networks(self.encoder.dictionary, "auto", "cpu"))
 
     def found(self, size: int | None = None) -> Find:
         """References by search, in all of the dictionary or in `size` entries of it, drawn anew for each picture."""
 
-        def find(picture: Picture, index: int) -> Tensor:
+        def find(picture: Picture, index: int) -> Array:
             matches = self.dictionary.search(features_of(picture.pixels, self.encoder.base), len(self.dictionary))
             kept = set(np.random.default_rng(index).permutation(len(self.dictionary))[:size].tolist())
-            return torch.from_numpy(self.dictionary.levels([match.id for match in matches if match.id in kept][:USUAL]))
+            return self.dictionary.levels([match.id for match in matches if match.id in kept][:USUAL])
 
         return find
 
-    def random(self, picture: Picture, index: int) -> Tensor:
+    def random(self, picture: Picture, index: int) -> Array:
         """Any references."""
         ids = np.random.default_rng(index).choice(len(self.dictionary), USUAL, replace=False)
-        return torch.from_numpy(self.dictionary.levels(ids.tolist()))
+        return self.dictionary.levels(ids.tolist())
 
     def noisy(self, sigma: float) -> Find:
         """The best references, spoilt."""
 
-        def find(picture: Picture, index: int) -> Tensor:
+        def find(picture: Picture, index: int) -> Array:
             levels = self.found()(picture, index)
             assert levels is not None
-            noise = torch.randn(levels.shape, generator=torch.Generator().manual_seed(index))
-            return levels + sigma * levels.square().mean().sqrt() * noise
+            noise = np.random.default_rng(index).standard_normal(levels.shape, np.float32)
+            return levels + np.float32(sigma) * np.sqrt(np.square(levels).mean()) * noise
 
         return find
 
@@ -86,13 +86,12 @@ class Trial:
             rows.append([statistics.mean(column) for column in zip(*points, strict=True)])
         return Curve(*map(list, zip(*rows, strict=True)))
 
-    def point(self, picture: Picture, quality: float, levels: Tensor | None) -> tuple[float, float]:
+    def point(self, picture: Picture, quality: float, levels: Array | None) -> tuple[float, float]:
         """Bits a pixel and PSNR of a file with references, or without."""
         rate = rate_from_quality(quality)
         base, extra = self.encoder.base, 0
         if levels is not None:
-            with torch.no_grad():
-                base = self.clc.conditioned(base, self.clc.latent(levels))
+            base = self.conditioning.base(base, self.conditioning.latent(levels))
             extra = self._section_bytes(len(levels))
         symbols = self.encoder.symbols(self.encoder.analyse(picture), base, TileRate(rate))
         header = Header(picture.width, picture.height, Colour.RGB, 8, rate, self.encoder.parts["base"].id)
@@ -144,7 +143,7 @@ def draw(k: dict[int, float], noise: dict[float, float], path: Path) -> None:
 
 def measure(trial: Trial, pictures: list[Picture]) -> tuple[Curve, dict[str, Curve]]:
     """Without references, and with those of every way to come by some."""
-    zeros = torch.zeros(USUAL, CHANNELS, SIDE, SIDE)
+    zeros = np.zeros((USUAL, CHANNELS, SIDE, SIDE), np.float32)
     ways: dict[str, Find] = {
         "by search": trial.found(), "random": trial.random, "zeros": lambda picture, index: zeros,
         **{f"by search in {size}": trial.found(size) for size in SIZES},

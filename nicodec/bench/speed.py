@@ -26,8 +26,8 @@ from nicodec.container.layout import Anchor, Box, Colour, Header
 from nicodec.container.reader import read_file
 from nicodec.container.writer import write_file
 from nicodec.image.files import read_picture, write_picture
-from nicodec.networks.tiling import synthesise
 from nicodec.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions
+from nicodec.painters.synthesis import synthesise
 from nicodec.rate.scale import rate_from_quality
 from nicodec.rate.tile import TileRate
 from nicodec.streams import StreamEncoder, decode_symbols
@@ -74,17 +74,28 @@ def matmul_gflops() -> float:
 
 def time_stages(path: Path) -> tuple[dict[str, float], dict[str, float]]:
     """Median seconds of each stage at default quality, and GFLOP of the networks of each direction."""
+    times = {name: statistics.median(_seconds(call) for _ in range(REPEATS)) for name, call in stages(path).items()}
+    counted, flops = stages(path, "torch"), {}
+    for side in ("encode", "decode"):
+        with FlopCounterMode(display=False) as counter:
+            counted[f"{side}: networks"]()
+        flops[side] = counter.get_total_flops() / 1e9
+    return times, flops
+
+
+def stages(path: Path, engine: str = "auto") -> dict[str, Callable[[], Any]]:
+    """Each stage of the way to a file and back at default quality, to be called on its own."""
     data, rate = path.read_bytes(), rate_from_quality(DEFAULT_QUALITY)
     picture = read_picture(data)
-    encoder = StreamEncoder(EncodeOptions(device="cpu", verify=False))
+    encoder = StreamEncoder(EncodeOptions(device="cpu", verify=False, engine=engine))
     referred = encoder.refer(picture, rate)
     held = list(encoder.symbols(encoder.analyse(picture), referred.base, TileRate(rate)))
     header = Header(picture.width, picture.height, Colour.RGB, 8, rate, encoder.parts["base"].id)
     sections = [*referred.sections, *encoder.sections(held, rate)]
     file = read_file(write_file(header, sections))
-    experts, streams = find_experts(file, Anchor.FIDELITY, "cpu")
+    experts, streams = find_experts(file, Anchor.FIDELITY, engine, "cpu")
     symbols, depth, whole = decode_symbols(file, streams), encoder.depth, Box(0, 0, picture.width, picture.height)
-    stages: dict[str, Callable[[], Any]] = {
+    return {
         "encode: read": lambda: read_picture(data),
         "encode: references": lambda: encoder.refer(picture, rate),
         "encode: networks": lambda: list(encoder.symbols(encoder.analyse(picture), referred.base, TileRate(rate))),
@@ -96,12 +107,6 @@ def time_stages(path: Path) -> tuple[dict[str, float], dict[str, float]]:
         "decode: networks": lambda: synthesise(symbols, header, experts, Anchor.FIDELITY, depth, whole),
         "decode: write": lambda: write_picture(picture, ".png"),
     }
-    flops = {}
-    for side, stage in (("encode", "encode: networks"), ("decode", "decode: networks")):
-        with FlopCounterMode(display=False) as counter:
-            stages[stage]()
-        flops[side] = counter.get_total_flops() / 1e9
-    return {name: statistics.median(_seconds(call) for _ in range(REPEATS)) for name, call in stages.items()}, flops
 
 
 def time_ways(path: Path) -> dict[str, float]:

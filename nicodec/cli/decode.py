@@ -13,7 +13,7 @@ import click
 from nicodec.cli import batch, streams
 from nicodec.cli.sizes import Size
 from nicodec.errors import PartialPictureError, UsageError
-from nicodec.options import ANCHORS, DEFAULT_STEPS, STRIPPABLE, DecodeOptions, spell_tau
+from nicodec.options import ANCHORS, DEFAULT_STEPS, ENGINES, STRIPPABLE, DecodeOptions, spell_tau
 
 TAU = "{tau}"
 ALIASES = {"jpeg": "jpg", "tiff": "tif"}
@@ -156,6 +156,8 @@ class Crop(click.ParamType[Any]):
               help="Weights of the other codec that wrote the file. Default: an installed model's.")  # fmt: skip
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="Where the float networks run. The entropy path always runs on the CPU.")  # fmt: skip
+@click.option("--engine", type=click.Choice(ENGINES), default=ENGINES[0], show_default=True,
+              help="What runs them: onnx (CPU), torch; auto: torch on a GPU or without graphs.")  # fmt: skip
 @click.option("--strip", type=click.Choice(STRIPPABLE), multiple=True, help="Leave metadata out; several times for "
               "several. exif includes the DPI. Default: nothing.")  # fmt: skip
 @click.option("--preserve-time", is_flag=True, help="Give the output the input's time of modification.")
@@ -165,13 +167,14 @@ class Crop(click.ParamType[Any]):
 def command(
     sources: tuple[str, ...], output: str | None, kind: str | None, anchor: str, taus: tuple[float, ...], steps: int,
     seed: int | None, best_effort: bool, crop: tuple[int, int, int, int] | None, max_pixels: int | None,
-    memory_limit: float | None, base_weights: Path | None, device: str, strip: tuple[str, ...], preserve_time: bool,
-    force: bool,
-    threads: int | None, as_json: bool, verbose: bool, quiet: bool, **inputs: Any,
+    memory_limit: float | None, base_weights: Path | None, device: str, engine: str, strip: tuple[str, ...],
+    preserve_time: bool, force: bool, threads: int | None, as_json: bool, verbose: bool, quiet: bool, **inputs: Any,
 ) -> None:  # fmt: skip
     """Decode FILE.nic (- is stdin) to a picture file."""
     limit = None if memory_limit is None else int(memory_limit)
-    options = DecodeOptions(anchor, taus, steps, seed, best_effort, crop, max_pixels, limit, base_weights, device)
+    options = DecodeOptions(
+        anchor, taus, steps, seed, best_effort, crop, max_pixels, limit, base_weights, device, engine
+    )
     given = batch.Inputs(sources, output, suffixes=frozenset({".nic"}), **inputs)
     suffix = f".{kind}" if kind else None
     decoding = Decoding(options, suffix, strip, preserve_time, force, verbose, given.skip_existing)

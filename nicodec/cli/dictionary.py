@@ -104,13 +104,13 @@ def search_dictionary(picture: Path, model: str, count: int, as_json: bool) -> N
     from nicodec.cli.streams import read_input
     from nicodec.dictionary.features import features_of
     from nicodec.image.files import read_picture
-    from nicodec.zoo.load import load_base
+    from nicodec.latents.floats import load_float_path
     from nicodec.zoo.store import find_package
 
     package = find_package(model)
     dictionary = dictionary_of(package)
     pixels = read_picture(read_input(str(picture)), allow_8bit=True).pixels
-    features = features_of(pixels, load_base(package.parts["base"], "cpu"))
+    features = features_of(pixels, load_float_path(package.parts["base"], "auto", "cpu"))
     for match in dictionary.search(features, count):
         scale, members = 1 << int(dictionary.scale[match.id]), int(dictionary.members[match.id])
         if as_json:

@@ -24,6 +24,7 @@ from nicodec.options import (
     DEFAULT_TUNE,
     DRAWN,
     EFFORT_RANGE,
+    ENGINES,
     QUALITY_RANGE,
     STREAMS,
     STRIPPABLE,
@@ -145,6 +146,8 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Decode the symbols again and compare.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="Where the float networks run. The entropy path always runs on the CPU.")  # fmt: skip
+@click.option("--engine", type=click.Choice(ENGINES), default=ENGINES[0], show_default=True,
+              help="What runs them: onnx (CPU), torch; auto: torch on a GPU or without graphs.")  # fmt: skip
 @click.option("--frame", type=click.IntRange(0), metavar="N",
               help="Picture of a file with several: 0 .. the last. Default: the first, with a warning.")  # fmt: skip
 @click.option("--allow-8bit", is_flag=True, help="Reduce deeper samples to 8 bits instead of refusing them.")
@@ -161,10 +164,9 @@ def command(
     sources: tuple[str, ...], output: str | None, quality: float, target_size: float | None,
     target_bpp: float | None, target_psnr: float | None, target_lpips: float | None, trunk: Path | None, effort: int,
     tune: str, streams: str | None, token_bits: int | None, robust: bool, references: str, drawn: str, roi: str | None,
-    model: str, base: str | None, base_weights: Path | None, verify: bool, device: str, frame: int | None,
-    allow_8bit: bool, allow_damaged: bool,
-    strip: tuple[str, ...], preserve_time: bool, lossless: bool, force: bool, threads: int | None, as_json: bool,
-    verbose: bool, quiet: bool, **inputs: Any,
+    model: str, base: str | None, base_weights: Path | None, verify: bool, device: str, engine: str, frame: int | None,
+    allow_8bit: bool, allow_damaged: bool, strip: tuple[str, ...], preserve_time: bool, lossless: bool, force: bool,
+    threads: int | None, as_json: bool, verbose: bool, quiet: bool, **inputs: Any,
 ) -> None:  # fmt: skip
     """Encode PICTURE (PNG, JPEG, WebP, TIFF, AVIF, BMP, PPM, PAM; - is stdin) to a .nic file.
 
@@ -176,7 +178,7 @@ def command(
         )
     options = EncodeOptions(
         quality, effort, tune, streams, token_bits, robust, parse_references(references), model, base, base_weights,
-        verify, device, drawn, None if roi is None else _mask(io.read_input(roi)),
+        verify, device, drawn, None if roi is None else _mask(io.read_input(roi)), engine,
     )  # fmt: skip
     targets = {"bytes": target_size, "bpp": target_bpp, "psnr": target_psnr, "lpips": target_lpips}
     asked = [(kind, value) for kind, value in targets.items() if value is not None]

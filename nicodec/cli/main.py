@@ -17,9 +17,10 @@ import click
 
 from nicodec import __version__
 from nicodec.cli.streams import is_file
-from nicodec.errors import NicodecError, OutOfMemoryError, OutputError
+from nicodec.errors import MissingPackageError, NicodecError, OutOfMemoryError, OutputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what a disk says under stdout
+EXTRAS = {"torch": "torch", "compressai": "foreign", "lpips": "metrics", "onnx": "train"}  # what brings a package
 COMMANDS = (
     "encode", "decode", "info", "verify", "view", "compare", "conformance", "models", "dictionary", "train", "bench",
 )  # fmt: skip
@@ -87,6 +88,9 @@ def run() -> None:
         if isinstance(error, OSError) and error.errno in FULL:
             _forget_stdout()
             _fail(f"cannot write to stdout: {error.strerror}", OutputError.exit_code)
+        if isinstance(error, ModuleNotFoundError) and (package := str(error.name).partition(".")[0]) in EXTRAS:
+            advice = f"this takes {package}, which is not installed: pip install 'nicodec[{EXTRAS[package]}]'"
+            _fail(advice, MissingPackageError.exit_code)
         if os.environ.get("NICODEC_TRACEBACK"):
             traceback.print_exc()
         _fail(f"internal error: {error!r}; please report it (NICODEC_TRACEBACK=1 shows where)", 1)

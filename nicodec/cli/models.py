@@ -98,6 +98,19 @@ def export_model(run: Path, output: Path, summary: str, folders: tuple[Path, ...
     click.echo(f"{output}: written", err=True)
 
 
+@command.command("graphs")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="models/NAME")
+def write_model_graphs(folder: Path) -> None:
+    """Make the graphs of the networks of the package in FOLDER, which onnxruntime runs; its parts stay as they are.
+
+    To be done after the last export; without graphs a package needs torch.
+    """
+    from nicodec.training.graphs import write_graphs
+
+    write_graphs(folder)
+    click.echo(f"{folder}: graphs written", err=True)
+
+
 KINDS = {"sq": "base", "clc": "dictionary"}  # of the parts that stages become, where they have names of their own
 
 

@@ -69,7 +69,7 @@ def family_of(plan: Plan, place: Place) -> Family:
 
 def _trained(family: Family, stage: PlannedStage, place: Place) -> bool:
     """Train a stage. Returns whether its end was reached."""
-    from nicodec.networks.tiling import resolve_device
+    from nicodec.engines.torch import resolve_device
     from nicodec.training.ranks import launch
 
     if not family.trained(stage):

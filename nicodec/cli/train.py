@@ -209,7 +209,7 @@ def train(
     import torch
 
     from nicodec.cli import streams
-    from nicodec.networks.tiling import resolve_device
+    from nicodec.engines.torch import resolve_device
     from nicodec.training.data import Pictures
     from nicodec.training.loop import Run
 

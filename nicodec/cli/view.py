@@ -10,6 +10,7 @@ import click
 
 from nicodec.cli import streams
 from nicodec.errors import UsageError
+from nicodec.options import ENGINES
 
 
 @click.command("view")
@@ -21,8 +22,12 @@ from nicodec.errors import UsageError
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page in the browser.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="Where the float networks run.")  # fmt: skip
+@click.option("--engine", type=click.Choice(ENGINES), default=ENGINES[0], show_default=True,
+              help="What runs them: onnx (CPU), torch; auto: torch on a GPU or without graphs.")  # fmt: skip
 @streams.max_pixels_option
-def command(source: str, original: Path | None, port: int, browser: bool, device: str, max_pixels: int | None) -> None:
+def command(
+    source: str, original: Path | None, port: int, browser: bool, device: str, engine: str, max_pixels: int | None
+) -> None:
     """Show FILE.nic on a local web page: anchors and tau with live pictures, beside the original. Ctrl-C ends it.
 
     The page is served to this machine only (127.0.0.1), at an address with a random token, which no other page and no
@@ -35,7 +40,7 @@ def command(source: str, original: Path | None, port: int, browser: bool, device
     from nicodec.look.server import Page, address, serve
     from nicodec.look.session import Session
 
-    session = Session(data, device, max_pixels)
+    session = Session(data, device, max_pixels, engine)
     picture = read_picture(original.read_bytes()) if original else None
     if picture and (picture.width, picture.height) != (session.whole.width, session.whole.height):
         raise UsageError(

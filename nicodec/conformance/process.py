@@ -28,7 +28,7 @@ def main() -> None:
     try:
         with _sloppy_torch() if sloppy else nullcontext():
             _check(files)
-            import nicodec.networks.tiling
+            import nicodec.engines.torch
 
             _check(files)
             for path in files if sloppy else []:

@@ -15,9 +15,8 @@ from nicodec.dictionary.asset import CHANNELS, DIMENSIONS, LEVELS, SIDE, Diction
 from nicodec.dictionary.features import describe, strongest
 from nicodec.errors import TrainingDataError, UsageError
 from nicodec.image.picture import Pixels
+from nicodec.latents.geometry import PATCH, to_input
 from nicodec.networks.base import Base
-from nicodec.networks.layers import PATCH
-from nicodec.networks.tiling import to_input
 
 SCALES = (0, 1, 2)  # a picture is seen at 1 / 2^scale of its size
 STEP_QUANTILE = 0.999  # of magnitudes: what int8 holds without clipping
@@ -40,13 +39,14 @@ def regions(base: Base, pictures: Iterable[Pixels]) -> Regions:
     Raises:
         TrainingDataError: no picture holds one.
     """
-    channels = strongest(base.std, CHANNELS)
+    std = base.std.numpy()
+    channels = strongest(std, CHANNELS)
     features, latents, scales = [], [], []
     for pixels in pictures:
-        for scale, tile in _tiles(to_input(pixels, base.std.device)):
-            y = base.g_a(tile)
-            features.append(describe(y, base.std).numpy())
-            latents.append(y[:, channels].numpy())
+        for scale, tile in _tiles(torch.from_numpy(to_input(pixels))):
+            y = base.g_a(tile).numpy()
+            features.append(describe(y, std))
+            latents.append(y[:, channels])
             scales.append(np.full(len(y), scale, np.uint8))
     if not features:
         raise TrainingDataError(f"no picture is {SIDE * PATCH} pixels wide and high; a dictionary is built of such")
@@ -88,7 +88,7 @@ def build(base: Base, pictures: Iterable[Pixels], size: int, seed: int = 0) -> D
     chosen = _nearest(vectors, clusters.cluster_centers_, clusters.labels_)
     levels, step = _quantised(found.latents[chosen])
     return Dictionary(
-        levels, strongest(base.std, CHANNELS).numpy().astype(np.int16), step,
+        levels, strongest(base.std.numpy(), CHANNELS).astype(np.int16), step,
         np.round(vectors[chosen] * LEVELS).astype(np.int8), mean, projection.astype(np.float16), found.scales[chosen],
         np.bincount(clusters.labels_, minlength=size)[clusters.labels_[chosen]].astype(np.int32),
     )  # fmt: skip

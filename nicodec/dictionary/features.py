@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from nicodec.container.layout import STRIDE
 from nicodec.dictionary.asset import LAYOUT, LAYOUT_GRIDS
 from nicodec.image.picture import Pixels
-from nicodec.networks.base import Base
-from nicodec.networks.layers import PATCH
-from nicodec.networks.tiling import cut, to_input
+from nicodec.latents.floats import FloatPath
+from nicodec.latents.geometry import PATCH, Array, cut, to_input
 
 TEXTURE_GRIDS = (1, 2)  # cells along a side
 SEEN = 512  # pixels along a side, at most, of what stands for a picture
 
 
-def strongest(std: Tensor, count: int) -> Tensor:
-    """The `count` components of y with the largest spread, largest first: (count,) int64."""
-    return std.argsort(descending=True)[:count]
+def strongest(std: Array, count: int) -> NDArray[np.intp]:
+    """The `count` components of y with the largest spread (M,), largest first: (count,)."""
+    return np.argsort(-std, kind="stable")[:count]
 
 
-def describe(y: Tensor, std: Tensor) -> Tensor:
+def describe(y: Array, std: Array) -> Array:
     """The features of regions of any size.
 
     After CLC's spatial pyramid pooling, there of the maxima of a ResNet's last layer. Ours pools the codec's own
@@ -40,9 +36,18 @@ def describe(y: Tensor, std: Tensor) -> Tensor:
     """
     unit = y / std[:, None, None]
     signed = unit[:, strongest(std, LAYOUT)]
-    layout = [F.adaptive_avg_pool2d(signed, cells).flatten(1) / cells for cells in LAYOUT_GRIDS]
-    texture = [F.adaptive_avg_pool2d(unit.abs(), cells).log1p().flatten(1) / cells for cells in TEXTURE_GRIDS]
-    return torch.cat([*layout, *texture], 1).float()
+    layout = [pooled(signed, cells) / np.float32(cells) for cells in LAYOUT_GRIDS]
+    texture = [np.log1p(pooled(np.abs(unit), cells)) / np.float32(cells) for cells in TEXTURE_GRIDS]
+    return np.concatenate([*layout, *texture], 1)
+
+
+def pooled(maps: Array, cells: int) -> Array:
+    """Means of maps (B, C, h, w) over cells x cells parts, overlapping where they must: (B, C·cells²)."""
+    rows, columns = (
+        [slice(side * i // cells, -(-side * (i + 1) // cells)) for i in range(cells)] for side in maps.shape[2:]
+    )
+    means = [maps[:, :, row, column].mean((2, 3)) for row in rows for column in columns]
+    return np.stack(means, 2).reshape(len(maps), -1)
 
 
 def central(pixels: Pixels) -> Pixels:
@@ -58,7 +63,6 @@ def central(pixels: Pixels) -> Pixels:
     return cut(pixels, spans[0], spans[1])
 
 
-@torch.inference_mode()
-def features_of(pixels: Pixels, base: Base) -> NDArray[np.float32]:
+def features_of(pixels: Pixels, base: FloatPath) -> Array:
     """The features (F,) of a picture (h, w, 1 or 3), as one region: of its middle."""
-    return describe(base.g_a(to_input(central(pixels), base.std.device)), base.std)[0].cpu().numpy()
+    return describe(base.g_a(to_input(central(pixels))), base.std.ravel())[0]

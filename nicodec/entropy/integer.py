@@ -29,6 +29,7 @@ ACTIVATION_BITS = 8  # fractional bits of every activation
 ACTIVATION_MAX = 127 << ACTIVATION_BITS
 WEIGHT_MAX = 32767
 EXACT_LIMIT = 1 << 53
+BLAS_BUFFER = 64 << 20  # bytes that OpenBLAS takes at its first product; where it gets none, it waits for ever
 
 
 def matmul(a: Integers, b: Integers) -> Integers:
@@ -59,7 +60,12 @@ def gives_known_answer(product: Product) -> bool:
 
 @cache
 def _product() -> Product:
-    """The product offered last, numpy's own, or the slow one: the first that is exact."""
+    """The product offered last, numpy's own, or the slow one: the first that is exact.
+
+    Raises:
+        MemoryError: there is less than BLAS_BUFFER.
+    """
+    np.empty(BLAS_BUFFER, np.uint8)
     candidates: list[Product] = [*reversed(_offered), np.matmul]
     return next((product for product in candidates if gives_known_answer(product)), matmul_int64)
 

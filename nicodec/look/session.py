@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from nicodec.codec import blank, find_experts, find_fuser, unpack_blocks, unpack_transparency
 from nicodec.container.info import describe
@@ -19,9 +18,9 @@ from nicodec.container.limits import check_declared
 from nicodec.container.reader import read_file
 from nicodec.errors import DamagedPartError, MissingPartError, MissingStreamError, UnsupportedPictureError, UsageError
 from nicodec.image.picture import Pixels
-from nicodec.networks.layers import Span
-from nicodec.networks.tiling import Fusion, fuse, gather, neighbourhood, paint, reach
+from nicodec.latents.geometry import Array, Span, neighbourhood
 from nicodec.options import ANCHORS
+from nicodec.painters.synthesis import Fusion, fuse, gather, paint, reach
 from nicodec.streams import decode_symbols
 
 KEPT = 6  # times the latent's size: pieces overlap, and another number of steps is another y'
@@ -32,7 +31,7 @@ class Session:
 
     Args:
         data: the file.
-        device: `auto`, `cpu` or `cuda`.
+        engine, device: as in `DecodeOptions`.
         max_pixels: as in `DecodeOptions`.
 
     Raises:
@@ -41,7 +40,7 @@ class Session:
         As `decode_bytes`.
     """
 
-    def __init__(self, data: bytes, device: str = "auto", max_pixels: int | None = None) -> None:
+    def __init__(self, data: bytes, device: str = "auto", max_pixels: int | None = None, engine: str = "auto") -> None:
         self.data, self.file = data, read_file(data)
         if SectionType.FOREIGN in self.file.sections:
             raise UnsupportedPictureError("the file holds another codec's strings; decode it instead")
@@ -50,13 +49,13 @@ class Session:
         self.whole = Box(0, 0, self.header.width, self.header.height)
         self.drawn = unpack_blocks(self.file)  # or None
         self.alpha = unpack_transparency(self.file)  # (H, W) or None
-        self.residuals: dict[tuple[int, tuple[int, ...]], Tensor] = {}
+        self.residuals: dict[tuple[int, tuple[int, ...]], Array] = {}
         if not self.file.streams:
             return
         anchor = Anchor.PERCEPTION if SectionType.VQ in self.file.sections else Anchor.FIDELITY
-        self.experts, streams = find_experts(self.file, anchor, device)
+        self.experts, streams = find_experts(self.file, anchor, engine, device)
         with suppress(MissingPartError, DamagedPartError, MissingStreamError):  # the page then has no slider
-            self.experts = replace(self.experts, fuser=find_fuser(self.file, device))
+            self.experts = replace(self.experts, fuser=find_fuser(self.file, engine, device))
         self.symbols = decode_symbols(self.file, streams)
         everything = neighbourhood(self.whole, self.whole.width, self.whole.height)[0]
         self.positions = (everything[0].stop - everything[0].start) * (everything[1].stop - everything[1].start)
@@ -99,14 +98,14 @@ class Session:
             asked = self.symbols, self.header, self.experts, anchor, box, region
             return paint(*asked, y_hat, code, residual, (tau,))[0]
 
-    def _residual(self, y_hat: Tensor, region: Span, steps: int) -> Tensor:
+    def _residual(self, y_hat: Array, region: Span, steps: int) -> Array:
         """What the fuser adds to a region. The last ones are kept, since a dragged slider asks for them again."""
         key = steps, tuple(limit for s in region for limit in (s.start, s.stop))
         if (known := self.residuals.pop(key, None)) is None:
             fusion = Fusion((1.0,), steps, zlib.crc32(self.data))
             known = fuse(y_hat, self.symbols, self.header, self.experts, region, fusion)
         self.residuals[key] = known  # the youngest comes last
-        while sum(held.numel() for held in self.residuals.values()) > KEPT * y_hat.shape[1] * self.positions:
+        while sum(held.size for held in self.residuals.values()) > KEPT * y_hat.shape[1] * self.positions:
             del self.residuals[next(iter(self.residuals))]
         return known
 

@@ -11,28 +11,13 @@ from torch.nn import functional as F
 
 from nicodec.entropy.order import Pass, checkerboard, passes
 from nicodec.entropy.tables import SYMBOL_MAX
+from nicodec.latents.geometry import HALO, PATCH, WHOLE, Span, coarser
 from nicodec.networks.hyper import HyperAnalysis, Means
 from nicodec.networks.lapping import Lapping, prefilter
-from nicodec.networks.layers import (
-    PATCH,
-    Pointwise,
-    RateScale,
-    Span,
-    coarser,
-    easing,
-    interpolate,
-    spread,
-    stack,
-    zero_init,
-)
+from nicodec.networks.layers import Pointwise, RateScale, easing, interpolate, spread, stack, zero_init
 from nicodec.rate.scale import KNOTS, LAMBDA_MAX, RATE_MAX, lambda_from_rate
 
 TILT = 0.25  # tune `eye` starts with steps in proportion to this power of a component's frequency
-HALO = 8  # latent positions around a tile's core that g_a and g_s may see; no output depends on more
-WHOLE = (slice(None), slice(None))
-LATER = frozenset({  # what the first bases were stored without; these start as nothing or the identity
-    "g_a.lapping.taps", "g_s.lapping.taps", "g_s.spread", "g_s.look.weight", "g_s.look.bias",
-})  # fmt: skip
 Choice = Callable[[Pass, Tensor], Tensor]
 
 
@@ -75,7 +60,7 @@ class Analysis(nn.Module):
 
     x in 0..1; y is (B, M, H/16, W/16) in natural units (a nearly orthonormal transform of x - 0.5). It is linear, and
     ours: a network beside K earned 0.2 % of the bits and overflowed on one-pixel checks. What it could do, the encoder
-    does better by looking at g_s (`nicodec.networks.effort`).
+    does better by looking at g_s (`nicodec.latents.effort`).
     """
 
     def __init__(self, config: BaseConfig) -> None:
@@ -130,6 +115,11 @@ class Synthesis(nn.Module):
         """The linear synthesis alone: (B, 3, H, W), about -0.5..0.5."""
         with torch.autocast(y_hat.device.type, enabled=False):
             return self.lapping(F.pixel_shuffle(self.klt_t(y_hat.float()), PATCH))
+
+    def adjoint(self, gradient: Tensor) -> Tensor:
+        """A gradient by what `linear` makes (B, 3, H, W) to one by y_hat."""
+        patches = F.pixel_unshuffle(self.lapping.adjoint(gradient), PATCH)
+        return F.conv2d(patches, self.klt_t.weight.transpose(0, 1))
 
     def coarse_features(self, y_hat: Tensor, rate: Tensor, heard: Tensor | float = 0.0) -> Tensor:
         """Features at 1/16. `heard`: what a decoder that is built on this one has been told besides."""

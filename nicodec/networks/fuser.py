@@ -8,19 +8,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nicodec.latents.geometry import PATCH
 from nicodec.networks.base import Base, BaseConfig, Synthesis
 from nicodec.networks.lapping import Lapping
-from nicodec.networks.layers import PATCH, RateBias, zero_init
+from nicodec.networks.layers import RateBias, zero_init
+from nicodec.painters.fuser import halo_of
 from nicodec.rate.scale import RATE_MAX
 
 FURTHEST = 10.0  # spreads: further off there is nothing natural
-PER_COUNTER = 8  # normals that one 256-bit step of Philox's counter yields
 
 
 @dataclass(frozen=True)
@@ -84,9 +83,8 @@ class Denoiser(nn.Module):
 
     @property
     def halo(self) -> int:
-        """Positions around one that it depends on, or more: even, for tokens that are two positions wide."""
-        blocks = self.config.depth_16 + self.config.depth_8 / 2
-        return 2 * math.ceil((blocks + 2) / 2)  # both lappings reach half a position
+        """Positions around one that it depends on, or more."""
+        return halo_of(self.config.depth_16, self.config.depth_8)
 
     def forward(self, r_t: Tensor, t: Tensor, y_hat: Tensor, linear: Tensor, step: Tensor, rate: Tensor) -> Tensor:
         """Predict r.
@@ -127,21 +125,3 @@ class Denoiser(nn.Module):
             r = self(r_t, torch.full_like(rate, index / steps), y_hat, linear, step, rate)
             r_t = math.cos(then) * r + math.sin(then) / math.sin(now) * (r_t - math.cos(now) * r)
         return r_t * self.spread[:, None, None] * step
-
-
-def normals(seed: int, rows: slice, columns: slice, channels: int) -> NDArray[np.float32]:
-    """Standard normal noise of a part of a latent (channels, h, w): the same whatever part is asked for, anywhere.
-
-    Philox (Salmon et al. 2011), keyed by seed and row, its counter set by the column; Box and Muller's transform.
-    """
-    counters = -(-channels // PER_COUNTER)
-    count = columns.stop - columns.start
-    noise = np.empty((rows.stop - rows.start, count, counters * PER_COUNTER), np.float32)
-    for index, row in enumerate(range(rows.start, rows.stop)):
-        source = np.random.Philox(key=np.array([seed, row], np.uint64))
-        source.advance(columns.start * counters)
-        halves = source.random_raw(count * counters * 4).view(np.uint32).reshape(count, -1, 2)
-        radius = np.sqrt(-2 * np.log((halves[..., 0] + 1.0) / 2.0**32))
-        angle = halves[..., 1] * (2 * np.pi / 2.0**32)
-        noise[index] = np.stack([radius * np.cos(angle), radius * np.sin(angle)], -1).reshape(count, -1)
-    return np.ascontiguousarray(noise[:, :, :channels].transpose(2, 0, 1))

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from nicodec.networks.layers import PATCH
+from nicodec.latents.geometry import PATCH
 
 FOLD = 1.2  # of 1, 1.2, 1.4, 1.6 the one with the fewest bits over training pictures (reverse water-filling)
 
@@ -51,15 +51,22 @@ class Lapping(nn.Module):
         self.taps = nn.Parameter(torch.eye(PATCH))
 
     def forward(self, x: Tensor) -> Tensor:
+        return self._filtered(x, self.taps)
+
+    def adjoint(self, x: Tensor) -> Tensor:
+        """By the transposed matrix: how a gradient goes back."""
+        return self._filtered(x, self.taps.T)
+
+    def _filtered(self, x: Tensor, taps: Tensor) -> Tensor:
         x = x.contiguous()
         batch, channels, height, width = x.shape
         edge = PATCH // 2
         if height > PATCH:
             inner = x[:, :, edge:-edge].reshape(batch, channels, -1, PATCH, width)
-            inner = (self.taps @ inner).reshape(batch, channels, height - PATCH, width)
+            inner = (taps @ inner).reshape(batch, channels, height - PATCH, width)
             x = torch.cat([x[:, :, :edge], inner, x[:, :, -edge:]], 2)
         if width > PATCH:
             inner = x[..., edge:-edge].reshape(batch, channels, height, -1, PATCH)
-            inner = (inner @ self.taps.T).reshape(batch, channels, height, width - PATCH)
+            inner = (inner @ taps.T).reshape(batch, channels, height, width - PATCH)
             x = torch.cat([x[..., :edge], inner, x[..., -edge:]], 3)
         return x

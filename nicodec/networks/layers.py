@@ -11,13 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nicodec.rate.scale import KNOT_SPACING, KNOTS
-from nicodec.rate.tile import TileRate
 
 GATE_MAX = 20.0  # photographs reach 17 in the trained base
 FEATURE_MAX = 100.0  # photographs reach 76
-PATCH = 16  # one latent position stands for 16x16 pixels
-BLOCK = 4  # latent positions along a side of a block, which has one z and, in a quality map, one level
-Span = tuple[slice, slice]  # rows and columns of a latent
 
 
 class Pointwise(nn.Conv2d):
@@ -89,17 +85,6 @@ def easing(eased: bool) -> Callable[[Tensor], Tensor]:
 
 def _unchanged(x: Tensor) -> Tensor:
     return x
-
-
-def to_rates(rate: TileRate, device: torch.device | str) -> Tensor:
-    """A tile's rate as `interpolate` takes it: (1,), or (1, h, w) with a quality map; float."""
-    return torch.from_numpy(np.asarray(rate.knots(), np.float32)[None]).to(device)
-
-
-def coarser(span: Span, side: int = BLOCK) -> Span:
-    """Rows and columns of a map whose positions are `side` x `side` of the latent's."""
-    rows, columns = (slice(s.start // side, s.stop // side) for s in span)
-    return rows, columns
 
 
 def interpolate(knots: Tensor, rate: Tensor) -> Tensor:

@@ -156,9 +156,11 @@ class MoDE(nn.Module):
 
     def decode_fidelity(self, painter: Painter, y_hat: Tensor, code: Tensor, rate: Tensor) -> Tensor:
         """MoDE-F: pixels (B, 3, H, W), about 0..1. `painter`: the perception expert's, which it listens to."""
-        f16 = painter.coarse(code)
-        f8 = painter.fine(f16, painter.first(code))
-        f4 = painter.finest(f8)
+        return self.fidelity_picture(y_hat, painter.features(code), rate)
+
+    def fidelity_picture(self, y_hat: Tensor, heard: tuple[Tensor, Tensor, Tensor], rate: Tensor) -> Tensor:
+        """As `decode_fidelity`, where the painter's features (`Painter.features`) are there already."""
+        f16, f8, f4 = heard
         linear = self.g_s_f.linear(y_hat)
         features = self.fidelity(0, self.g_s_f.coarse_features(y_hat, rate), f16, rate)
         features = self.fidelity(1, self.g_s_f.fine_features(features, linear, rate), f8, rate)
@@ -173,16 +175,20 @@ class MoDE(nn.Module):
 
         `lead`: of that picture, what a fuser adds to it at tau 1.
         """
+        plain, features = self.perception_features(y_hat, code, rate)
+        led = lead(plain) if lead else 0.0
+        return [self.painted(plain + tau * led, features, rate) for tau in taus]
+
+    def perception_features(self, y_hat: Tensor, code: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
+        """The picture that MoDE-P starts from, and what its painter has to say, at 1/4."""
         linear = self.g_s_p.linear(y_hat)
         s16 = self.g_s_p.coarse_features(y_hat, rate)
         s8 = self.g_s_p.fine_features(s16, linear, rate)
         features = self.perception(0, self.painter.coarse(code), s16, rate)
         features = self.perception(1, self.painter.fine(features, self.painter.first(code)), s8, rate)
-        plain, features = self.g_s_p.picture(s8, linear), self.painter.finest(features)
-        led = lead(plain) if lead else 0.0
-        return [self._painted(plain + tau * led, features, rate) for tau in taus]
+        return self.g_s_p.picture(s8, linear), self.painter.finest(features)
 
-    def _painted(self, x_s: Tensor, features: Tensor, rate: Tensor) -> Tensor:
+    def painted(self, x_s: Tensor, features: Tensor, rate: Tensor) -> Tensor:
         """The fidelity expert's picture and, of the painter's features at 1/4, what is to be added to it."""
         features = self.perception(2, features, F.pixel_unshuffle(x_s - 0.5, 4), rate)
         return x_s + F.pixel_shuffle(self.painter.out(features), 4).float().clamp(-ADDED_MAX, ADDED_MAX)

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nicodec.networks.layers import PATCH, spread
-
-TRUST_REACH = 2  # positions of the latent further than the networks see that a bounded picture depends on
+from nicodec.latents.geometry import PATCH
+from nicodec.networks.layers import spread
 
 
 def bounded(picture: Tensor, linear: Tensor, step: Tensor, limit: float) -> Tensor:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nicodec.latents.geometry import PATCH
 from nicodec.networks.base import BaseConfig, Synthesis
 from nicodec.networks.lapping import Lapping
-from nicodec.networks.layers import PATCH, Block, stack, zero_init
+from nicodec.networks.layers import Block, stack, zero_init
 
 SHARED = frozenset({"latent", "wide_16", "wide_8"})  # widths that an expert has from the base beside it
 
@@ -186,6 +187,12 @@ class Painter(nn.Module):
     def finest(self, features: Tensor) -> Tensor:
         """Features at 1/8 -> at 1/4."""
         return self.body_4(F.pixel_shuffle(self.grow_4(features), 2))
+
+    def features(self, code: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Code vectors -> features at 1/16, 1/8 and 1/4."""
+        coarse = self.coarse(code)
+        fine = self.fine(coarse, self.first(code))
+        return coarse, fine, self.finest(fine)
 
     def picture(self, features: Tensor, first: Tensor) -> Tensor:
         """Features at 1/4, and what `first` made -> pixels (B, 3, H, W), float32, about 0..1."""

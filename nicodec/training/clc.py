@@ -14,9 +14,9 @@ from nicodec.dictionary.asset import Dictionary
 from nicodec.dictionary.features import describe
 from nicodec.entropy.order import passes
 from nicodec.entropy.scales import ScaleModel
+from nicodec.latents.effort import to_array
 from nicodec.networks.base import Base
 from nicodec.networks.clc import CLC, PATHS, CLCConfig
-from nicodec.networks.effort import to_array
 from nicodec.rate.tile import TileRate
 from nicodec.references import USUAL
 from nicodec.training.data import Pictures
@@ -38,7 +38,7 @@ class Coding(nn.Module):
         """Code y (1, M, h, w) in quantiser steps."""
         base, whole = self.base, TileRate(int(rate.item()))
         unit = base.unit(rate)
-        features, known = base.means.features(z_hat, rate), self.scales.features(to_array(z_hat), whole)
+        features, known = base.means.features(z_hat, rate), self.scales.features(to_array(z_hat.cpu().numpy()), whole)
         y_hat, symbols = torch.zeros_like(y), np.zeros((*known.shape[:2], y.shape[1]), np.int16)
         bits = y.new_zeros(1)
         for step in passes(base.config.latent, base.config.slices):
@@ -52,7 +52,7 @@ class Coding(nn.Module):
             bits = bits + (gaussian_bits(noisy, log_scale) * mask).sum((1, 2, 3))
             mean = y[:, part] - residual
             y_hat = insert(y_hat, (round_through(residual) + mean) * mask, part)
-            symbols[at, part] = to_array(residual.detach().round())[at]
+            symbols[at, part] = to_array(residual.detach().round().cpu().numpy())[at]
         return Outcome(base.g_s(y_hat * base.ungain(rate), rate), torch.zeros_like(bits), bits)
 
 
@@ -90,7 +90,7 @@ class CLCStage:
         """One picture (1, 3, H, W) with its `count` best references."""
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             y = self.base.g_a(x)
-            found = self.dictionary.search(describe(y, self.base.std)[0].cpu().numpy(), count)
+            found = self.dictionary.search(describe(y.cpu().numpy(), self.base.std.cpu().numpy())[0], count)
             y, z_hat = self.base.scaled(y, rate)
         levels = torch.from_numpy(self.dictionary.levels([match.id for match in found]))
         return self.coded(module, levels.to(x.device), y, z_hat, rate)

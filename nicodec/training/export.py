@@ -147,7 +147,8 @@ def _extend_manifest(folder: Path, kind: str) -> None:
     """Put a new part into the manifest; parts that were trained on an older one of its kind leave it."""
     package = read_manifest(folder / "model.toml")
     kept = [old for old in package.parts if old != kind and kind not in TRAINED_ON[old]]
-    write_manifest(folder, package.name, package.summary, {name: f"{name}.safetensors" for name in [*kept, kind]})
+    files = {name: f"{name}.safetensors" for name in [*kept, kind]}
+    write_manifest(folder, package.name, package.summary, files, {old: package.parts[old].graphs for old in kept})
 
 
 def integer_scales(scales: Scales, config: BaseConfig, tables: tuple[Tables, ...]) -> ScaleModel:

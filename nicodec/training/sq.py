@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from nicodec.container.layout import Tune
 from nicodec.entropy.order import Pass, checkerboard, passes
+from nicodec.latents.geometry import PATCH
 from nicodec.networks.base import Base, BaseConfig
-from nicodec.networks.layers import PATCH, spread
+from nicodec.networks.layers import spread
 from nicodec.rate.scale import LAMBDA_MAX, LAMBDA_MIN, LEVEL_STEP, RATE_MAX, TUNE_SPACING
 from nicodec.training.data import Pictures
 from nicodec.training.scales import Scales, gaussian_bits, magnitude

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from nicodec.container.layout import STRIDE
+from nicodec.engines.torch import TorchNetworks
 from nicodec.entropy.coder import Latent, entries_of, groups
 from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.tables import SCALE_LEVELS, WEIGHT_TOTAL, Tables, gaussian_tables, quantise
-from nicodec.networks.effort import encode_tile, to_array
-from nicodec.networks.layers import PATCH, to_rates
+from nicodec.latents.effort import encode_tile
+from nicodec.latents.floats import FloatPath
+from nicodec.latents.geometry import PATCH
+from nicodec.latents.rates import to_rates
 from nicodec.options import DEFAULT_EFFORT
 from nicodec.rate.scale import RATE_MAX
 from nicodec.rate.tile import TileRate
@@ -24,8 +29,9 @@ PRIOR = 10.0  # observations of the Gaussian for each entry of a table, so that 
 
 def latent_of(codec: SQCodec, x: torch.Tensor, rate: TileRate) -> Latent:
     """The symbols of one picture x (1, 3, H, W), 0..1, at a rate."""
-    z_hat, symbols = codec.base.analyse(x, to_rates(rate, x.device))
-    return Latent(to_array(z_hat), to_array(symbols), rate)
+    rates = torch.from_numpy(to_rates(rate)).to(x.device)
+    z_hat, symbols = (t[0].permute(1, 2, 0).cpu().numpy().astype(np.int16) for t in codec.base.analyse(x, rates))
+    return Latent(z_hat, symbols, rate)
 
 
 def measure_tables(codec: SQCodec, pictures: Pictures, count: int = 150) -> tuple[Tables, ...]:
@@ -46,15 +52,16 @@ def measure_tables(codec: SQCodec, pictures: Pictures, count: int = 150) -> tupl
 def _measure(codec: SQCodec, pictures: Pictures, count: int, model: ScaleModel, tune: int, effort: int) -> Tables:
     """Histograms of what an encoder with this model, in this tune, at this effort, puts out; made symmetric."""
     start = gaussian_tables()
+    base = FloatPath.of(TorchNetworks("base", codec.base, str(codec.base.std.device)), asdict(codec.base.config))
     histograms = [PRIOR * len(table) * (table + 1) / WEIGHT_TOTAL for table in map(start.table, range(SCALE_LEVELS))]
     torch.manual_seed(0)
     side = pictures.least // STRIDE * STRIDE
     whole = slice(0, side // PATCH)
     for index in range(count):
         rate = TileRate(round(RATE_MAX * (index + 0.5) / count), tune)
-        x = pictures.batch(1, side)
-        y, z_hat = codec.base.transform(x, to_rates(rate, x.device))
-        latent = encode_tile(codec.base, model, x, y, z_hat, rate, (whole, whole), effort)
+        x = pictures.batch(1, side).cpu().numpy()
+        y, z_hat = base.scaled(base.g_a(x), to_rates(rate))
+        latent = encode_tile(base, model, x, y, z_hat, rate, (whole, whole), effort)
         for indices, values in groups(model, latent):
             for scale in np.unique(indices):
                 entries, _ = entries_of(values[indices == scale], int(start.limits[scale]))

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nicodec.entropy.tokens import TOKEN_LEVELS, TOTAL, TokenPrior
+from nicodec.latents.geometry import PATCH
 from nicodec.networks.base import Base
-from nicodec.networks.layers import PATCH, RateBias, zero_init
+from nicodec.networks.layers import RateBias, zero_init
 from nicodec.networks.vq import VQConfig, VQExpert
 from nicodec.training.data import Pictures
 from nicodec.training.export import index_layer, integer_layer

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
@@ -65,10 +66,10 @@ def load_base(part: Part, device: str) -> Base:
     Raises:
         DamagedPartError: the part does not hold them.
     """
-    from nicodec.networks.base import LATER, Base, BaseConfig
+    from nicodec.networks.base import Base, BaseConfig
 
     with _described(part):
-        return _filled(lambda: Base(BaseConfig(**read_config(part))), part, device, LATER)
+        return _filled(lambda: Base(BaseConfig(**read_config(part))), part, device)
 
 
 def is_foreign(part: Part) -> bool:
@@ -178,22 +179,63 @@ def read_config(part: Part) -> dict[str, Any]:
     return config
 
 
+class Weights(Mapping[str, "NDArray[np.float32]"]):
+    """The weights of a part's float networks by name, each brought to float32 when it is asked for."""
+
+    def __init__(self, stored: Mapping[str, NDArray[Any]]) -> None:
+        self._stored = stored
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        return np.asarray(self._stored[name], np.float32)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+
+@cache
+def read_weights(part: Part) -> Weights:
+    """The weights of a part's float networks.
+
+    Raises:
+        DamagedPartError: the part is no safetensors file.
+    """
+    with _described(part):
+        stored = {name: a for name, a in _stored(part).items() if not name.startswith((EXACT, REFERENCES))}
+        return Weights({**_first_bases(part), **stored} if part.kind == "base" else stored)
+
+
+def _first_bases(part: Part) -> dict[str, NDArray[Any]]:
+    """What the first bases were stored without, which does nothing or is the identity."""
+    config = read_config(part)
+    latent, wide_8 = config["latent"], config["wide_8"]
+    return {
+        "g_a.lapping.taps": np.eye(16), "g_s.lapping.taps": np.eye(16), "g_s.spread": np.ones(latent),
+        "g_s.look.weight": np.zeros((wide_8, 3 * 64, 1, 1)), "g_s.look.bias": np.zeros(wide_8),
+    }  # fmt: skip
+
+
 def _arrays(part: Part, prefix: str) -> dict[str, NDArray[Any]]:
-    arrays = safetensors.numpy.load(read_part(part))
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): array for name, array in _stored(part).items() if name.startswith(prefix)}
 
 
-def _filled(make: Callable[[], nn.Module], part: Part, device: str, later: frozenset[str] = frozenset()) -> Any:
-    """A module with the part's float weights. Those in `later` may be missing; what is not known is passed over."""
+@cache
+def _stored(part: Part) -> dict[str, NDArray[Any]]:
+    return safetensors.numpy.load(read_part(part))
+
+
+def _filled(make: Callable[[], nn.Module], part: Part, device: str) -> Any:
+    """A module with the part's float weights; what it does not know is passed over."""
     import torch
-    from safetensors.torch import load
 
     with torch.inference_mode(False):  # it is cached, and must not keep the mode that the host program is in
         module = make()
-        state = {name: tensor.float() for name, tensor in load(read_part(part)).items() if not name.startswith(EXACT)}
+        state = {name: torch.tensor(array) for name, array in read_weights(part).items()}
         missing, _ = module.load_state_dict(state, strict=False)
-        if not later.issuperset(missing):
-            raise KeyError(f"missing {sorted(set(missing) - later)}")
+        if missing:
+            raise KeyError(f"missing {sorted(missing)}")
         module = module.to(torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
         return module.eval().requires_grad_(False)
 

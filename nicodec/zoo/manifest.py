@@ -5,26 +5,33 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tomli_w
 
 from nicodec.container.layout import ID_BYTES
-from nicodec.errors import DamagedPartError, brief
+from nicodec.errors import DamagedPartError, MissingPartError, brief
 
 TRAINED_ON = {"base": (), "vq": ("base",), "dictionary": ("base",), "mode": ("base", "vq"), "fuser": ("base",)}
 
 
 @dataclass(frozen=True)
 class Part:
-    """One file of a package. `id` is the first 8 bytes of its SHA-256; `trained_on` are the ids of other parts."""
+    """One file of a package, with the graphs of its networks.
+
+    Attributes:
+        id: the first 8 bytes of the file's SHA-256.
+        trained_on: the ids of other parts.
+        graphs: ids of the graphs by name. They hold no weights, lie beside the part, and no file names them.
+    """
 
     kind: str
     id: bytes
     path: Path
     package: str
     trained_on: frozenset[bytes] = frozenset()
+    graphs: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     def read(self) -> bytes:
         """The part's content, checked against its id.
@@ -43,6 +50,27 @@ class Part:
             )
         return content
 
+    def graph(self, name: str) -> bytes:
+        """The content of a graph, checked against its id.
+
+        Raises:
+            MissingPartError: the package has no such graph.
+            DamagedPartError: missing, unreadable, or of other content.
+        """
+        if name not in self.graphs:
+            raise MissingPartError(
+                f"model {self.package} has no graph {name} of its {self.kind}; make it with `nicodec models graphs`, "
+                "or use --engine torch"
+            )
+        path = graph_path(self.path.parent, self.kind, name)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DamagedPartError(f"a graph of model {self.package} cannot be read: {error}") from None
+        if part_id(content) != self.graphs[name]:
+            raise DamagedPartError(f"{path} is not the graph that model {self.package} names: reinstall the model")
+        return content
+
 
 @dataclass(frozen=True)
 class Package:
@@ -52,6 +80,11 @@ class Package:
     summary: str
     folder: Path
     parts: dict[str, Part]
+
+
+def graph_path(folder: Path, kind: str, name: str) -> Path:
+    """Where a graph of a part lies in a package's folder."""
+    return folder / "graphs" / f"{kind}.{name}.onnx"
 
 
 def part_id(content: bytes) -> bytes:
@@ -75,6 +108,7 @@ def read_manifest(path: Path) -> Package:
                 path.parent / part["file"],
                 name,
                 frozenset(map(bytes.fromhex, part.get("trained_on", []))),
+                {graph: bytes.fromhex(id_) for graph, id_ in part.get("graphs", {}).items()},
             )
             for kind, part in fields["parts"].items()
         }
@@ -91,13 +125,16 @@ def _text(value: object) -> str:
     return value
 
 
-def write_manifest(folder: Path, name: str, summary: str, parts: Mapping[str, str]) -> None:
-    """Write a model.toml for the parts `kind -> file name` that lie in `folder`."""
+def write_manifest(
+    folder: Path, name: str, summary: str, parts: Mapping[str, str], graphs: Mapping[str, Mapping[str, bytes]] = {}
+) -> None:
+    """Write a model.toml for the parts `kind -> file name` that lie in `folder`, and for the graphs of these."""
     ids = {kind: part_id((folder / file).read_bytes()).hex() for kind, file in parts.items()}
-    fields = {
-        kind: {"file": file, "id": ids[kind]}
-        | ({"trained_on": [ids[on] for on in TRAINED_ON[kind]]} if TRAINED_ON[kind] else {})
-        for kind, file in parts.items()
-    }
+    fields: dict[str, dict[str, object]] = {kind: {"file": file, "id": ids[kind]} for kind, file in parts.items()}
+    for kind, held in fields.items():
+        if TRAINED_ON[kind]:
+            held["trained_on"] = [ids[on] for on in TRAINED_ON[kind]]
+        if graphs.get(kind):
+            held["graphs"] = {graph: id_.hex() for graph, id_ in graphs[kind].items()}
     text = tomli_w.dumps({"name": name, "summary": summary, "parts": fields})
     (folder / "model.toml").write_bytes(text.encode(errors="replace"))  # an argument may hold bytes that are no text

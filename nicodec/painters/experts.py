@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from nicodec.container.layout import Anchor
-from nicodec.networks.base import Base
-from nicodec.networks.fuser import Denoiser
-from nicodec.networks.layers import PATCH
-from nicodec.networks.mode import MoDE
-from nicodec.networks.trust import bounded
-from nicodec.networks.vq import VQExpert
+from nicodec.engines import Networks
+from nicodec.latents.codebook import TokenPath
+from nicodec.latents.floats import FloatPath
+from nicodec.latents.geometry import Array
+from nicodec.latents.rates import spread
+from nicodec.painters.fuser import Fuser
 from nicodec.zoo.store import missing
 
-FIDELITY_LIMIT = 0.6  # see `bounded`; of photographs, one block of 16x16 in two hundred is beyond, at high rates
+FIDELITY_LIMIT = (
+    0.6  # see `nicodec.networks.trust`; of photographs, one block of 16x16 in two hundred is beyond, at high rates
+)
 NATURAL_LIMIT = 1.5  # of the perception anchor, and wherever tau leads
 
 
@@ -26,21 +27,20 @@ NATURAL_LIMIT = 1.5  # of the perception anchor, and wherever tau leads
 class Experts:
     """The networks that a file's streams, and what is installed, allow."""
 
-    base: Base
-    vq: VQExpert | None = None
-    mode: MoDE | None = None
-    fuser: Denoiser | None = None
+    base: FloatPath
+    vq: TokenPath | None = None
+    mode: Networks | None = None
+    fuser: Fuser | None = None
 
     @property
     def token_side(self) -> int:
         """Positions of the latent along a side of a token."""
-        return self.vq.config.stride // PATCH if self.vq else 1
+        return self.vq.side if self.vq else 1
 
-    @torch.inference_mode()
     def paint(
-        self, anchor: Anchor, y_hat: Tensor | None, code: Tensor | None, rates: Tensor,
-        residual: Tensor | None = None, taus: Sequence[float] = (0.0,),
-    ) -> list[Tensor]:  # fmt: skip
+        self, anchor: Anchor, y_hat: Array | None, code: Array | None, rates: Array,
+        residual: Array | None = None, taus: Sequence[float] = (0.0,),
+    ) -> list[Array]:  # fmt: skip
         """What the file holds to pixels (B, 3, H, W), about 0..1, for each tau; never far from its linear synthesis.
 
         Args:
@@ -58,29 +58,34 @@ class Experts:
         if y_hat is None:
             assert self.vq is not None
             assert code is not None
-            return [self.vq.painter(code)] * len(taus)
-        linear, step = self.base.g_s.linear(y_hat), self.base.ungain(rates)
+            return [self.vq.networks("painter", code)[0]] * len(taus)
+        linear, step = self.base.linear(y_hat), spread(self.base.ungain(rates), y_hat)
         pictures = self._anchored(anchor, linear, y_hat, code, rates, residual, taus)
-        fidelity = anchor is Anchor.FIDELITY
+        fidelity, centred = anchor is Anchor.FIDELITY, linear + np.float32(0.5)
         limits = [FIDELITY_LIMIT if fidelity and tau == 0 else NATURAL_LIMIT for tau in taus]
-        return [bounded(picture, linear + 0.5, step, limit) for picture, limit in zip(pictures, limits, strict=True)]
+        return [
+            self.base.networks("bounded", picture, centred, step, np.array([limit], np.float32))[0]
+            for picture, limit in zip(pictures, limits, strict=True)
+        ]
 
     def _anchored(
-        self, anchor: Anchor, linear: Tensor, y_hat: Tensor, code: Tensor | None, rates: Tensor,
-        residual: Tensor | None, taus: Sequence[float],
-    ) -> list[Tensor]:  # fmt: skip
+        self, anchor: Anchor, linear: Array, y_hat: Array, code: Array | None, rates: Array,
+        residual: Array | None, taus: Sequence[float],
+    ) -> list[Array]:  # fmt: skip
         """The networks' part of `paint`; `linear`: the base's linear synthesis of y_hat."""
         lead = None if residual is None else partial(self.base.lead, y=y_hat + residual)
         if code is None or self.vq is None or (self.mode is None and anchor is Anchor.FIDELITY):
-            x_hat = self.base.g_s.from_linear(linear, y_hat, rates)
+            x_hat = self.base.g_s(y_hat, rates, linear)
         elif self.mode is None:
             raise missing(
                 "no mode part trained on the base and the vq that the file names is installed; decode with "
                 "--anchor fidelity, or install the model's package"
             )
         elif anchor is Anchor.PERCEPTION:
-            return self.mode.decode_perception(y_hat, code, rates, lead, taus)
+            plain, features = self.mode("perception", y_hat, code, rates)
+            led = lead(plain) if lead else np.float32(0)
+            return [self.mode("painted", plain + np.float32(tau) * led, features, rates)[0] for tau in taus]
         else:
-            x_hat = self.mode.decode_fidelity(self.vq.painter, y_hat, code, rates)
-        led = lead(x_hat) if lead else 0.0
-        return [x_hat + tau * led for tau in taus]
+            x_hat = self.mode("fidelity", y_hat, *self.vq.networks("features", code), rates)[0]
+        led = lead(x_hat) if lead else np.float32(0)
+        return [x_hat + np.float32(tau) * led for tau in taus]

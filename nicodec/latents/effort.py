@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from nicodec.entropy.coder import Indices, Latent
 from nicodec.entropy.order import Pass, checkerboard
 from nicodec.entropy.scales import ScaleModel
-from nicodec.networks.base import Base
-from nicodec.networks.layers import PATCH, Span, coarser, spread, to_rates
+from nicodec.latents.floats import FloatPath
+from nicodec.latents.geometry import Array, Span, coarser, in_pixels
+from nicodec.latents.rates import spread, to_rates
 from nicodec.rate.scale import TUNE_SPACING, lambda_from_rate
 from nicodec.rate.tile import TileRate
 
@@ -24,13 +23,13 @@ CURVATURE = 2 * 4e-4 * 255**2 / 3  # of the error in bits, over y in quantiser s
 
 
 def encode_tile(
-    base: Base, scales: ScaleModel, x: Tensor, y: Tensor, z_hat: Tensor, rate: TileRate, core: Span, effort: int
+    base: FloatPath, scales: ScaleModel, x: Array, y: Array, z_hat: Array, rate: TileRate, core: Span, effort: int
 ) -> Latent:
     """The symbols of one tile.
 
     Args:
         x: the tile and its halo (1, 3, H, W), float, 0..1, sides multiples of 64.
-        y, z_hat: what `Base.transform` makes of it.
+        y, z_hat: what `FloatPath.scaled` makes of it.
         rate: of the tile and its halo.
         core: rows and columns of the latent that are the tile's own.
         effort: 1..9.
@@ -40,15 +39,14 @@ def encode_tile(
     own = y[:, :, core[0], core[1]]
     if rounding:
         own = correct(base, rounding, x, y, z_hat, rate, core, CORRECTIONS[effort - 1])
-    with torch.no_grad():
-        symbols, _ = base.quantise(own, z_hat, to_rates(own_rate, x.device), rounding)
+    symbols, _ = base.quantise(own, z_hat, to_rates(own_rate), rounding)
     indices = tuple(rounding.indices) if rounding else None
     return Latent(to_array(z_hat), to_array(symbols), own_rate, indices)
 
 
 def correct(
-    base: Base, rounding: ThriftyRounding, x: Tensor, y: Tensor, z_hat: Tensor, rate: TileRate, core: Span, count: int
-) -> Tensor:
+    base: FloatPath, rounding: ThriftyRounding, x: Array, y: Array, z_hat: Array, rate: TileRate, core: Span, count: int
+) -> Array:
     """Aim y anew: at what, added to the errors that all other symbols make, gives the picture back.
 
     Each round decodes y_hat, takes the gradient of the error there, and makes a damped Newton step from it. Where g_s
@@ -63,37 +61,36 @@ def correct(
     Returns:
         y of the core, in quantiser steps.
     """
-    rates, own_rates = to_rates(rate, x.device), to_rates(rounding.rate, x.device)
-    rows, columns = (slice(PATCH * s.start, PATCH * s.stop) for s in core)
-    bits_per_error = worth(rounding.rate, base.config.lambda_max, x.device)
     own = best = y[:, :, core[0], core[1]]
-    step, damping, least = torch.zeros_like(own), DAMPING, float("inf")
+    if count == 0:
+        return own
+    rates, own_rates = to_rates(rate), to_rates(rounding.rate)
+    ungain = spread(base.ungain(rates), y)
+    own_ungain = ungain if ungain.shape[2:] == (1, 1) else ungain[:, :, core[0], core[1]]
+    around, weight = y * ungain, np.zeros((1, 1, *x.shape[2:]), np.float32)
+    inside = weight[:, :, *in_pixels(core)]
+    inside[:] = spread(worth(rounding.rate, base.lambda_max), inside)
+    step, damping, least = np.zeros_like(own), DAMPING, float("inf")
     for _ in range(count):
-        with torch.no_grad():
-            _, y_hat = base.quantise(own, z_hat, own_rates, rounding)
-        y_hat.requires_grad_()
-        with torch.enable_grad():
-            around = y.clone()
-            around[:, :, core[0], core[1]] = y_hat
-            x_hat = base.g_s(around * spread(base.ungain(rates), around), rates)
-            squares = (x_hat - x)[:, :, rows, columns].square()
-            error = (squares * spread(bits_per_error, squares)).sum()
-        cost = error.item() + rounding.bits
+        _, y_hat = base.quantise(own, z_hat, own_rates, rounding)
+        around[:, :, core[0], core[1]] = y_hat * own_ungain
+        error, gradient = base.networks("g_s_gradient", around, x, weight, rates)
+        cost = float(error[0]) + rounding.bits
         if cost < least:  # not so where it is not a number, too
             least, best = cost, own
-            (gradient,) = torch.autograd.grad(error, y_hat)
-            step = (y_hat.detach() - gradient / CURVATURE - own).clamp(-LEASH, LEASH)
+            slope = gradient[:, :, core[0], core[1]] * own_ungain
+            step = (y_hat - slope / np.float32(CURVATURE) - own).clip(-LEASH, LEASH)
         else:
             damping /= 2
-        own = best + damping * step
+        own = best + np.float32(damping) * step
     return own
 
 
-def worth(rate: TileRate, highest: float, device: torch.device) -> Tensor:
+def worth(rate: TileRate, highest: float) -> Array:
     """Bits that a squared error of 1 (of samples 0..1) is worth: (1, 1, 1, 1), or with a map (1, 1, h/64, w/64)."""
     at = np.atleast_2d(rate.knots()) % TUNE_SPACING
-    lambdas = torch.tensor([[lambda_from_rate(block, highest) for block in row] for row in at.tolist()], device=device)
-    return lambdas[None, None] * 255**2 / 3
+    lambdas = [[lambda_from_rate(block, highest) for block in row] for row in at.tolist()]
+    return np.array(lambdas, np.float32)[None, None] * np.float32(255**2 / 3)
 
 
 class ThriftyRounding:
@@ -105,7 +102,7 @@ class ThriftyRounding:
     symbols of the last walk cost, y's alone.
     """
 
-    def __init__(self, scales: ScaleModel, z_hat: Tensor, rate: TileRate) -> None:
+    def __init__(self, scales: ScaleModel, z_hat: Array, rate: TileRate) -> None:
         self.scales, self.rate = scales, rate
         self.features = scales.features(to_array(z_hat), self.rate)
         self.costs = scales.tables[self.rate.tune].costs(MAGNITUDES)
@@ -114,7 +111,7 @@ class ThriftyRounding:
         self.symbols = np.zeros((*self.features.shape[:2], scales.latent), np.int16)
         self.indices: list[Indices] = []
 
-    def __call__(self, step: Pass, residual: Tensor) -> Tensor:
+    def __call__(self, step: Pass, residual: Array) -> Array:
         """Residuals of a pass (1, M/slices, H, W) to its symbols; zeros at positions of the other parity."""
         if step.index == 0:
             self.symbols[:] = 0
@@ -124,7 +121,7 @@ class ThriftyRounding:
         mask = checkerboard(height, width, step.parity)
         indices = self.scales.y_indices(self.features, self.symbols, step, self.rate)
         self.indices.append(indices)
-        rest = residual[0].permute(1, 2, 0).cpu().numpy()[mask]
+        rest = np.moveaxis(residual[0], 0, 2)[mask]
         magnitude = np.abs(rest) + 0.5
         nearest = np.minimum(magnitude, MAGNITUDES - 1).astype(np.int64)
         saved = self.savings[indices, nearest]
@@ -132,10 +129,9 @@ class ThriftyRounding:
         magnitude = np.floor(magnitude - saved / (2 * WORTH))
         self.bits += float(self.costs[indices, np.minimum(magnitude, MAGNITUDES - 1).astype(np.int64)].sum())
         self.symbols[mask, part] = np.copysign(magnitude, rest)
-        symbols = torch.from_numpy(self.symbols[:, :, part].astype(np.float32))
-        return symbols.permute(2, 0, 1)[None].to(residual.device)
+        return np.moveaxis(self.symbols[:, :, part], 2, 0)[None].astype(np.float32)
 
 
-def to_array(maps: Tensor) -> NDArray[np.int16]:
+def to_array(maps: Array) -> NDArray[np.int16]:
     """Whole numbers (1, C, H, W) as the coder takes them: (H, W, C) int16."""
-    return maps[0].permute(1, 2, 0).cpu().numpy().astype(np.int16)
+    return np.ascontiguousarray(np.moveaxis(maps[0], 0, 2)).astype(np.int16)

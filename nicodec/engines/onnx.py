@@ -1,0 +1,157 @@
+"""onnxruntime, on the CPU: starts at once. Graphs come from the package, weights from the part's own file."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+from weakref import WeakSet
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime
+
+from nicodec.engines import MAPPED, Array
+from nicodec.errors import DamagedPartError, NicodecError, OutOfMemoryError, brief, out_of_memory
+from nicodec.zoo.load import read_weights
+from nicodec.zoo.manifest import Part
+
+FAILURES: tuple[type[Exception], ...] = tuple(
+    kind for kind in vars(runtime).values() if isinstance(kind, type) and issubclass(kind, Exception)
+)
+UNFIT: tuple[type[Exception], ...] = (*FAILURES, KeyError, ValueError)
+GRAPH, INITIALIZER, NAME, LOCATION = 7, 5, 8, 14  # fields of ONNX's messages (onnx.proto)
+
+
+class OnnxNetworks:
+    """A part's graphs, each with a session of its own from its first call on."""
+
+    def __init__(self, part: Part, weights: Mapping[str, Array]) -> None:
+        self.part, self.weights = part, weights
+        self._lock = threading.Lock()
+        self._sessions: dict[str, onnxruntime.InferenceSession] = {}
+        _living.add(self)
+
+    def __call__(self, name: str, *arrays: Array) -> tuple[Array, ...]:
+        if any(array.ndim == 3 for array in arrays):  # only a map of rates has so many sides
+            name += MAPPED
+        session = self._session(name)
+        inputs = (given.name for given in session.get_inputs())
+        given = {at: np.ascontiguousarray(array, np.float32) for at, array in zip(inputs, arrays, strict=True)}
+        try:
+            return tuple(session.run(None, given))
+        except FAILURES as error:
+            raise self._translated(error, f"graph {name} does not run") from None
+
+    def weight(self, name: str) -> NDArray[Any]:
+        return self.weights[name]
+
+    def changed(self, weights: Mapping[str, Array]) -> OnnxNetworks:
+        return OnnxNetworks(self.part, ChainMap(dict(weights), self.weights))  # type: ignore[arg-type]
+
+    def forget(self) -> None:
+        """Leave the sessions to whoever has their threads: after a fork, the parent."""
+        _left.append(self._sessions)
+        self._lock, self._sessions = threading.Lock(), {}
+
+    def _session(self, name: str) -> onnxruntime.InferenceSession:
+        with self._lock:
+            if name not in self._sessions:
+                try:
+                    self._sessions[name] = self._start(self.part.graph(name))
+                except UNFIT as error:
+                    raise self._translated(error, f"graph {name} is not the part's") from None
+            return self._sessions[name]
+
+    def _start(self, graph: bytes) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = thread_count()
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others may want the cores
+        options.enable_cpu_mem_arena = False  # it keeps what the largest picture took
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.log_severity_level = 4  # failures are raised anyway
+        names = weights_of(graph)
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(self.weights[name]) for name in names]
+        options.add_external_initializers(names, values)
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+    def _translated(self, error: Exception, said: str) -> NicodecError:
+        if out_of_memory(RuntimeError(str(error))):
+            return OutOfMemoryError(f"the machine has not enough free memory to run {self.part.kind} networks")
+        return DamagedPartError(f"{self.part.path}: {said}: {brief(error)}")
+
+
+_living: WeakSet[OnnxNetworks] = WeakSet()
+_left: list[Any] = []  # ending a session waits for threads that a fork did not bring along
+
+
+def _after_fork() -> None:
+    for networks in list(_living):
+        networks.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@cache
+def load(part: Part) -> OnnxNetworks:
+    """See `nicodec.engines.load_networks`."""
+    return OnnxNetworks(part, read_weights(part))
+
+
+def thread_count() -> int:
+    """As many threads as the caller allows numeric libraries, or else as this process may use cores."""
+    try:
+        return max(1, int(os.environ["OMP_NUM_THREADS"]))
+    except (KeyError, ValueError):
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def weights_of(graph: bytes) -> list[str]:
+    """The names of the weights that an ONNX file leaves to whoever runs it.
+
+    Raises:
+        ValueError: it is no ONNX file.
+    """
+    names = []
+    for content in (found for at, found in _fields(graph) if at == GRAPH):
+        for weight in (found for at, found in _fields(content) if at == INITIALIZER):
+            held = dict(_fields(weight))
+            if held.get(LOCATION):
+                names.append(bytes(held[NAME]).decode())
+    return names
+
+
+def _fields(message: Any) -> Iterator[tuple[int, Any]]:
+    """Numbers and values of a protobuf message's fields: whole numbers, or bytes."""
+    view, at = memoryview(message), 0
+
+    def number() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = view[at]
+            at += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    try:
+        while at < len(view):
+            field, kind = divmod(number(), 8)
+            if kind == 0:
+                yield field, number()
+                continue
+            length = {1: 8, 5: 4}.get(kind) or number()
+            if at + length > len(view):
+                raise IndexError("a field is longer than what is there")
+            yield field, view[at : at + length]
+            at += length
+    except (IndexError, TypeError) as error:
+        raise ValueError(f"no ONNX file: {error}") from None

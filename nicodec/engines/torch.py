@@ -1,0 +1,73 @@
+"""torch: on a GPU, or on the CPU for what has no graphs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from nicodec.engines import Array
+from nicodec.entropy import integer
+from nicodec.errors import UsageError
+from nicodec.networks.functions import OF
+from nicodec.networks.layers import float64_product
+from nicodec.zoo.load import load_base, load_clc, load_fuser, load_mode, load_vq
+from nicodec.zoo.manifest import Part
+from nicodec.zoo.store import find_part
+
+integer.offer(float64_product)
+
+
+class TorchNetworks:
+    """A part's modules, and their functions."""
+
+    def __init__(self, kind: str, module: nn.Module, device: str) -> None:
+        self.kind, self.module, self.device = kind, module, device
+        self.functions = OF[kind](module, False)
+
+    @torch.inference_mode(False)  # whatever mode the host program is in: some functions take gradients
+    @torch.no_grad()
+    def __call__(self, name: str, *arrays: Array) -> tuple[Array, ...]:
+        given = [torch.from_numpy(array).to(self.device, torch.float32) for array in arrays]
+        given = [x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in given]
+        found = self.functions[name].call(*given)
+        return tuple(x.contiguous().cpu().numpy() for x in (found if isinstance(found, tuple) else (found,)))
+
+    def weight(self, name: str) -> NDArray[Any]:
+        return self.module.state_dict()[name].float().cpu().numpy()
+
+    def changed(self, weights: Mapping[str, Array]) -> TorchNetworks:
+        module = copy.deepcopy(self.module)
+        module.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()}, strict=False)
+        return TorchNetworks(self.kind, module, self.device)
+
+
+LOAD: dict[str, Callable[[Part, str], nn.Module]] = {
+    "base": load_base, "vq": load_vq, "mode": load_mode, "fuser": load_fuser,
+    "dictionary": lambda part, place: load_clc(part, load_base(find_part("base", *part.trained_on), place)),
+}  # fmt: skip
+
+
+@cache
+def load(part: Part, device: str) -> TorchNetworks:
+    """See `nicodec.engines.load_networks`."""
+    place = resolve_device(device)
+    return TorchNetworks(part.kind, LOAD[part.kind](part, place), place)
+
+
+def resolve_device(device: str) -> str:
+    """`auto` to `cuda` where there is one, else `cpu`.
+
+    Raises:
+        UsageError: `cuda` was asked for and is not there.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device is cuda, but torch finds none here; use --device cpu")
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device

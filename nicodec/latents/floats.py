@@ -1,0 +1,141 @@
+"""The float path of a base: from pixels to what is quantised, and from symbols to y_hat. No bit depends on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from nicodec.engines import Networks, load_networks
+from nicodec.entropy.order import Pass, checkerboard, passes
+from nicodec.entropy.tables import SYMBOL_MAX
+from nicodec.latents.geometry import WHOLE, Array, Span, coarser
+from nicodec.latents.rates import interpolate, spread
+from nicodec.rate.scale import LAMBDA_MAX
+from nicodec.zoo.load import read_config
+from nicodec.zoo.manifest import Part
+
+Choice = Callable[[Pass, Array], Array]
+
+
+@dataclass(frozen=True)
+class FloatPath:
+    """A base's networks, and the walk over its passes; the arrays' version of `nicodec.networks.base.Base`.
+
+    ::
+
+        x ─► g_a ─► y ─► ·gain(rate) ─► minus means, round ─► symbols ─► plus means ─► /gain ─► y_hat ─► g_s ─► x_hat
+                    └──► h_a ─► z ─► round ─► z_hat ─┬─► means (here, float)
+                                                     └─► scales (nicodec.entropy, integer)
+
+    Rates are as `to_rates` gives them; y is (1, M, h, w), in quantiser steps unless it is said to be in natural units.
+    """
+
+    networks: Networks
+    latent: int
+    slices: int
+    tunes: int = 1
+    lambda_max: float = LAMBDA_MAX
+
+    @classmethod
+    def of(cls, networks: Networks, config: Mapping[str, Any]) -> FloatPath:
+        """With the widths of a `BaseConfig`."""
+        more = {name: config[name] for name in ("tunes", "lambda_max") if name in config}
+        return cls(networks, config["latent"], config["slices"], **more)
+
+    @cached_property
+    def std(self) -> Array:
+        """The spread of y on training pictures (1, M, 1, 1)."""
+        return self.networks.weight("std")[None, :, None, None]
+
+    def gain(self, rates: Array) -> Array:
+        """Natural units to quantiser steps: (1, M, 1, 1), or (1, M, h/4, w/4) with a quality map; positive."""
+        return np.exp(interpolate(self.networks.weight("log_gain"), rates))
+
+    def ungain(self, rates: Array) -> Array:
+        """Quantiser steps to natural units, as `gain`; learned apart from it."""
+        return np.exp(interpolate(self.networks.weight("log_ungain"), rates))
+
+    def g_a(self, x: Array) -> Array:
+        """Pixels (1, 3, H, W), 0..1, to y in natural units."""
+        return self.networks("g_a", x)[0]
+
+    def linear(self, y_hat: Array) -> Array:
+        """The linear synthesis of y_hat in natural units: (1, 3, H, W), about -0.5..0.5."""
+        return self.networks("linear", y_hat)[0]
+
+    def g_s(self, y_hat: Array, rates: Array, linear: Array | None = None) -> Array:
+        """Pixels of y_hat in natural units; `linear`: of y_hat, if it is there already."""
+        return self.networks("g_s", self.linear(y_hat) if linear is None else linear, y_hat, rates)[0]
+
+    def lead(self, x_hat: Array, y: Array) -> Array:
+        """What makes of a picture x_hat the one whose latent is y (natural units), to be added to it.
+
+        All linear: g_s mends quantised latents, and would mend texture away that was never quantised.
+        """
+        return self.linear(y - self.g_a(x_hat))
+
+    def scaled(self, y: Array, rates: Array, core: Span = WHOLE) -> tuple[Array, Array]:
+        """What g_a made of a tile and its halo to what is to be quantised.
+
+        Args:
+            y: in natural units.
+            rates: of the tile and its halo.
+            core: rows and columns that are the tile's own.
+
+        Returns:
+            y, not rounded, and z_hat of the core (1, N, h/4, w/4), whole numbers.
+        """
+        own = rates if rates.ndim == 1 or core == WHOLE else rates[:, *coarser(core)]
+        (z,) = self.networks("h_a", y[:, :, core[0], core[1]] / self.std, own)
+        return y * spread(self.gain(rates), y), np.rint(z).clip(-SYMBOL_MAX, SYMBOL_MAX)
+
+    def quantise(self, y: Array, z_hat: Array, rates: Array, choose: Choice | None = None) -> tuple[Array, Array]:
+        """Decide on the symbols of a core, pass by pass.
+
+        Args:
+            z_hat: (1, N, h/4, w/4).
+            choose: residuals of a pass to its symbols, all (1, M/slices, h, w); None rounds.
+
+        Returns:
+            Symbols and y_hat.
+        """
+
+        def residual(step: Pass, mean: Array) -> Array:
+            rest = y[:, step.start : step.stop] - mean
+            return choose(step, rest) if choose else np.rint(rest).clip(-SYMBOL_MAX, SYMBOL_MAX)
+
+        return self._passes(z_hat, rates, residual)
+
+    def reconstruct(self, z_hat: Array, symbols: Array, rates: Array) -> Array:
+        """Symbols to y_hat in natural units, for g_s."""
+        _, y_hat = self._passes(z_hat, rates, lambda step, _: symbols[:, step.start : step.stop])
+        return y_hat * spread(self.ungain(rates), y_hat)
+
+    def changed(self, weights: Mapping[str, Array]) -> FloatPath:
+        """With some other weights of the networks."""
+        return FloatPath(self.networks.changed(weights), self.latent, self.slices, self.tunes, self.lambda_max)
+
+    def _passes(self, z_hat: Array, rates: Array, residual: Choice) -> tuple[Array, Array]:
+        """Walk the passes: symbols from `residual`, y_hat = symbols + means."""
+        (features,) = self.networks("hyper_features", z_hat, rates)
+        height, width = features.shape[2:]
+        symbols, y_hat = (np.zeros((1, self.latent, height, width), np.float32) for _ in range(2))
+        unit = spread(self.std * self.gain(rates) + np.float32(0.1), y_hat)
+        for step in passes(self.latent, self.slices):
+            part = slice(step.start, step.stop)
+            mask = checkerboard(height, width, step.parity)
+            (mean,) = self.networks(f"means_{step.index}", features, y_hat / unit, rates)
+            mean *= unit[:, part]
+            new = residual(step, mean)
+            symbols[:, part] = np.where(mask, new, symbols[:, part])
+            y_hat[:, part] = np.where(mask, new + mean, y_hat[:, part])
+        return symbols, y_hat
+
+
+def load_float_path(part: Part, engine: str, device: str) -> FloatPath:
+    """That of a base part. Raises: as `load_networks`."""
+    return FloatPath.of(load_networks(part, engine, device), read_config(part))

@@ -1,0 +1,346 @@
+"""What torch's operators are in ONNX: those that our networks, and their gradients, are made of."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from nicodec.errors import ExportError
+
+aten = torch.ops.aten
+END = (1 << 63) - 1  # what torch says for "to the end"
+
+
+class Sketch:
+    """The nodes and constants of a graph that is being written. Values are names; whole numbers that only a run
+    tells are names of int64 arrays (1,).
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[NodeProto] = []
+        self.constants: dict[str, TensorProto] = {}
+        self.dtype = np.dtype(np.float32)  # of the arrays of the node that is being written
+
+    def add(self, kind: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
+        """A node; returns the name of what it gives, or the names. Inputs that are no names become constants."""
+        names = [f"v{len(self.nodes)}" if outputs == 1 else f"v{len(self.nodes)}_{i}" for i in range(outputs)]
+        given = [value if isinstance(value, str) else self.constant(value) for value in inputs]
+        self.nodes.append(helper.make_node(kind, given, names, **attributes))
+        return names[0] if outputs == 1 else tuple(names)
+
+    def constant(self, value: Any) -> str:
+        """A small array, a float (as float32) or whole numbers (as int64), kept once."""
+        array = np.asarray(value)
+        if array.dtype == np.float64:
+            array = array.astype(np.float32)
+        for name, known in self.constants.items():
+            held = numpy_helper.to_array(known)
+            if held.dtype == array.dtype and held.shape == array.shape and np.array_equal(held, array):
+                return name
+        name = f"c{len(self.constants)}"
+        self.constants[name] = numpy_helper.from_array(array, name)
+        return name
+
+    def number(self, value: Any) -> Any:
+        """A number that a node is given beside arrays, of their type."""
+        return value if isinstance(value, str) else self.dtype.type(value)
+
+    def numbers(self, values: Sequence[Any]) -> str:
+        """Whole numbers, some of which only a run tells, as one int64 array."""
+        if not any(isinstance(value, str) for value in values):
+            return self.constant(np.array(values, np.int64))
+        parts = [v if isinstance(v, str) else self.constant(np.array([v], np.int64)) for v in values]
+        return parts[0] if len(parts) == 1 else str(self.add("Concat", *parts, axis=0))
+
+    def whole(self, kind: str, *values: Any) -> Any:
+        """Arithmetic of whole numbers, of which one at least only a run tells."""
+        return self.add(kind, *(v if isinstance(v, str) else np.array([v], np.int64) for v in values))
+
+
+Write = Callable[..., Any]
+OPERATORS: dict[Any, Write] = {}
+
+
+def writes(*targets: Any) -> Callable[[Write], Write]:
+    """Register what writes some of torch's operators: called with a `Sketch` and their arguments."""
+
+    def registered(function: Write) -> Write:
+        OPERATORS.update(dict.fromkeys(targets, function))
+        return function
+
+    return registered
+
+
+def write(sketch: Sketch, target: Any, arguments: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    """The nodes of one call of torch's; what it gives, as in `Sketch`.
+
+    Raises:
+        ExportError: an operator that is not known here.
+    """
+    if target not in OPERATORS:
+        raise ExportError(f"no graph can be made of a network with {target}: add it to nicodec.training.graph_ops")
+    return OPERATORS[target](sketch, *arguments, **named)
+
+
+def _direct(kind: str) -> Write:
+    return lambda s, *x: s.add(kind, *x)
+
+
+OPERATORS |= {
+    aten.div.Tensor: lambda s, x, y: s.add("Div", x, s.number(y)),
+    aten.mul.Tensor: lambda s, x, y: s.add("Mul", x, s.number(y)),
+    aten.mul.Scalar: lambda s, x, y: s.add("Mul", x, s.number(y)),
+    aten.rsub.Scalar: lambda s, x, y: s.add("Sub", s.number(y), x),
+    aten.gt.Scalar: lambda s, x, y: s.add("Greater", x, s.number(y)),
+    aten.lt.Scalar: lambda s, x, y: s.add("Less", x, s.number(y)),
+    aten.ge.Scalar: lambda s, x, y: s.add("GreaterOrEqual", x, s.number(y)),
+    aten.le.Scalar: lambda s, x, y: s.add("LessOrEqual", x, s.number(y)),
+    aten.where.self: lambda s, test, x, y: s.add("Where", test, s.number(x), s.number(y)),
+    aten.where.ScalarOther: lambda s, test, x, y: s.add("Where", test, x, s.number(y)),
+    aten.square.default: lambda s, x: s.add("Mul", x, x),
+    aten.sigmoid.default: _direct("Sigmoid"),
+    aten.exp.default: _direct("Exp"),
+    aten.floor.default: _direct("Floor"),
+    aten.neg.default: _direct("Neg"),
+    aten.asinh.default: _direct("Asinh"),
+    aten.sqrt.default: _direct("Sqrt"),
+    aten.rsqrt.default: lambda s, x: s.add("Reciprocal", s.add("Sqrt", x)),
+    aten.reciprocal.default: _direct("Reciprocal"),
+    aten.logical_and.default: _direct("And"),
+    aten.logical_and_.default: _direct("And"),
+    aten.matmul.default: _direct("MatMul"),
+    aten.bmm.default: _direct("MatMul"),
+    aten.mm.default: _direct("MatMul"),
+    aten.unsqueeze.default: lambda s, x, at: s.add("Unsqueeze", x, np.array([at])),
+    aten.squeeze.dim: lambda s, x, at: s.add("Squeeze", x, np.array([at])),
+    aten.permute.default: lambda s, x, order: s.add("Transpose", x, perm=order),
+    aten.numpy_T.default: lambda s, x: s.add("Transpose", x),
+    aten.t.default: lambda s, x: s.add("Transpose", x),
+    aten.expand.default: lambda s, x, shape: s.add("Expand", x, s.numbers([1 if n == -1 else n for n in shape])),
+    aten.cat.default: lambda s, parts, at=0: s.add("Concat", *parts, axis=at),
+    aten.softmax.int: lambda s, x, at, dtype=None: s.add("Softmax", x, axis=at),
+    aten.embedding.default: lambda s, table, at: s.add("Gather", table, at, axis=0),
+    aten.select.int: lambda s, x, at, index: s.add("Gather", x, np.int64(index), axis=at),
+    aten.pixel_shuffle.default: lambda s, x, side: s.add("DepthToSpace", x, blocksize=side, mode="CRD"),
+    aten.leaky_relu.default: lambda s, x, slope=0.01: s.add("LeakyRelu", x, alpha=slope),
+    aten.scalar_tensor.default: lambda s, value, **_: s.constant(np.float32(value)),
+    operator.getitem: lambda s, parts, at: parts[at],
+    operator.add: lambda s, x, y: s.whole("Add", x, y),
+    operator.sub: lambda s, x, y: s.whole("Sub", x, y),
+    operator.mul: lambda s, x, y: s.whole("Mul", x, y),
+    operator.floordiv: lambda s, x, y: s.whole("Div", x, y),
+    torch.sym_sum: lambda s, parts: s.whole("Sum", *parts),
+}  # fmt: skip
+
+
+@writes(
+    aten.contiguous.default, aten.clone.default, aten.detach.default, aten.alias.default, aten._to_copy.default,
+    aten.to.dtype, aten.lift_fresh_copy.default,
+)  # fmt: skip
+def _same(sketch: Sketch, x: str, dtype: torch.dtype | None = None, *_: Any, **named: Any) -> Any:
+    """Only whole numbers become another type here: all floats are float32."""
+    return sketch.add("Cast", x, to=TensorProto.INT64) if dtype is torch.int64 else x
+
+
+def _signed(kind: str) -> Write:
+    def written(sketch: Sketch, x: str, y: Any, alpha: float = 1) -> Any:
+        return sketch.add(
+            kind, x, sketch.number(y) if alpha == 1 else sketch.add("Mul", sketch.number(y), sketch.number(alpha))
+        )
+
+    return written
+
+
+OPERATORS |= {aten.add.Tensor: _signed("Add"), aten.sub.Tensor: _signed("Sub")}
+
+
+@writes(aten.pow.Tensor_Scalar)
+def _power(sketch: Sketch, x: str, exponent: float) -> Any:
+    return x if exponent == 1 else sketch.add("Pow", x, sketch.number(exponent))
+
+
+@writes(aten.clamp.default, aten.clamp_min.default)
+def _clamp(sketch: Sketch, x: str, low: float | None = None, high: float | None = None) -> Any:
+    return sketch.add("Clip", x, "" if low is None else sketch.number(low), "" if high is None else sketch.number(high))
+
+
+@writes(aten.nan_to_num.default)
+def _finite(
+    sketch: Sketch, x: str, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
+) -> Any:
+    largest = float(np.finfo(np.float32).max)
+    for infinity, put in (
+        (np.inf, largest if posinf is None else posinf),
+        (-np.inf, -largest if neginf is None else neginf),
+    ):
+        x = sketch.add("Where", sketch.add("Equal", x, np.float32(infinity)), np.float32(put), x)
+    return sketch.add("Where", sketch.add("IsNaN", x), np.float32(nan or 0.0), x)
+
+
+@writes(aten.leaky_relu_backward.default)
+def _leaky_relu_backward(sketch: Sketch, gradient: str, x: str, slope: float, is_result: bool) -> Any:
+    falling = sketch.add("Mul", gradient, np.float32(slope))
+    return sketch.add("Where", sketch.add("Greater", x, np.float32(0)), gradient, falling)
+
+
+@writes(aten.ones_like.default)
+def _ones(sketch: Sketch, x: str, **_: Any) -> Any:
+    one = numpy_helper.from_array(np.ones(1, np.float32))
+    return sketch.add("ConstantOfShape", sketch.add("Shape", x), value=one)
+
+
+@writes(aten.sym_size.int)
+def _size(sketch: Sketch, x: str, at: int) -> Any:
+    return sketch.add("Shape", x, start=at, end=at + 1)
+
+
+@writes(aten.view.default, aten.reshape.default, aten._unsafe_view.default)
+def _reshape(sketch: Sketch, x: str, shape: Sequence[Any]) -> Any:
+    return sketch.add("Reshape", x, sketch.numbers(shape))
+
+
+@writes(aten.flatten.using_ints)
+def _flatten(sketch: Sketch, x: str, start: int = 0, end: int = -1) -> Any:
+    if end != -1:
+        raise ExportError("only flattening up to the last side is known")
+    return sketch.add("Reshape", x, np.array([0] * start + [-1]))
+
+
+@writes(aten.transpose.int)
+def _transpose(sketch: Sketch, x: str, first: int, second: int, rank: int = 0) -> Any:
+    order = list(range(rank))
+    order[first], order[second] = order[second], order[first]
+    return sketch.add("Transpose", x, perm=order)
+
+
+@writes(aten.slice.Tensor)
+def _slice(sketch: Sketch, x: str, at: int = 0, start: Any = 0, stop: Any = END, step: int = 1) -> Any:
+    start, stop = 0 if start is None else start, END if stop is None else stop
+    return sketch.add("Slice", x, sketch.numbers([start]), sketch.numbers([stop]), np.array([at]), np.array([step]))
+
+
+@writes(aten.narrow.default)
+def _narrow(sketch: Sketch, x: str, at: int, start: Any, length: Any) -> Any:
+    numbers = isinstance(start, int) and isinstance(length, int)
+    return _slice(sketch, x, at, start, start + length if numbers else sketch.whole("Add", start, length))
+
+
+@writes(aten.slice_backward.default)
+def _slice_backward(
+    sketch: Sketch, gradient: str, shape: Sequence[Any], at: int, start: int, stop: int, step: int
+) -> Any:
+    def left(edge: int) -> Any:
+        """How much of the side is beyond `edge`, counted from its start."""
+        return shape[at] - edge if isinstance(shape[at], int) else sketch.whole("Sub", shape[at], edge)
+
+    if step != 1:
+        raise ExportError("slices with steps have no gradient here")
+    before = start if start >= 0 else left(-start)
+    after = 0 if stop == END else -stop if stop < 0 else left(stop)
+    return sketch.add("Pad", gradient, sketch.numbers([before, after]), np.float32(0), np.array([at]))
+
+
+@writes(aten.chunk.default)
+def _chunk(sketch: Sketch, x: str, count: int, at: int = 0) -> Any:
+    return sketch.add("Split", x, outputs=count, axis=at, num_outputs=count)
+
+
+@writes(aten.index.Tensor)
+def _index(sketch: Sketch, table: str, at: Sequence[str]) -> Any:
+    if len(at) != 1:
+        raise ExportError("tables are read by one index here")
+    return sketch.add("Gather", table, at[0], axis=0)
+
+
+def _reduced(kind: str) -> Write:
+    def written(sketch: Sketch, x: str, at: Sequence[int] | None = None, keepdim: bool = False, **_: Any) -> Any:
+        axes = [] if at is None else [np.array(at, np.int64)]
+        return sketch.add(kind, x, *axes, keepdims=int(keepdim))
+
+    return written
+
+
+OPERATORS |= dict.fromkeys((aten.sum.default, aten.sum.dim_IntList), _reduced("ReduceSum"))
+OPERATORS |= dict.fromkeys((aten.mean.default, aten.mean.dim), _reduced("ReduceMean"))
+
+
+@writes(aten.conv2d.default)
+def _convolution(
+    sketch: Sketch, x: str, weight: str, bias: str | None = None, stride: Any = 1, padding: Any = 0,
+    dilation: Any = 1, groups: int = 1,
+) -> Any:  # fmt: skip
+    if _pair(dilation) != [1, 1]:
+        raise ExportError("convolutions with gaps are not known here")
+    inputs = [x, weight] if bias is None else [x, weight, bias]
+    return sketch.add("Conv", *inputs, strides=_pair(stride), pads=_pair(padding) * 2, group=groups)
+
+
+@writes(aten.linear.default)
+def _linear(sketch: Sketch, x: str, weight: str, bias: str | None = None) -> Any:
+    product = sketch.add("MatMul", x, sketch.add("Transpose", weight, perm=[1, 0]))
+    return product if bias is None else sketch.add("Add", product, bias)
+
+
+@writes(aten.convolution_backward.default)
+def _convolution_backward(
+    sketch: Sketch, gradient: str, x: str, weight: str, bias: Any, stride: Any, padding: Any, dilation: Any,
+    transposed: bool, extra: Any, groups: int, mask: Any,
+) -> Any:  # fmt: skip
+    """By what the input is to change: weights are frozen. A convolution again, with the weights the other way round."""
+    if _pair(stride) != [1, 1] or transposed or list(mask[1:]) != [False, False]:
+        raise ExportError("only plain convolutions have a gradient here, and only by their input")
+    if groups == 1 and _pair(padding) == [0, 0]:  # 1x1
+        back = sketch.add("Transpose", weight, perm=[1, 0, 2, 3])
+    elif groups > 1 and _pair(padding) == [1, 1]:  # depthwise, 3x3
+        back = sketch.add(
+            "Slice", weight, np.array([-1, -1]), np.array([-END, -END]), np.array([2, 3]), np.array([-1, -1])
+        )
+    else:
+        raise ExportError("only 1x1 and depthwise 3x3 convolutions have a gradient here")
+    return (sketch.add("Conv", gradient, back, pads=_pair(padding) * 2, group=groups),)
+
+
+@writes(aten.pixel_unshuffle.default)
+def _pixel_unshuffle(sketch: Sketch, x: str, side: int, channels: int = 0) -> Any:
+    """ONNX puts the place in the square before the channel, torch after."""
+    order = np.arange(side**2 * channels).reshape(side**2, channels).T.ravel()
+    return sketch.add("Gather", sketch.add("SpaceToDepth", x, blocksize=side), order, axis=1)
+
+
+@writes(aten.avg_pool2d.default)
+def _average(sketch: Sketch, x: str, side: Any, stride: Any = None) -> Any:
+    return sketch.add("AveragePool", x, kernel_shape=_pair(side), strides=_pair(stride or side))
+
+
+@writes(aten.max_pool2d.default)
+def _largest(sketch: Sketch, x: str, side: Any, stride: Any = None, padding: Any = 0) -> Any:
+    return sketch.add("MaxPool", x, kernel_shape=_pair(side), strides=_pair(stride or side), pads=_pair(padding) * 2)
+
+
+@writes(aten.upsample_bilinear2d.vec)
+def _bilinear(sketch: Sketch, x: str, size: Any, corners: bool, factors: Sequence[float] | None) -> Any:
+    if corners or not factors:
+        raise ExportError("bilinear maps grow by a factor here, corners not aligned")
+    scales = np.array([1, 1, *factors], np.float32)
+    return sketch.add("Resize", x, "", scales, mode="linear", coordinate_transformation_mode="half_pixel")
+
+
+@writes(aten.upsample_nearest2d.vec)
+def _nearest(sketch: Sketch, x: str, size: Sequence[Any], factors: Any = None) -> Any:
+    """A map of vectors over maps that are a whole number of times as large."""
+    leading = sketch.add("Shape", x, start=0, end=2)
+    sizes = sketch.add("Concat", leading, sketch.numbers(size), axis=0)
+    return sketch.add(
+        "Resize", x, "", "", sizes, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+    )
+
+
+def _pair(value: Any) -> list[int]:
+    if isinstance(value, int):
+        return [value, value]
+    return [int(n) for n in value] * (1 if len(value) == 2 else 2)

@@ -190,7 +190,7 @@ def test_what_is_asked_for_and_cannot_be():
         nicodec.encode(pictures.image(64, 64), engine="onnx", device="cuda", model="tiny")
 
 
-@pytest.mark.parametrize("damaged", [b"\x3a", b"\x3a\x80", b"\x80" * 20, b"\x3a\x02\x2a\x05"])
+@pytest.mark.parametrize("damaged", [b"", b"\x3a", b"\x3a\x80", b"\x80" * 20, b"\x32\x01\xff", bytes(9)])
 def test_what_is_no_onnx_file_is_said_so(damaged):
     with pytest.raises(ValueError, match="no ONNX file"):
         onnx.weights_of(damaged)

@@ -99,7 +99,7 @@ if hasattr(os, "register_at_fork"):
 
 
 @cache
-def load(part: Part) -> OnnxNetworks:
+def load_onnx(part: Part) -> OnnxNetworks:
     """See `nicodec.engines.load_networks`."""
     return OnnxNetworks(part, read_weights(part))
 

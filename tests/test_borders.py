@@ -51,6 +51,10 @@ def test_rate_is_numpy_only_and_what_the_container_reads_of_it_standard_library_
     ("compressai", ("networks/adapters", "zoo/fetch", "bench", "training")),
     ("lpips", ("metrics", "training")),
     ("tqdm", ("training", "cli/batch")),
+    ("onnxruntime", ("engines/onnx",)),
+    ("onnx", ("training",)),
+    ("torch", ("networks", "training", "bench", "metrics", "engines/torch", "dictionary/build", "foreign", "isolated",
+               "zoo", "cli", "conformance/process", "__init__")),
 ])  # fmt: skip
 def test_who_may_import(name, places):
     for path in FILES:

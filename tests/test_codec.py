@@ -75,12 +75,12 @@ def test_an_encode_is_repeatable_to_the_bit():
 def test_the_host_programs_mode_does_not_matter(mode):
     import torch
 
-    from nicodec.engines.torch import load
+    from nicodec.engines.torch import load_torch
     from nicodec.zoo.load import load_base
 
     image = pictures.image(100, 90)
     expected = tiny_encode(image, effort=4, engine="torch")
-    for cached in (load_base, load):
+    for cached in (load_base, load_torch):
         cached.cache_clear()
     with getattr(torch, mode)():
         assert tiny_encode(image, effort=4, engine="torch") == expected

@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pictures
 import pytest
+import torch
 
 import nicodec
 from nicodec.container.reader import read_file, read_tokens
 from nicodec.engines import load_networks, onnx
-from nicodec.errors import DamagedPartError, MissingPackageError, MissingPartError, UsageError
-from nicodec.networks.functions import OF
+from nicodec.errors import DamagedPartError, ExportError, MissingPackageError, MissingPartError, UsageError
+from nicodec.networks.functions import OF, Function, maps
 from nicodec.streams import decode_symbols
-from nicodec.zoo.load import load_scales, read_config
+from nicodec.training.graphs import make_graph
+from nicodec.zoo.load import load_base, load_scales, read_config
 from nicodec.zoo.store import find_package
 
 ROOT = Path(__file__).parents[1]
@@ -190,7 +192,7 @@ def test_what_is_asked_for_and_cannot_be():
         nicodec.encode(pictures.image(64, 64), engine="onnx", device="cuda", model="tiny")
 
 
-@pytest.mark.parametrize("damaged", [b"\x3a", b"\x3a\x80", b"\x80" * 20, b"\x3a\x02\x2a\x05"])
+@pytest.mark.parametrize("damaged", [b"", b"\x3a", b"\x3a\x80", b"\x80" * 20, b"\x32\x01\xff", bytes(9)])
 def test_what_is_no_onnx_file_is_said_so(damaged):
     with pytest.raises(ValueError, match="no ONNX file"):
         onnx.weights_of(damaged)
@@ -204,6 +206,22 @@ def test_a_forked_child_encodes_after_its_parent(monkeypatch):
         same = nicodec.encode(pictures.image(100, 90), model="tiny", engine="onnx", drawn="off") == expected
         os._exit(0 if same else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_graph_is_made_of_what_is_installed(tiny):
+    """What export writes now does what the graph that came with the model does."""
+    function = OF["base"](load_base(tiny, "cpu"), False)["h_a"]
+    made = onnx.OnnxNetworks(tiny, onnx.read_weights(tiny))
+    session = made._start(make_graph(function, load_base(tiny, "cpu")))
+    y, rate = examples(tiny, "h_a")
+    (found,) = session.run(None, {"y": y, "rate": rate})
+    assert np.array_equal(found, load_networks(tiny, "onnx", "cpu")("h_a", y, rate)[0])
+
+
+def test_an_operator_that_no_graph_has_is_said(tiny):
+    function = Function(lambda x: torch.fft.fft2(x).abs(), {"x": maps(3, 1)})
+    with pytest.raises(ExportError, match="graph_ops"):
+        make_graph(function, load_base(tiny, "cpu"))
 
 
 def test_weights_of_a_part_are_not_in_its_graphs():

@@ -8,10 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path, PurePath
 from typing import Any, Protocol, TypeVar
 
@@ -217,7 +214,17 @@ def _results(
             yield job, _attempt(work, job)
         return
     processes = min(processes, len(todo))
-    share = max(1, (threads or os.cpu_count() or 1) // processes)
+    yield from _in_processes(todo, work, processes, max(1, (threads or os.cpu_count() or 1) // processes))
+
+
+def _in_processes(
+    todo: list[Job], work: Work, processes: int, share: int
+) -> Iterator[tuple[Job, Outcome | NicodecError]]:
+    """`share`: threads of each."""
+    from concurrent.futures import ProcessPoolExecutor, as_completed  # these take as long to import as all of click
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_context
+
     pool = ProcessPoolExecutor(processes, get_context("spawn"), _start_worker, (share,))
     try:
         heard = signal.signal(signal.SIGINT, signal.SIG_IGN)  # workers inherit it: of Ctrl-C, they hear from us

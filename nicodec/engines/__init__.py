@@ -66,9 +66,9 @@ def load_networks(part: Part, engine: str, device: str) -> Networks:
         UsageError: the device is not there.
     """
     if choose(engine, device, part) == "onnx":
-        from nicodec.engines import onnx
+        from nicodec.engines.onnx import load_onnx
 
-        return onnx.load(part)
-    from nicodec.engines import torch
+        return load_onnx(part)
+    from nicodec.engines.torch import load_torch
 
-    return torch.load(part, device)
+    return load_torch(part, device)

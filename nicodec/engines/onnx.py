@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import ChainMap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 from weakref import WeakSet
@@ -24,7 +24,7 @@ FAILURES: tuple[type[Exception], ...] = tuple(
     kind for kind in vars(runtime).values() if isinstance(kind, type) and issubclass(kind, Exception)
 )
 UNFIT: tuple[type[Exception], ...] = (*FAILURES, KeyError, ValueError)
-GRAPH, INITIALIZER, NAME, LOCATION = 7, 5, 8, 14  # fields of ONNX's messages (onnx.proto)
+TEXT, DESCRIPTION = 2, 6  # a type and a field of protobuf messages; in ONNX's (onnx.proto) few fields come before
 
 
 class OnnxNetworks:
@@ -99,7 +99,7 @@ if hasattr(os, "register_at_fork"):
 
 
 @cache
-def load(part: Part) -> OnnxNetworks:
+def load_onnx(part: Part) -> OnnxNetworks:
     """See `nicodec.engines.load_networks`."""
     return OnnxNetworks(part, read_weights(part))
 
@@ -113,45 +113,30 @@ def thread_count() -> int:
 
 
 def weights_of(graph: bytes) -> list[str]:
-    """The names of the weights that an ONNX file leaves to whoever runs it.
+    """The names of the weights that a graph leaves to whoever runs it: a line each in its file's description.
 
     Raises:
-        ValueError: it is no ONNX file.
+        ValueError: it is no ONNX file with a description.
     """
-    names = []
-    for content in (found for at, found in _fields(graph) if at == GRAPH):
-        for weight in (found for at, found in _fields(content) if at == INITIALIZER):
-            held = dict(_fields(weight))
-            if held.get(LOCATION):
-                names.append(bytes(held[NAME]).decode())
-    return names
-
-
-def _fields(message: Any) -> Iterator[tuple[int, Any]]:
-    """Numbers and values of a protobuf message's fields: whole numbers, or bytes."""
-    view, at = memoryview(message), 0
-
-    def number() -> int:
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte = view[at]
-            at += 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-
     try:
+        view, at = memoryview(graph), 0
         while at < len(view):
-            field, kind = divmod(number(), 8)
-            if kind == 0:
-                yield field, number()
-                continue
-            length = {1: 8, 5: 4}.get(kind) or number()
-            if at + length > len(view):
-                raise IndexError("a field is longer than what is there")
-            yield field, view[at : at + length]
-            at += length
-    except (IndexError, TypeError) as error:
-        raise ValueError(f"no ONNX file: {error}") from None
+            field, kind = divmod(view[at], 8)
+            number, at = _number(view, at + 1)
+            if kind == TEXT:
+                if field == DESCRIPTION:
+                    return bytes(view[at : at + number]).decode().split()
+                at += number
+    except (IndexError, UnicodeDecodeError):
+        pass
+    raise ValueError("no ONNX file that says which weights it takes")
+
+
+def _number(view: memoryview, at: int) -> tuple[int, int]:
+    """A whole number of a protobuf message, and where it ends."""
+    value = shift = 0
+    while True:
+        value |= (view[at] & 127) << shift
+        shift, at = shift + 7, at + 1
+        if view[at - 1] < 128:
+            return value, at

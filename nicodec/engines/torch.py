@@ -54,7 +54,7 @@ LOAD: dict[str, Callable[[Part, str], nn.Module]] = {
 
 
 @cache
-def load(part: Part, device: str) -> TorchNetworks:
+def load_torch(part: Part, device: str) -> TorchNetworks:
     """See `nicodec.engines.load_networks`."""
     place = resolve_device(device)
     return TorchNetworks(part.kind, LOAD[part.kind](part, place), place)

@@ -174,7 +174,9 @@ def _file(function: Function, sketch: Sketch, outputs: list[str], weights: dict[
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
         [*sketch.constants.values(), *held],
     )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, doc_string="\n".join(weights)
+    )
     return model.SerializeToString()
 
 

@@ -18,7 +18,7 @@ TRIES = 8
 TYPICAL = {"bytes": 0.04, "psnr": 0.16, "lpips": -0.035}  # of a step of quality, on the axis that is searched
 CLOSE = {"bytes": 0.005, "psnr": 0.02, "lpips": 0.01}  # how far on the right side of the target is near enough
 
-EXACT = 100.0  # dB, in place of the infinitely many of a picture that is all drawn
+EXACT = 100.0  # dB, where the search takes a picture without any error to be
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Target:
 
     def axis(self, value: float) -> float:
         """What the search works on: about linear in quality."""
-        return value if self.kind == "psnr" else math.log(max(value, 1e-9))
+        return min(value, EXACT) if self.kind == "psnr" else math.log(max(value, 1e-9))
 
     def met(self, value: float) -> bool:
         """Whether a value is on the right side."""
@@ -123,7 +123,7 @@ def _judge(picture: Picture, target: Target, options: EncodeOptions) -> Callable
     if target.kind == "psnr":
         from nicodec.metrics.psnr import psnr
 
-        return lambda data: min(psnr(picture.pixels, decoded(data)), EXACT)
+        return lambda data: psnr(picture.pixels, decoded(data))
     from nicodec.metrics.perceptual import Perception, find_trunk
 
     trunk = find_trunk(target.trunk)

@@ -165,6 +165,7 @@ def test_every_error_class_has_its_own_exit_code_and_a_test():
         errors.TargetError,  # tests/test_target.py
         errors.OutOfMemoryError,  # tests/test_faults.py
         errors.ConformanceError,  # tests/test_matrix.py
+        errors.MissingPackageError,  # tests/test_engines.py
     }
     tested = {error for error, _ in FAILURES} | elsewhere
     assert set(classes) == tested

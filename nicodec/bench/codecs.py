@@ -189,7 +189,7 @@ class CompressAI:
             at += 4 + length
         with torch.inference_mode():
             x_hat = self._model(quality).decompress(strings, (rows, columns))["x_hat"]
-        return Image.fromarray(to_pixels(x_hat[0, :, :height, :width], 3))
+        return Image.fromarray(to_pixels(x_hat[0, :, :height, :width].numpy(), 3))
 
 
 KNOWN: dict[str, Callable[[], Codec]] = {

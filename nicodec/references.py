@@ -39,7 +39,7 @@ class Referred:
 @torch.inference_mode(False)  # whatever mode the host program is in: `effort` takes gradients
 @torch.no_grad()
 def refer(picture: Picture, base: Base, scales: ScaleModel, part: Part, rate: int, count: int | None) -> Referred:
-    """Search a picture's references, and decide whether they pay.
+    """Search a picture's references, and decide whether they may pay; what files say has the last word (`trials`).
 
     They are tried on its middle (`central`): bits by the real tables, errors in pixels. Where they would change little,
     as on most photographs, they are not even tried.
@@ -67,10 +67,10 @@ def cost(base: Base, scales: ScaleModel, x: Tensor, y: Tensor, rate: int) -> flo
     """Bits and error of a picture x (1, 3, H, W) whose latent is y, in bits, as `effort.correct` weighs them."""
     rates = torch.tensor([float(rate)], device=x.device)
     scaled, z_hat = base.scaled(y, rates)
-    rounding = ThriftyRounding(scales, z_hat, rate)
+    rounding = ThriftyRounding(base, scales, z_hat, rate)
     _, y_hat = base.quantise(scaled, z_hat, rates, rounding)
     error = (base.g_s(y_hat * base.ungain(rates), rates) - x).square().sum().item()
-    return rounding.bits + error * lambda_from_rate(rate) * 255**2 / 3
+    return rounding.bits + error * lambda_from_rate(rate, base.config.lambda_max) * 255**2 / 3
 
 
 def _latent(clc: CLC, dictionary: Dictionary, references: References) -> Tensor:

@@ -168,6 +168,13 @@ class Base(nn.Module):
         self.log_ungain = nn.Parameter(log_step[:, None].repeat(1, config.latent))
         self.register_buffer("std", torch.ones(config.latent))  # of y on the training patches
 
+    @property
+    def flat(self) -> Tensor:
+        """Which components of y are a flat colour, more than anything else: (M,), bool."""
+        waves = self.g_s.klt_t.weight.detach().view(3, PATCH**2, -1)
+        power = waves.square().sum((0, 1))
+        return waves.mean(1).square().sum(0) * PATCH**2 > power / 2
+
     def gain(self, rate: Tensor) -> Tensor:
         """Natural units to quantiser steps: (B, M, 1, 1), or (B, M, H/64, W/64) with a quality map; positive."""
         return interpolate(self.log_gain, rate).exp()

@@ -37,7 +37,7 @@ def encode_tile(
         effort: 1..9.
     """
     rates = torch.tensor([float(rate)], device=x.device)
-    rounding = None if effort == 1 else ThriftyRounding(scales, z_hat, rate)
+    rounding = None if effort == 1 else ThriftyRounding(base, scales, z_hat, rate)
     own = y[:, :, core[0], core[1]]
     if rounding:
         own = correct(base, rounding, x, y, z_hat, rate, core, CORRECTIONS[effort - 1])
@@ -94,15 +94,17 @@ class ThriftyRounding:
 
     It follows the coder's passes, because a pass's scales depend on the symbols chosen before. What a symbol does
     to the scales and means of later ones is not counted: WORTH, above what theory says, makes up for it.
+    Flat colours are rounded plainly: where all else is flat, neighbours would err alike, and a sky get blotches of hue.
     Good for any number of walks over the passes; the first pass of each forgets the walk before. `bits` is what the
     symbols of the last walk cost, y's alone.
     """
 
-    def __init__(self, scales: ScaleModel, z_hat: Tensor, rate: int) -> None:
+    def __init__(self, base: Base, scales: ScaleModel, z_hat: Tensor, rate: int) -> None:
         self.scales, self.rate = scales, TileRate(rate)
         self.features = scales.features(to_array(z_hat), self.rate)
         self.costs = scales.tables[self.rate.tune].costs(MAGNITUDES)
         self.savings = np.diff(self.costs, axis=1, prepend=self.costs[:, :1])  # of magnitude k - 1 in place of k
+        self.thrifty = ~base.flat.cpu().numpy()
         self.bits = 0.0
         self.symbols = np.zeros((*self.features.shape[:2], scales.latent), np.int16)
         self.indices: list[Indices] = []
@@ -120,8 +122,8 @@ class ThriftyRounding:
         rest = residual[0].permute(1, 2, 0).cpu().numpy()[mask]
         magnitude = np.abs(rest) + 0.5
         nearest = np.minimum(magnitude, MAGNITUDES - 1).astype(np.int64)
-        saved = self.savings[indices, nearest]
         part = slice(step.start, step.stop)
+        saved = self.savings[indices, nearest] * self.thrifty[part]
         magnitude = np.floor(magnitude - saved / (2 * WORTH))
         self.bits += float(self.costs[indices, np.minimum(magnitude, MAGNITUDES - 1).astype(np.int64)].sum())
         self.symbols[mask, part] = np.copysign(magnitude, rest)

@@ -60,7 +60,7 @@ def encode(
         model: name of the model package.
         base: another codec in its place, such as `compressai:mbt2018-mean-q3`, with `base_weights`.
         base_weights: a safetensors file, see `nicodec models fetch`.
-        verify: decode the symbols again and compare.
+        verify: decode the symbols again and compare; leave out tokens that make a part of the picture worse.
         device: `auto`, `cpu` or `cuda`.
         frame: which picture of a file with several, from 0; None: the first.
         allow_8bit: reduce a file's or a Pillow image's deeper samples to 8 bits.

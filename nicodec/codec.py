@@ -59,7 +59,7 @@ def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
         header = _header(picture, 0, NO_BASE, version=2)
         return write_file(header, [encode_foreign(picture, foreign, options.device, options.verify), *_kept(picture)])
     encoder = StreamEncoder(options)
-    return _encode(picture, encoder, encoder.analyse(picture), _kept(picture), options.quality)
+    return _encode(picture, encoder, partial(encoder.analyse, picture), _kept(picture), options.quality)
 
 
 def encode_at(picture: Picture, options: EncodeOptions) -> Callable[[float], bytes]:
@@ -73,17 +73,18 @@ def encode_at(picture: Picture, options: EncodeOptions) -> Callable[[float], byt
     if find_foreign(options) is not None:
         raise UsageError("another codec's weights have one quality; encode without a target")
     encoder = StreamEncoder(options)
-    return partial(_encode, picture, encoder, list(encoder.analyse(picture)), _kept(picture))
+    analysed = list(encoder.analyse(picture))
+    return partial(_encode, picture, encoder, lambda: analysed, _kept(picture))
 
 
 def _encode(
-    picture: Picture, encoder: StreamEncoder, analysed: Iterable[Analysed], kept: list[Section], quality: float
-) -> bytes:
-    rate = rate_from_quality(quality)
-    referred = encoder.refer(picture, rate)
-    coded = encoder.sections(encoder.symbols(analysed, referred.base, rate), rate)
-    header = _header(picture, rate, encoder.parts["base"].id, encoder.version)
-    return write_file(header, [*referred.sections, *coded, *kept])
+    picture: Picture, encoder: StreamEncoder, analyse: Callable[[], Iterable[Analysed]], kept: list[Section],
+    quality: float,
+) -> bytes:  # fmt: skip
+    from nicodec.trials import decide
+
+    header = _header(picture, rate_from_quality(quality), encoder.parts["base"].id, encoder.version)
+    return write_file(header, [*decide(picture, header, encoder, analyse), *kept])
 
 
 def _header(picture: Picture, rate: int, base_id: bytes, version: int) -> Header:

@@ -72,7 +72,8 @@ class EncodeOptions:
         base: name of another codec, such as `compressai:mbt2018-mean-q3`, in place of the model; streams, quality and
             effort then mean nothing.
         base_weights: its weights, a safetensors file.
-        verify: decode the symbols again and compare, before the file is handed out.
+        verify: decode the symbols again and compare, before the file is handed out; leave out tokens that nobody asked
+            for where they make a part of the picture worse.
         device: `auto`, `cpu` or `cuda`, for the float networks.
 
     Raises:

@@ -5,6 +5,7 @@ import pictures
 import pytest
 import slow_decoder
 import torch
+import toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -73,9 +74,11 @@ def test_streams_are_what_was_asked_for():
     assert encode(image, streams="sq") == encode(image, model="tiny")
 
 
-@pytest.mark.parametrize("model", ["toy16", "toy32"])
-def test_each_anchor_paints_another_picture_and_tokens_matter(model):
-    image = pictures.image(100, 80)
+@pytest.mark.parametrize("stride", [16, 32])
+def test_each_anchor_paints_another_picture_and_tokens_matter(tiny, tmp_path, monkeypatch, stride):
+    toy.make_model(tmp_path, "mine", tiny, stride=stride, spread=0.01)
+    monkeypatch.setenv("NICODEC_MODELS", f"{tmp_path}:{tiny.path.parents[1]}")
+    image, model = pictures.image(100, 80), "mine"
     low = {"quality": 5}  # where random experts stay within what quantisation explains
     both, sq = encode(image, model, **low), encode(image, model, streams="sq", **low)
     painted = [decode(both), decode(both, anchor="perception"), decode(sq), decode(encode(image, model, streams="vq"))]

@@ -20,8 +20,11 @@ from nicodec.zoo.manifest import read_manifest
 COUNT, SIDE = 16, 256  # pictures that a toy dictionary is built of
 
 
-def make_model(folder, name, tiny, *, stride):
-    """A package `name` in `folder` with all parts; its base is the tiny frozen one."""
+def make_model(folder, name, tiny, *, stride, spread=0.002):
+    """A package `name` in `folder` with all parts; its base is the tiny frozen one.
+
+    `spread`: of the random weights of MoDE: from 0.005 on encoders find that tokens do harm, from 0.02 on decoders too.
+    """
     target = folder / name
     shutil.copytree(tiny.path.parent, target)
     manifest = target / "model.toml"
@@ -35,7 +38,7 @@ def make_model(folder, name, tiny, *, stride):
     vq.tokenizer.start_from(base.std, base.std.argsort(descending=True)[:8])
     anchored = (mode.fidelity, mode.perception, mode.painter)
     for parameter in (p for module in (vq.painter, *anchored) for p in module.parameters()):
-        torch.nn.init.normal_(parameter, std=0.02)
+        torch.nn.init.normal_(parameter, std=spread)
     net = TokenNet(base.config.latent, base.config.hyper, config, 16)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.2)

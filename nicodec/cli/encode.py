@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,16 @@ class Encoding:
             "input": job.source, "output": output, "input_bytes": len(data), "seconds": round(seconds, 3), **facts,
             **report,
         }  # fmt: skip
-        return batch.Outcome(line, fields, picture.notes)
+        return batch.Outcome(line, fields, (*picture.notes, *left_out(self.options, facts["sections"])))
+
+
+def left_out(options: EncodeOptions, sections: Iterable[str]) -> tuple[str, ...]:
+    """What the encoder did not write of what the model can, though nobody asked for less: a sentence each."""
+    from nicodec.zoo.store import find_package
+
+    if options.base or options.streams or "vq" in sections or "vq" not in find_package(options.model).parts:
+        return ()
+    return ("tokens make a part of this picture worse, and were left out; --streams sq+vq writes them all the same",)
 
 
 def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
@@ -129,7 +139,8 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
               "its entropy path is float, so its files are not promised to decode on other machines.")  # fmt: skip
 @click.option("--base-weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
               help="Its weights, a safetensors file, see `nicodec models fetch`.")  # fmt: skip
-@click.option("--verify/--no-verify", default=True, show_default=True, help="Decode the symbols again and compare.")
+@click.option("--verify/--no-verify", default=True, show_default=True, help="Decode the symbols again and compare; "
+              "leave out tokens that make a part of the picture worse.")  # fmt: skip
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="Where the float networks run. The entropy path always runs on the CPU.")  # fmt: skip
 @click.option("--frame", type=click.IntRange(0), metavar="N",

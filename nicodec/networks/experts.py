@@ -19,17 +19,22 @@ from nicodec.networks.vq import VQExpert
 from nicodec.zoo.store import missing
 
 FIDELITY_LIMIT = 0.6  # see `bounded`; of photographs, one block of 16x16 in two hundred is beyond, at high rates
-NATURAL_LIMIT = 1.5  # of the perception anchor, and wherever tau leads
+NATURAL_LIMIT = 0.8  # of the perception anchor, and wherever tau leads
 
 
 @dataclass(frozen=True)
 class Experts:
-    """The networks that a file's streams, and what is installed, allow."""
+    """The networks that a file's streams, and what is installed, allow.
+
+    Attributes:
+        linear: paint the linear synthesis of the latents alone, which all others are held to.
+    """
 
     base: Base
     vq: VQExpert | None = None
     mode: MoDE | None = None
     fuser: Denoiser | None = None
+    linear: bool = False
 
     @property
     def token_side(self) -> int:
@@ -60,6 +65,8 @@ class Experts:
             assert code is not None
             return [self.vq.painter(code)] * len(taus)
         linear, step = self.base.g_s.linear(y_hat), self.base.ungain(rates)
+        if self.linear:
+            return [linear + 0.5] * len(taus)
         pictures = self._anchored(anchor, linear, y_hat, code, rates, residual, taus)
         fidelity = anchor is Anchor.FIDELITY
         limits = [FIDELITY_LIMIT if fidelity and tau == 0 else NATURAL_LIMIT for tau in taus]

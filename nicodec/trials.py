@@ -48,7 +48,7 @@ def decide(
         trials.append(_code(picture, header, encoder, analyse(), Referred(encoder.base)))
         trials.sort(key=lambda trial: trial.cost(encoder.base.config.lambda_max))
     if options.verify and encoder.scales:
-        if options.streams is None and encoder.vq:
+        if encoder.vq and options.streams is None and options.token_bits is None and not options.robust:
             trials += [trial.without_tokens for trial in trials]
         if len(trials) > 1:
             return next((trial for trial in trials if trial.faithful), trials[0]).sections

@@ -36,7 +36,8 @@ def test_tokens_that_do_harm_are_left_out_unless_they_are_asked_for(wild):
     how = {"model": "wild", "device": "cpu", "quality": 20}
     data = nicodec.encode(image, **how)
     assert data == nicodec.encode(image, streams="sq", **how)
-    assert has_tokens(nicodec.encode(image, verify=False, **how))
+    for asking in ({"verify": False}, {"robust": True}, {"token_bits": 2}):
+        assert has_tokens(nicodec.encode(image, **asking, **how))
     asked = nicodec.encode(image, streams="sq+vq", **how)
     assert has_tokens(asked)
     with_tokens, without = (np.asarray(nicodec.decode(held, device="cpu")) for held in (asked, data))

@@ -89,16 +89,13 @@ def export_model(run: Path, output: Path, summary: str, folders: tuple[Path, ...
     Stages vq, mode and fuser are parts; stage clc gives the dictionary there its adapters, and so another id.
     """
     from nicodec.errors import OutputExistsError
-    from nicodec.training.export import stage_of
+    from nicodec.training.export import KINDS, stage_of
 
     kind = KINDS.get(stage := stage_of(run), stage)
     if (output / f"{kind}.safetensors").exists() and not force:
         raise OutputExistsError(f"{output} holds a {kind} part; use -f to overwrite it")
     export(run, output, summary, folders)
     click.echo(f"{output}: written", err=True)
-
-
-KINDS = {"sq": "base", "clc": "dictionary"}  # of the parts that stages become, where they have names of their own
 
 
 def export(

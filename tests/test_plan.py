@@ -21,6 +21,7 @@ from nicodec.training.family import Family
 from nicodec.training.plan import read_plan
 from nicodec.training.ranks import launch
 from nicodec.zoo.manifest import read_manifest
+from nicodec.zoo.store import packages, search_path
 
 ROOT = Path(__file__).parents[1]
 PLANS = ROOT / "models" / "plans"
@@ -194,6 +195,14 @@ def test_the_plans_that_are_shipped_can_be_read(name):
         assert (base.tunes, base.context_depth, base.depth_16, base.lambda_max, base.eased) == (2, 2, 4, 0.64, True)
         assert plan.stages[0].schedule.decay == 0.2
         assert plan.name == "base2"
+
+
+def test_plans_lie_beside_packages_and_are_none(monkeypatch):
+    monkeypatch.delenv("NICODEC_MODELS")
+    broken = []
+    assert "plans" not in {package.folder.name for package in packages(broken)}
+    assert broken == []
+    assert PLANS.parent in search_path()
 
 
 def test_a_critic_is_asked_for_before_anything_is_done(follow, tmp_path):

@@ -89,7 +89,7 @@ def export_model(run: Path, output: Path, summary: str, folders: tuple[Path, ...
     Stages vq, mode and fuser are parts; stage clc gives the dictionary there its adapters, and so another id.
     """
     from nicodec.errors import OutputExistsError
-    from nicodec.training.export import stage_of
+    from nicodec.training.export import KINDS, stage_of
 
     kind = KINDS.get(stage := stage_of(run), stage)
     if (output / f"{kind}.safetensors").exists() and not force:
@@ -109,9 +109,6 @@ def write_model_graphs(folder: Path) -> None:
 
     write_graphs(folder)
     click.echo(f"{folder}: graphs written", err=True)
-
-
-KINDS = {"sq": "base", "clc": "dictionary"}  # of the parts that stages become, where they have names of their own
 
 
 def export(

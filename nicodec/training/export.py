@@ -33,6 +33,7 @@ from nicodec.training.sq import SQCodec
 from nicodec.zoo.load import EXACT, REFERENCES
 from nicodec.zoo.manifest import TRAINED_ON, read_manifest, write_manifest
 
+KINDS = {"sq": "base", "clc": "dictionary"}  # of the parts that stages become, where they have names of their own
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 

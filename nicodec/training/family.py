@@ -11,10 +11,10 @@ import torch
 
 from nicodec.errors import DamagedPartError, TrainingRunError, brief
 from nicodec.training.checkpoint import CHANGEABLE, STATE, read_state, replace
+from nicodec.training.export import KINDS
 from nicodec.training.plan import UNTRAINED, Plan, PlannedStage
 from nicodec.zoo.manifest import read_manifest
 
-KINDS = {"sq": "base", "clc": "dictionary"}  # of the parts that stages become, where they have names of their own
 UNMADE = "aux"  # needed in training only
 
 

@@ -16,7 +16,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,12 +60,11 @@ def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
         InexactError: the symbols do not come back from the stream (with `options.verify`).
     """
     check_size(picture.width, picture.height)
+    encoder = PictureEncoder(picture, options, several=False)
     if (foreign := find_foreign(options)) is not None:
         header = _header(picture, TileRate(0), NO_BASE, version=2)
-        return write_file(header, [encode_foreign(picture, foreign, options.device, options.verify), *_kept(picture)])
-    encoder = cache(lambda: StreamEncoder(options))
-    analysed, levels = (lambda: encoder().analyse(picture)), (lambda: encoder().levels(picture))
-    return _encode(picture, options, encoder, levels, analysed, options.quality)
+        return write_file(header, [encode_foreign(picture, foreign, options.device, options.verify), *encoder.kept])
+    return encoder.encode(options.quality)
 
 
 def encode_at(picture: Picture, options: EncodeOptions) -> Callable[[float], bytes]:
@@ -78,60 +77,84 @@ def encode_at(picture: Picture, options: EncodeOptions) -> Callable[[float], byt
     check_size(picture.width, picture.height)
     if find_foreign(options) is not None:
         raise UsageError("another codec's weights have one quality; encode without a target")
-    encoder = cache(lambda: StreamEncoder(options))
-    analysed, levels = cache(lambda: list(encoder().analyse(picture))), cache(lambda: encoder().levels(picture))
-    return partial(_encode, picture, options, encoder, levels, analysed)
+    return PictureEncoder(picture, options, several=True).encode
 
 
-def _encode(
-    picture: Picture, options: EncodeOptions, encoder: Callable[[], StreamEncoder],
-    levels: Callable[[], Levels | None], analysed: Callable[[], Iterable[Analysed]], quality: float,
-) -> bytes:  # fmt: skip
-    """`encoder`, `levels` and `analysed` are asked for where networks are needed, and not before."""
-    find_package(options.model)
-    number, kept = rate_from_quality(quality), _kept(picture)
-    guessed = guess(picture.pixels, options, number)
-    if guessed.mask.all() and (drawn := _all_drawn(picture, options, kept)):
-        return drawn
-    if guessed.mask.any():
-        from nicodec.weighing import mix
+class PictureEncoder:
+    """A picture, and what no quality changes in its files: made once each, and not before it is asked for.
 
-        return mix(picture, guessed.mask, _header(picture, TileRate(number), NO_BASE, version=2), options, kept).data
-    loaded = encoder()
-    rate = TileRate(number, loaded.tune or 0, levels())
-    referred = loaded.refer(picture, number)
-    symbols: Iterable[TileSymbols] = loaded.symbols(analysed(), referred.base, rate)
-    drawn = None if guessed.sketch is None else _all_drawn(picture, options, kept)
-    if drawn is not None:
-        symbols = list(symbols)
-    header = _header(picture, rate, loaded.parts["base"].id, loaded.version, loaded.tune)
-    plain = write_file(header, [*referred.sections, *loaded.sections(symbols, number), *kept])
-    if guessed.sketch is None or drawn is None:
-        return plain
-    from nicodec.weighing import Coded, lightest
+    Args:
+        several: files are to be made, so what the analysis makes of all tiles is kept.
+    """
 
-    return lightest(picture, guessed.sketch, Coded(plain, header, referred.base, list(symbols)), drawn, loaded, kept)
+    def __init__(self, picture: Picture, options: EncodeOptions, *, several: bool) -> None:
+        self.picture, self.options, self.several = picture, options, several
 
+    @cached_property
+    def streams(self) -> StreamEncoder:
+        """The model's parts."""
+        return StreamEncoder(self.options)
 
-def _all_drawn(picture: Picture, options: EncodeOptions, kept: list[Section]) -> bytes | None:
-    """The file that draws all of a picture; None: it has so few bytes that a reader would refuse it."""
-    everything = np.ones(grid(picture.height, picture.width), np.bool_)
-    header = _header(picture, TileRate(0), NO_BASE, version=2)
-    data = write_file(header, [drawn_section(picture.pixels, everything, header, options), *kept])
-    return data if is_usual(header, len(data), drawn=True) else None
+    @cached_property
+    def levels(self) -> Levels | None:
+        """The quality map."""
+        return self.streams.levels(self.picture)
+
+    @cached_property
+    def analysed(self) -> Iterable[Analysed]:
+        """Each tile in order."""
+        analysed = self.streams.analyse(self.picture)
+        return list(analysed) if self.several else analysed
+
+    @cached_property
+    def kept(self) -> list[Section]:
+        """What is kept without loss beside the pixels: alpha and metadata."""
+        picture = self.picture
+        alpha = [] if picture.alpha is None else [Section(SectionType.ALPHA, pack_alpha(picture.alpha))]
+        blocks = {kind: getattr(picture, name) for name, kind in METADATA.items()}
+        return alpha + [Section(kind, write_packed(block)) for kind, block in blocks.items() if block]
+
+    @cached_property
+    def drawn(self) -> bytes | None:
+        """The file that draws all of the picture; None: it has so few bytes that a reader would refuse it."""
+        picture, header = self.picture, _header(self.picture, TileRate(0), NO_BASE, version=2)
+        everything = np.ones(grid(picture.height, picture.width), np.bool_)
+        data = write_file(header, [drawn_section(picture.pixels, everything, header, self.options), *self.kept])
+        return data if is_usual(header, len(data), drawn=True) else None
+
+    def encode(self, quality: float) -> bytes:
+        """The file at a quality. No network is loaded where none is needed. Raises: as `encode_picture`."""
+        picture, options = self.picture, self.options
+        find_package(options.model)
+        number = rate_from_quality(quality)
+        guessed = guess(picture.pixels, options, number)
+        if guessed.mask.all() and self.drawn:
+            return self.drawn
+        if guessed.mask.any():
+            from nicodec.weighing import mix
+
+            header = _header(picture, TileRate(number), NO_BASE, version=2)
+            return mix(picture, guessed.mask, header, options, self.kept).data
+        streams, rate = self.streams, TileRate(number, self.streams.tune or 0, self.levels)
+        referred = streams.refer(picture, number)
+        symbols: Iterable[TileSymbols] = streams.symbols(self.analysed, referred.base, rate)
+        drawn = None if guessed.sketch is None else self.drawn
+        if drawn is not None:
+            symbols = list(symbols)
+        header = _header(picture, rate, streams.parts["base"].id, streams.version, streams.tune)
+        plain = write_file(header, [*referred.sections, *streams.sections(symbols, number), *self.kept])
+        if guessed.sketch is None or drawn is None:
+            return plain
+        from nicodec.weighing import Coded, lightest
+
+        coded = Coded(plain, header, referred.base, list(symbols))
+        return lightest(picture, guessed.sketch, coded, drawn, streams, self.kept)
 
 
 def _header(picture: Picture, rate: TileRate, base_id: bytes, version: int, tune: Tune | None = None) -> Header:
     colour, mapped = Colour.GREY if picture.grey else Colour.RGB, rate.levels is not None
     size = picture.width, picture.height
     return Header(*size, colour, 8, rate.rate, base_id, version=version, tune=tune, mapped=mapped)
-
-
-def _kept(picture: Picture) -> list[Section]:
-    """What is kept without loss: alpha and metadata."""
-    alpha = [] if picture.alpha is None else [Section(SectionType.ALPHA, pack_alpha(picture.alpha))]
-    blocks = {kind: getattr(picture, name) for name, kind in METADATA.items()}
-    return alpha + [Section(kind, write_packed(block)) for kind, block in blocks.items() if block]
 
 
 def decode_bytes(data: bytes, options: DecodeOptions) -> Picture:

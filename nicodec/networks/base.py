@@ -11,14 +11,13 @@ from torch.nn import functional as F
 
 from nicodec.entropy.order import Pass, checkerboard, passes
 from nicodec.entropy.tables import SYMBOL_MAX
-from nicodec.latents.geometry import HALO, PATCH, WHOLE, Span, coarser
+from nicodec.latents.geometry import HALO, PATCH
 from nicodec.networks.hyper import HyperAnalysis, Means
 from nicodec.networks.lapping import Lapping, prefilter
 from nicodec.networks.layers import Pointwise, RateScale, easing, interpolate, spread, stack, zero_init
 from nicodec.rate.scale import KNOTS, LAMBDA_MAX, RATE_MAX, lambda_from_rate
 
 TILT = 0.25  # tune `eye` starts with steps in proportion to this power of a component's frequency
-Choice = Callable[[Pass, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -232,42 +231,37 @@ class Base(nn.Module):
         """
         return self.g_s.linear(y - self.g_a(x_hat))
 
-    def transform(self, x: Tensor, rates: Tensor, core: Span = WHOLE) -> tuple[Tensor, Tensor]:
-        """Encoder, first half: pixels of tiles to what is to be quantised.
+    def transform(self, x: Tensor, rates: Tensor) -> tuple[Tensor, Tensor]:
+        """Encoder, first half: pixels to what is to be quantised. Of tiles with halos: `nicodec.latents.floats`.
 
         Args:
-            x: tiles and their halo (B, 3, H, W), float, 0..1, sides multiples of 64.
-            rates: as in `interpolate`, of tiles and their halo.
-            core: rows and columns of y that are the tile's own.
+            x: (B, 3, H, W), float, 0..1, sides multiples of 64.
+            rates: as in `interpolate`.
 
         Returns:
-            y of tiles and their halo (B, M, H/16, W/16) in quantiser steps, not rounded, and z_hat of the cores
-            (B, N, h/4, w/4), whole numbers.
+            y (B, M, H/16, W/16) in quantiser steps, not rounded, and z_hat (B, N, H/64, W/64), whole numbers.
         """
-        return self.scaled(self.g_a(x), rates, core)
+        return self.scaled(self.g_a(x), rates)
 
-    def scaled(self, y: Tensor, rates: Tensor, core: Span = WHOLE) -> tuple[Tensor, Tensor]:
+    def scaled(self, y: Tensor, rates: Tensor) -> tuple[Tensor, Tensor]:
         """`transform` of what g_a made of the pixels already."""
-        own = rates if rates.ndim == 1 or core == WHOLE else rates[:, *coarser(core)]
-        z = self.h_a(y[:, :, core[0], core[1]] / self.std[None, :, None, None], own)
+        z = self.h_a(y / self.std[None, :, None, None], rates)
         return y * spread(self.gain(rates), y), z.round().clamp(-SYMBOL_MAX, SYMBOL_MAX)
 
-    def quantise(self, y: Tensor, z_hat: Tensor, rates: Tensor, choose: Choice | None = None) -> tuple[Tensor, Tensor]:
-        """Encoder, second half: decide on the symbols, pass by pass.
+    def quantise(self, y: Tensor, z_hat: Tensor, rates: Tensor) -> tuple[Tensor, Tensor]:
+        """Encoder, second half: decide on the symbols by rounding, pass by pass.
 
         Args:
-            y: of the tiles' cores (B, M, h, w), in quantiser steps.
+            y: (B, M, h, w), in quantiser steps.
             z_hat: (B, N, h/4, w/4).
-            rates: as in `interpolate`, of the cores.
-            choose: residuals of a pass to its symbols, all (B, M/slices, h, w); None rounds.
+            rates: as in `interpolate`.
 
         Returns:
             Symbols and y_hat (B, M, h, w), both in quantiser steps.
         """
 
         def residual(step: Pass, mean: Tensor) -> Tensor:
-            rest = y[:, step.start : step.stop] - mean
-            return choose(step, rest) if choose else rest.round().clamp(-SYMBOL_MAX, SYMBOL_MAX)
+            return (y[:, step.start : step.stop] - mean).round().clamp(-SYMBOL_MAX, SYMBOL_MAX)
 
         return self._passes(z_hat, rates, residual)
 

@@ -7,9 +7,7 @@ z_hat and the passes before do not is of what kind a picture is, not what lies w
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +16,7 @@ from torch.nn import functional as F
 from nicodec.dictionary.asset import CHANNELS
 from nicodec.networks.base import Base
 
-ModuleT = TypeVar("ModuleT", bound=nn.Module)
 PATHS = ("means", "g_s")  # what runs in floats on both sides, and no bit of a stream depends on
-PLACES = {"means": "means", "g_s": "g_s", "g_s_f": "g_s", "g_s_p": "g_s"}  # where these, or copies of them, stand
 GAIN = 8.0  # of what CLM sees: int8 holds the largest of all levels, most are small
 FIXED = ("klt_t", "lapping")  # of g_s: what makes pixels of latents, for the fuser too
 
@@ -69,18 +65,6 @@ class CLC(nn.Module):
         for name, weight in conditional(module).items():
             changed[name] = weight + (c[:, None] * self.change[key(path, name)]).sum(0).view(weight.shape)
         return changed
-
-    @torch.no_grad()
-    def conditioned(self, module: ModuleT, c: Tensor) -> ModuleT:
-        """A base, or MoDE on it, for pictures like the references; `module` stays.
-
-        MoDE's copies of g_s have weights of their own by now; what makes g_s better for such pictures does so for them.
-        """
-        made = copy.deepcopy(module)
-        for name, path in PLACES.items():
-            if (part := getattr(made, name, None)) is not None:
-                part.load_state_dict(self.weights(part, path, c), strict=False)
-        return made
 
 
 def conditional(module: nn.Module) -> dict[str, Tensor]:

@@ -16,7 +16,6 @@ from nicodec.latents.geometry import PATCH
 from nicodec.networks.base import Base, BaseConfig, Synthesis
 from nicodec.networks.lapping import Lapping
 from nicodec.networks.layers import RateBias, zero_init
-from nicodec.painters.fuser import halo_of
 from nicodec.rate.scale import RATE_MAX
 
 FURTHEST = 10.0  # spreads: further off there is nothing natural
@@ -49,7 +48,7 @@ class Denoiser(nn.Module):
     each place anew. On our base it starts as the base's own g_s and g_a (`start_from`).
 
     r_t = cos(pi t / 2) r + sin(pi t / 2) noise; t in 0..1, at 1 all noise. It predicts r itself, so that one step is a
-    prediction and not a direction. Convolutional and local: `halo` positions are all that it sees.
+    prediction and not a direction. Convolutional and local: it sees `nicodec.painters.fuser.halo_of` positions.
 
     Attributes:
         spread: (M,) of r in quantiser steps, over the training pictures; unit = spread · step.
@@ -80,11 +79,6 @@ class Denoiser(nn.Module):
         self.g_s.load_state_dict(base.g_s.state_dict())
         self.lapping.load_state_dict(base.g_a.lapping.state_dict())
         self.klt.load_state_dict(base.g_a.klt.state_dict())
-
-    @property
-    def halo(self) -> int:
-        """Positions around one that it depends on, or more."""
-        return halo_of(self.config.depth_16, self.config.depth_8)
 
     def forward(self, r_t: Tensor, t: Tensor, y_hat: Tensor, linear: Tensor, step: Tensor, rate: Tensor) -> Tensor:
         """Predict r.

@@ -101,22 +101,9 @@ def encode(
     weights = None if base_weights is None else Path(base_weights)
     mask = None if roi is None else _mask(roi)
     options = EncodeOptions(
-        quality,
-        effort,
-        tune,
-        streams,
-        token_bits,
-        robust,
-        references,
-        model,
-        base,
-        weights,
-        verify,
-        device,
-        drawn,
-        mask,
-        engine,
-    )
+        quality, effort, tune, streams, token_bits, robust, references, model, base, weights, verify, device, drawn,
+        mask, engine,
+    )  # fmt: skip
     return encode_picture(_picture(image, frame, allow_8bit, allow_damaged), options)
 
 

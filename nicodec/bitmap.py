@@ -16,11 +16,11 @@ from nicodec.entropy.coder import cost_map
 from nicodec.entropy.tokens import token_costs
 from nicodec.errors import UnsupportedPictureError
 from nicodec.image.drawn import unpack_drawn
+from nicodec.latents.geometry import PATCH
 from nicodec.streams import decode_symbols
 from nicodec.zoo.load import load_prior, load_scales
 from nicodec.zoo.store import find_part
 
-PATCH = STRIDE // 4  # side of a cell in pixels
 Costs = NDArray[np.float64]
 # From nothing to the dearest: black, violet, orange, white; of about even steps in lightness.
 RAMP = np.array([[0, 0, 0], [87, 20, 126], [229, 92, 48], [255, 255, 255]], np.float64)

@@ -32,7 +32,7 @@ from nicodec.entropy.symbols import TileSymbols
 from nicodec.errors import CorruptFileError, MissingStreamError, UsageError
 from nicodec.foreign import decode_foreign, encode_foreign, find_foreign, verify_foreign
 from nicodec.image.alpha import pack_alpha, unpack_alpha
-from nicodec.image.drawn import Drawn, grid, unpack_drawn
+from nicodec.image.drawn import Drawn, blank, grid, unpack_drawn
 from nicodec.image.picture import Picture, Pixels
 from nicodec.memory import check_memory, says_when_memory_ends
 from nicodec.options import DecodeOptions, EncodeOptions
@@ -274,11 +274,6 @@ def find_fuser(file: NicFile, engine: str, device: str) -> Fuser:
     if part is None:
         raise missing(f"no fuser trained on base {file.header.base_id.hex()} is installed; decode with --tau 0")
     return load_fuser(part, engine, device)
-
-
-def blank(header: Header, crop: Box) -> Pixels:
-    """The pixels of `crop` before anything is painted: grey."""
-    return np.full((crop.height, crop.width, 1 if header.colour is Colour.GREY else 3), 128, np.uint8)
 
 
 def unpack_blocks(file: NicFile) -> Drawn | None:

@@ -17,13 +17,12 @@ from nicodec.entropy.symbols import TileSymbols
 from nicodec.image.drawn import Mask, grid
 from nicodec.image.picture import Picture
 from nicodec.latents.floats import FloatPath
+from nicodec.latents.geometry import PATCH
 from nicodec.options import EncodeOptions
 from nicodec.painters.experts import Experts
 from nicodec.painters.synthesis import synthesise
 from nicodec.rate.tile import TileRate
 from nicodec.streams import StreamEncoder
-
-PATCH = STRIDE // 4  # side of a position of y in pixels
 
 
 @dataclass(frozen=True, eq=False)

@@ -88,7 +88,6 @@ def payload(paths: list[str]) -> None:
 def integers(paths: list[str]) -> None:
     """Bits under the integer scale path and Gaussian tables against the float path and exact Gaussians it came from."""
     from nicodec.entropy.tables import gaussian_tables
-    from nicodec.rate.tile import TileRate
     from nicodec.training.export import integer_scales, load_run
     from nicodec.training.tables import latent_of
 

@@ -36,6 +36,7 @@ def carry_out(plan: Plan, place: Place) -> None:
     from nicodec.cli.dictionary import build_into
     from nicodec.cli.models import export
     from nicodec.errors import UsageError
+    from nicodec.training.family import UNMADE
     from nicodec.training.plan import CRITICAL, UNTRAINED
 
     family = family_of(plan, place)
@@ -51,7 +52,7 @@ def carry_out(plan: Plan, place: Place) -> None:
         elif not _trained(family, stage, place):
             _say(place, f"{stage.name}: stopped; the same command goes on with it")
             break
-        elif stage.name != "aux":
+        elif stage.name != UNMADE:
             export(place.out / stage.name, family.package, plan.summary, place.folders, **stage.export)
         family.make(stage)
     family.report()

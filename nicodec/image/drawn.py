@@ -43,6 +43,11 @@ class Drawn:
             pixels[top - crop.top : end - crop.top, at] = line[:, across[at]]
 
 
+def blank(header: Header, crop: Box) -> Pixels:
+    """The pixels of `crop` before anything is painted: grey."""
+    return np.full((crop.height, crop.width, 1 if header.colour is Colour.GREY else 3), 128, np.uint8)
+
+
 def grid(height: int, width: int) -> tuple[int, int]:
     """Rows and columns of blocks of a picture; the last ones hold what is left."""
     return -(-height // SIDE), -(-width // SIDE)

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nicodec.codec import blank, find_experts, find_fuser, unpack_blocks, unpack_transparency
+from nicodec.codec import find_experts, find_fuser, unpack_blocks, unpack_transparency
 from nicodec.container.info import describe
 from nicodec.container.layout import Anchor, Box, SectionType
 from nicodec.container.limits import check_declared
 from nicodec.container.reader import read_file
 from nicodec.errors import DamagedPartError, MissingPartError, MissingStreamError, UnsupportedPictureError, UsageError
+from nicodec.image.drawn import blank
 from nicodec.image.picture import Pixels
 from nicodec.latents.geometry import Array, Span, neighbourhood
 from nicodec.options import ANCHORS

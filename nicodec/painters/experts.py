@@ -17,9 +17,7 @@ from nicodec.latents.rates import spread
 from nicodec.painters.fuser import Fuser
 from nicodec.zoo.store import missing
 
-FIDELITY_LIMIT = (
-    0.6  # see `nicodec.networks.trust`; of photographs, one block of 16x16 in two hundred is beyond, at high rates
-)
+FIDELITY_LIMIT = 0.6  # see `bounded`; of photographs, one block of 16x16 in two hundred is beyond, at high rates
 NATURAL_LIMIT = 1.5  # of the perception anchor, and wherever tau leads
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from nicodec.container.layout import STRIDE, Anchor, Box, Colour, Header, tiles
 from nicodec.entropy.symbols import TileSymbols
+from nicodec.image.drawn import blank
 from nicodec.image.picture import Pixels
 from nicodec.latents.geometry import (
     BLOCK,
@@ -114,9 +115,6 @@ def fuse(
     assert fuser is not None
     residual = np.zeros_like(y_hat)
     for tile, held in symbols.items():
-        rate = rate_of(held, header).flat()
-        step = experts.base.ungain(to_rates(rate))
-        rates = to_rates(TileRate(rate.rate))
         near = [
             (max(r.start, s.start - fuser.halo), min(r.stop, s.stop + fuser.halo))
             for s, r in zip(positions(tile), region, strict=True)
@@ -124,6 +122,8 @@ def fuse(
         if any(start >= stop for start, stop in near):
             continue
         rows, columns = (slice(start, stop) for start, stop in near)
+        rate = rate_of(held, header).flat()
+        step, rates = experts.base.ungain(to_rates(rate)), to_rates(TileRate(rate.rate))
         noise = normals(fusion.seed, rows, columns, y_hat.shape[1])[None]
         inside = tuple(slice(s.start - r.start, s.stop - r.start) for s, r in zip((rows, columns), region, strict=True))
         part = fuser.residual(y_hat[:, :, inside[0], inside[1]], step, noise, rates, fusion.steps)
@@ -137,8 +137,7 @@ def paint(
 ) -> list[Pixels]:  # fmt: skip
     """y_hat, code vectors and residual of a region of the latent to the pixels of `crop` for each tau, tile by tile."""
     channels = 1 if header.colour is Colour.GREY else 3
-    shape = crop.height, crop.width, channels
-    pictures = [np.full(shape, 128, np.uint8) for _ in taus]  # tiles of which nothing is whole stay grey
+    pictures = [blank(header, crop) for _ in taus]  # tiles of which nothing is whole stay so
     for tile, held in symbols.items():
         if (wanted := crop.common(tile)) is None or held.size == 0:
             continue

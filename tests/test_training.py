@@ -214,6 +214,24 @@ def test_the_command_trains_checkpoints_on_sigterm_and_resumes(data, tmp_path):
     assert torch.load(tmp_path / "run" / "state.pt", weights_only=True)["step"] == steps + 2
 
 
+def test_a_rank_stops_only_where_all_ranks_know(data, tmp_path):
+    """A signal after the ranks have spoken holds from their next word on; a rank that went alone would strand them."""
+    job = run(data, tmp_path / "run", 1)
+    spoken, average = [], job.ranks.average
+
+    def interrupted(parameters, *figures):
+        agreed = average(parameters, *figures)
+        spoken.append(agreed[0])
+        if len(spoken) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return agreed
+
+    job.ranks.average = interrupted
+    job.train()
+    assert spoken == [False, True]
+    assert (job.step, torch.load(tmp_path / "run" / "state.pt", weights_only=True)["step"]) == (3, 3)
+
+
 def test_the_start_is_a_working_transform_codec(data):
     torch.manual_seed(0)
     codec = SQCodec(TOY).eval()

@@ -121,7 +121,8 @@ class Run:
             )
         self.stage, self.schedule, self.folder, self.device = stage, schedule, folder, device
         self.pictures, self.validation, self.quiet = pictures, validation, quiet
-        self.step, self.elapsed, self.stopping = 0, 0.0, False
+        self.step, self.elapsed, self.stopping = 0, 0.0, False  # what all ranks agree on, at each step
+        self.spent, self.asked = 0.0, False  # seconds since, and whether this rank was asked to stop
         self.ranks, self.frozen, self.saved = Ranks(), dict(frozen or {}), saved
         self.usual_norm = 0.0  # of gradients; 0: not known yet
         module = stage.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -157,7 +158,7 @@ class Run:
                 started = time.monotonic()
                 figures = self._one_step()
                 now = time.monotonic()
-                self.elapsed += now - started
+                self.spent += now - started
                 pixels += figures.pop("pixels")
                 if now - reported > 20 or self.step == 1:
                     figures["crops_per_s"] = self.ranks.count * pixels / 256**2 / (now - reported)
@@ -194,8 +195,8 @@ class Run:
             loss, figures = self.stage.loss(x)
         module.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        stopping, self.elapsed = self.ranks.average(module.parameters(), self.stopping, self.elapsed)
-        self.stopping = stopping > 0
+        asked, self.elapsed = self.ranks.average(module.parameters(), self.asked, self.elapsed + self.spent)
+        self.spent, self.stopping = 0.0, asked > 0
         norm = nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         if self._is_usual(norm.item()):  # one bad batch must not end a run of days
             for optimizer in self.optimizers:
@@ -234,7 +235,7 @@ class Run:
         state = {
             "module": self.stage.module.state_dict(), "ema": self.ema.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "step": self.step, "elapsed": self.elapsed, "usual_norm": self.usual_norm,
+            "step": self.step, "elapsed": self.elapsed + self.spent, "usual_norm": self.usual_norm,
         }  # fmt: skip
         replace(self.folder / STATE, lambda path: torch.save(state, path))
         if self.validation is not None and not self.stopping:
@@ -265,7 +266,7 @@ class Run:
         replace(self.folder / "run.json", lambda path: path.write_text(text))
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        self.stopping = True
+        self.asked = True  # no more: a rank that stops before the others know leaves them waiting for its gradients
 
 
 def make_optimizers(module: nn.Module, stage: Stage, learning_rate: float) -> list[torch.optim.Optimizer]:

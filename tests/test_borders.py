@@ -54,7 +54,7 @@ def test_rate_is_numpy_only_and_what_the_container_reads_of_it_standard_library_
     ("onnxruntime", ("engines/onnx",)),
     ("onnx", ("training",)),
     ("torch", ("networks", "training", "bench", "metrics", "engines/torch", "dictionary/build", "foreign",
-               "zoo", "cli", "conformance/process", "__init__")),
+               "zoo", "cli", "conformance/process", "image/given")),
 ])  # fmt: skip
 def test_who_may_import(name, places):
     for path in FILES:

@@ -8,13 +8,14 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from nicodec import _mask
-from nicodec.codec import decode_bytes, encode_picture, unpack_metadata
+from nicodec.codec import decode_bytes, encode_picture
 from nicodec.container.layout import MAGIC, Colour, SectionType
 from nicodec.container.reader import read_file
 from nicodec.errors import UsageError
 from nicodec.image.files import from_pillow, to_pillow
+from nicodec.image.given import mask_of
 from nicodec.image.icc import space_of
+from nicodec.image.kept import unpack_metadata
 from nicodec.options import DecodeOptions, EncodeOptions
 
 FORMAT = "NIC"
@@ -71,7 +72,7 @@ def save(image: Image.Image, file: IO[bytes], name: str | bytes) -> None:
     if given.get("base_weights") is not None:
         given["base_weights"] = Path(given["base_weights"])
     if given.get("roi") is not None:
-        given["roi"] = _mask(given["roi"])
+        given["roi"] = mask_of(given["roi"])
     options = EncodeOptions(**given)
     copy = image.copy()
     copy.info.update(metadata)

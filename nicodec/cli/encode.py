@@ -11,7 +11,6 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from nicodec import _mask
 from nicodec.cli import batch
 from nicodec.cli import streams as io
 from nicodec.cli.sizes import Finite, Size
@@ -176,9 +175,14 @@ def command(
         raise UsageError(
             "no quality is without loss; for a lossless file, large where the picture is a photograph, give --drawn all"
         )
+    mask = None
+    if roi is not None:
+        from nicodec.image.given import mask_of
+
+        mask = mask_of(io.read_input(roi))
     options = EncodeOptions(
         quality, effort, tune, streams, token_bits, robust, parse_references(references), model, base, base_weights,
-        verify, device, drawn, None if roi is None else _mask(io.read_input(roi)), engine,
+        verify, device, drawn, mask, engine,
     )  # fmt: skip
     targets = {"bytes": target_size, "bpp": target_bpp, "psnr": target_psnr, "lpips": target_lpips}
     asked = [(kind, value) for kind, value in targets.items() if value is not None]

@@ -6,7 +6,6 @@ import json
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,12 +17,13 @@ from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.tokens import TokenPrior
 from nicodec.errors import DamagedPartError, brief, out_of_memory
 from nicodec.zoo.manifest import Part
+from nicodec.zoo.once import once
 from nicodec.zoo.store import read_part
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from nicodec.networks.adapters import ForeignBase
+    from nicodec.foreign.adapters import ForeignBase
     from nicodec.networks.base import Base
     from nicodec.networks.clc import CLC
     from nicodec.networks.fuser import Denoiser
@@ -34,32 +34,32 @@ EXACT = "entropy."  # prefix of the arrays of the integer path
 REFERENCES = "references."  # of those of a dictionary; all others belong to the float networks
 
 
-@cache
+@once
 def load_scales(part: Part) -> ScaleModel:
     """The integer path of a base part.
 
     Raises:
         DamagedPartError: the part does not hold one.
     """
-    with _described(part):
+    with _as_damaged_part(part):
         config = read_config(part)
         shape = config["latent"], config["hyper"], config["slices"], config.get("tunes", 1)
         return ScaleModel.from_arrays(_arrays(part, EXACT), *shape)
 
 
-@cache
+@once
 def load_prior(part: Part) -> TokenPrior:
     """The prior of the tokens of a VQ part.
 
     Raises:
         DamagedPartError: the part does not hold one.
     """
-    with _described(part):
+    with _as_damaged_part(part):
         config = read_config(part)
         return TokenPrior.from_arrays(_arrays(part, EXACT), config["bits"], config["stride"] // 16)
 
 
-@cache
+@once
 def load_base(part: Part, device: str) -> Base:
     """The float networks of a base part, in float32 and ready to run.
 
@@ -68,7 +68,7 @@ def load_base(part: Part, device: str) -> Base:
     """
     from nicodec.networks.base import Base, BaseConfig
 
-    with _described(part):
+    with _as_damaged_part(part):
         return _filled(lambda: Base(BaseConfig(**read_config(part))), part, device)
 
 
@@ -78,11 +78,11 @@ def is_foreign(part: Part) -> bool:
     Raises:
         DamagedPartError: it holds nothing of the kind that a base is.
     """
-    with _described(part):
+    with _as_damaged_part(part):
         return "architecture" in read_config(part)
 
 
-@cache
+@once
 def load_foreign(part: Part, device: str) -> ForeignBase:
     """Another codec, in float32 and ready to run.
 
@@ -92,13 +92,13 @@ def load_foreign(part: Part, device: str) -> ForeignBase:
     import torch
     from safetensors.torch import load
 
-    from nicodec.networks.adapters import ForeignBase
+    from nicodec.foreign.adapters import ForeignBase
 
-    with _described(part), torch.inference_mode(False):
+    with _as_damaged_part(part), torch.inference_mode(False):
         return ForeignBase(**read_config(part), state=load(read_part(part))).to(device)
 
 
-@cache
+@once
 def load_vq(part: Part, device: str) -> VQExpert:
     """The perception expert of a VQ part, in float32 and ready to run.
 
@@ -107,11 +107,11 @@ def load_vq(part: Part, device: str) -> VQExpert:
     """
     from nicodec.networks.vq import VQConfig, VQExpert
 
-    with _described(part):
+    with _as_damaged_part(part):
         return _filled(lambda: VQExpert(VQConfig(**read_config(part))), part, device)
 
 
-@cache
+@once
 def load_mode(part: Part, device: str) -> MoDE:
     """What MoDE adds to the experts, of a mode part, in float32 and ready to run.
 
@@ -120,11 +120,11 @@ def load_mode(part: Part, device: str) -> MoDE:
     """
     from nicodec.networks.mode import MoDE, MoDEConfig
 
-    with _described(part):
+    with _as_damaged_part(part):
         return _filled(lambda: MoDE(MoDEConfig(**read_config(part))), part, device)
 
 
-@cache
+@once
 def load_fuser(part: Part, device: str) -> Denoiser:
     """The fuser's denoiser, in float32 and ready to run.
 
@@ -133,18 +133,18 @@ def load_fuser(part: Part, device: str) -> Denoiser:
     """
     from nicodec.networks.fuser import Denoiser, FuserConfig
 
-    with _described(part):
+    with _as_damaged_part(part):
         return _filled(lambda: Denoiser(FuserConfig(**read_config(part))), part, device)
 
 
-@cache
+@once
 def load_dictionary(part: Part) -> Dictionary:
     """The references of a dictionary part.
 
     Raises:
         DamagedPartError: the part does not hold them.
     """
-    with _described(part):
+    with _as_damaged_part(part):
         return Dictionary.from_arrays(_arrays(part, REFERENCES))
 
 
@@ -154,11 +154,11 @@ def has_adapters(part: Part) -> bool:
     Raises:
         DamagedPartError: it holds nothing of the kind that a dictionary is.
     """
-    with _described(part):
+    with _as_damaged_part(part):
         return bool(read_config(part))
 
 
-@cache
+@once
 def load_clc(part: Part, base: Base) -> CLC:
     """What a dictionary's references do to the base that it was trained on: in float32, where the base is.
 
@@ -167,7 +167,7 @@ def load_clc(part: Part, base: Base) -> CLC:
     """
     from nicodec.networks.clc import CLC, CLCConfig
 
-    with _described(part):
+    with _as_damaged_part(part):
         return _filled(lambda: CLC(CLCConfig(**read_config(part)), base), part, str(base.std.device))
 
 
@@ -195,14 +195,14 @@ class Weights(Mapping[str, "NDArray[np.float32]"]):
         return len(self._stored)
 
 
-@cache
+@once
 def read_weights(part: Part) -> Weights:
     """The weights of a part's float networks.
 
     Raises:
         DamagedPartError: the part is no safetensors file.
     """
-    with _described(part):
+    with _as_damaged_part(part):
         stored = {name: a for name, a in _stored(part).items() if not name.startswith((EXACT, REFERENCES))}
         return Weights({**_first_bases(part), **stored} if part.kind == "base" else stored)
 
@@ -221,7 +221,7 @@ def _arrays(part: Part, prefix: str) -> dict[str, NDArray[Any]]:
     return {name.removeprefix(prefix): array for name, array in _stored(part).items() if name.startswith(prefix)}
 
 
-@cache
+@once
 def _stored(part: Part) -> dict[str, NDArray[Any]]:
     return safetensors.numpy.load(read_part(part))
 
@@ -241,7 +241,7 @@ def _filled(make: Callable[[], nn.Module], part: Part, device: str) -> Any:
 
 
 @contextmanager
-def _described(part: Part) -> Iterator[None]:
+def _as_damaged_part(part: Part) -> Iterator[None]:
     """Whatever a damaged file makes go wrong, said as one error."""
     try:
         yield

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from nicodec.latents.analysis import Analysed
     from nicodec.painters.experts import Experts
     from nicodec.painters.fuser import Fuser
+    from nicodec.references import Referred
+    from nicodec.weighing import Coded
 
 METADATA = {"icc": SectionType.ICC, "exif": SectionType.EXIF, "xmp": SectionType.XMP}
 
@@ -101,10 +103,14 @@ class PictureEncoder:
         return self.streams.levels(self.picture)
 
     @cached_property
+    def every_tile(self) -> list[Analysed]:
+        """What the analysis makes of all of them."""
+        return list(self.streams.analyse(self.picture))
+
+    @property
     def analysed(self) -> Iterable[Analysed]:
-        """Each tile in order."""
-        analysed = self.streams.analyse(self.picture)
-        return list(analysed) if self.several else analysed
+        """Each tile in order: kept where several files are to be made, else made anew, so that none need be held."""
+        return self.every_tile if self.several else self.streams.analyse(self.picture)
 
     @cached_property
     def kept(self) -> list[Section]:
@@ -123,7 +129,11 @@ class PictureEncoder:
         return data if is_usual(header, len(data), drawn=True) else None
 
     def encode(self, quality: float) -> bytes:
-        """The file at a quality. No network is loaded where none is needed. Raises: as `encode_picture`."""
+        """The file at a quality. No network is loaded where none is needed. Raises: as `encode_picture`.
+
+        What was written is decoded only where there is a doubt: whether references pay that `auto` found, and, in what
+        is no photograph, whether tokens do harm.
+        """
         picture, options = self.picture, self.options
         find_package(options.model)
         number = rate_from_quality(quality)
@@ -136,19 +146,34 @@ class PictureEncoder:
             header = _header(picture, TileRate(number), NO_BASE, version=2)
             return mix(picture, guessed.mask, header, options, self.kept).data
         streams, rate = self.streams, TileRate(number, self.streams.tune or 0, self.levels)
-        referred = streams.refer(picture, number)
-        symbols: Iterable[TileSymbols] = streams.symbols(self.analysed, referred.base, rate)
-        drawn = None if guessed.sketch is None else self.drawn
-        if drawn is not None:
-            symbols = list(symbols)
         header = _header(picture, rate, streams.parts["base"].id, streams.version, streams.tune)
-        plain = write_file(header, [*referred.sections, *streams.sections(symbols, number), *self.kept])
-        if guessed.sketch is None or drawn is None:
-            return plain
-        from nicodec.weighing import Coded, lightest
+        referred = streams.refer(picture, number)
+        drawn = None if guessed.sketch is None else self.drawn
+        found = bool(referred.sections) and options.references == "auto"
+        tokens = streams.vq is not None and not options.asks_for_tokens
+        faithful = options.verify and not guessed.photograph and (found or tokens)
+        if drawn is None and not found and not faithful:
+            return self._write(header, referred, streams.symbols(self.analysed, referred.base, rate))
+        from nicodec.trials import settle
+        from nicodec.weighing import lightest
 
-        coded = Coded(plain, header, referred.base, list(symbols))
+        ways = [referred, streams.alone] if found else [referred]
+        coded = settle(
+            picture, [self._code(header, rate, way) for way in ways], options, faithful=faithful, tokens=tokens
+        )
+        if guessed.sketch is None or drawn is None:
+            return coded.data
         return lightest(picture, guessed.sketch, coded, drawn, streams, self.kept)
+
+    def _code(self, header: Header, rate: TileRate, referred: Referred) -> Coded:
+        from nicodec.weighing import Coded
+
+        symbols = list(self.streams.symbols(self.analysed, referred.base, rate))
+        return Coded(self._write(header, referred, symbols), header, referred.base, symbols)
+
+    def _write(self, header: Header, referred: Referred, symbols: Iterable[TileSymbols]) -> bytes:
+        sections = self.streams.sections(symbols, header.rate)
+        return write_file(header, [*referred.sections, *sections, *self.kept])
 
 
 def _header(picture: Picture, rate: TileRate, base_id: bytes, version: int, tune: Tune | None = None) -> Header:

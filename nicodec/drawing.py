@@ -131,24 +131,28 @@ class Guess:
     Attributes:
         mask: (rows, columns) of blocks: what is drawn; none, all, or some.
         sketch: of a picture that is no photograph, where the guess is too near to be trusted; None: it is trusted.
+        photograph: whether pixels say that it is one: next to nothing in it would be cheaper to draw.
     """
 
     mask: Mask
     sketch: Sketch | None = None
+    photograph: bool = False
 
 
 def guess(pixels: Pixels, options: EncodeOptions, rate: int) -> Guess:
     """What of a picture (H, W, 1 or 3) is drawn, by pixels alone."""
     height, width, _ = pixels.shape
     nothing = np.zeros(grid(height, width), np.bool_)
-    if options.drawn == "off" or options.streams == "vq":
+    if options.streams == "vq":
         return Guess(nothing)
-    if options.drawn == "all" or min(height, width) < THIN:
+    if options.drawn != "off" and (options.drawn == "all" or min(height, width) < THIN):
         return Guess(~nothing)
     found = sketch(pixels, rate)
     worthwhile = WORTHWHILE * height * width
     all_drawing = bool(found.mask.all())
     if not all_drawing and found.gain < worthwhile:
+        return Guess(nothing, photograph=True)
+    if options.drawn == "off":
         return Guess(nothing)
     mask, gain = found.chosen(pixels, found.coded)
     if mask.all():
@@ -172,8 +176,7 @@ def drawn_section(pixels: Pixels, mask: Mask, header: Header, options: EncodeOpt
 
 def may_mix(options: EncodeOptions) -> bool:
     """Whether drawn blocks may stand beside an SQ stream: nothing is asked for that a file with both cannot have."""
-    tokens = options.streams == "sq+vq" or options.token_bits is not None or options.robust
-    return not tokens and options.references in ("auto", "off")
+    return not options.asks_for_tokens and options.references in ("auto", "off")
 
 
 def block_errors(pixels: Pixels, decoded: Pixels, rate: int) -> Bits:

@@ -75,7 +75,7 @@ def refer(
     picture: Picture, base: FloatPath, scales: ScaleModel, part: Part, rate: int, count: int | None,
     engine: str = "auto", device: str = "auto",
 ) -> Referred:  # fmt: skip
-    """Search a picture's references, and decide whether they pay.
+    """Search a picture's references, and decide whether they may pay; what files say has the last word (`trials`).
 
     They are tried on its middle (`central`): bits by the real tables, errors in pixels. Where they would change little,
     as on most photographs, they are not even tried.

@@ -83,13 +83,20 @@ class StreamEncoder:
             parts.append(mask_levels(roi, picture.height, picture.width))
         return total(*parts) if parts else None
 
+    @property
+    def alone(self) -> Referred:
+        """The base itself, without references."""
+        from nicodec.references import Referred
+
+        return Referred(self.base)
+
     def refer(self, picture: Picture, rate: int) -> Referred:
         """The base that a picture is coded with, and its REFERENCES section, if references pay or are asked for."""
-        from nicodec.references import Referred, refer
+        from nicodec.references import refer
 
         wanted = self.options.references
         if self.scales is None or self.dictionary is None or wanted == "off":
-            return Referred(self.base)
+            return self.alone
         count = None if wanted == "auto" else int(wanted)
         runs = self.options.engine, self.options.device
         return refer(picture, self.base, self.scales, self.dictionary, rate, count, *runs)

@@ -16,6 +16,7 @@ from nicodec.entropy.symbols import TileSymbols
 from nicodec.entropy.tokens import TokenPrior, Tokens, decode_tokens, encode_tokens, tokens_crc
 from nicodec.errors import CorruptFileError, InexactError, MissingPartError, UsageError
 from nicodec.image.picture import Picture
+from nicodec.latents.rates import file_rate
 from nicodec.options import EncodeOptions
 from nicodec.rate.map import contrast_levels, mask_levels, total
 from nicodec.rate.tile import Levels, TileRate
@@ -225,7 +226,7 @@ def read_latent(scales: ScaleModel | None, header: Header, tile: Box, body: Tile
     if scales is None or body is None:
         return None
     crc, stream = body
-    latent = decode_latent(scales, stream, *tile.grid, TileRate(header.rate, header.tune or 0), header.mapped)
+    latent = decode_latent(scales, stream, *tile.grid, file_rate(header), header.mapped)
     check_crc("symbols", latent.crc(), crc)
     return latent
 

@@ -103,7 +103,10 @@ def left_out(options: EncodeOptions, facts: Mapping[str, Any]) -> tuple[str, ...
     welcome = options.base is None and options.streams is None and facts["format_version"] == 1
     if not welcome or facts["tokens"] or "vq" not in find_package(options.model).parts:
         return ()
-    return ("tokens would make a part of this picture worse, and were left out; --streams sq+vq writes them anyway",)
+    return (
+        "tokens make a part of this picture worse, and were left out; --streams sq+vq writes them all the same, for "
+        "--anchor perception",
+    )
 
 
 def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:

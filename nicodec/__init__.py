@@ -75,7 +75,8 @@ def encode(
         model: name of the model package.
         base: another codec in its place, such as `compressai:mbt2018-mean-q3`, with `base_weights`.
         base_weights: a safetensors file, see `nicodec models fetch`.
-        verify: decode the symbols again and compare.
+        verify: decode the symbols again and compare; of what is no photograph, leave out tokens that nobody asked for
+            where they make a part of the picture worse.
         device: `auto`, `cpu` or `cuda`.
         engine: what runs the networks: `onnx` (on the CPU), `torch`, or `auto`: torch on a GPU and for models without
             graphs.

@@ -91,7 +91,8 @@ class EncodeOptions:
         base: name of another codec, such as `compressai:mbt2018-mean-q3`, in place of the model; streams, quality and
             effort then mean nothing.
         base_weights: its weights, a safetensors file.
-        verify: decode the symbols again and compare, before the file is handed out.
+        verify: decode the symbols again and compare, before the file is handed out; of what is no photograph, leave out
+            tokens that nobody asked for, and references of `auto`, where they make a part of the picture worse.
         device: `auto`, `cpu` or `cuda`, for the float networks.
         drawn: which blocks are kept exactly: `auto`: those that cost less so, in bits and error at this quality; `off`:
             none; `all`: the picture is kept without loss. Without a latent, or with another codec, `auto` means none.
@@ -118,6 +119,11 @@ class EncodeOptions:
     drawn: str = DRAWN[0]
     roi: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
     engine: str = ENGINES[0]
+
+    @property
+    def asks_for_tokens(self) -> bool:
+        """Whether tokens are asked for, and not only welcome."""
+        return self.streams in ("vq", "sq+vq") or self.token_bits is not None or self.robust
 
     def __post_init__(self) -> None:
         check_engine(self.engine)

@@ -14,7 +14,7 @@ from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.entropy.tokens import TokenPrior, Tokens, decode_tokens, encode_tokens, tokens_crc
 from nicodec.errors import CorruptFileError, InexactError
-from nicodec.rate.tile import TileRate
+from nicodec.latents.rates import file_rate
 from nicodec.zoo.model import Model
 
 T = TypeVar("T")
@@ -103,7 +103,7 @@ def read_latent(scales: ScaleModel | None, header: Header, tile: Box, body: Tile
     if scales is None or body is None:
         return None
     crc, stream = body
-    latent = decode_latent(scales, stream, *tile.grid, TileRate(header.rate, header.tune or 0), header.mapped)
+    latent = decode_latent(scales, stream, *tile.grid, file_rate(header), header.mapped)
     check_crc("symbols", latent.crc(), crc)
     return latent
 

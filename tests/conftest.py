@@ -121,7 +121,7 @@ def coded(toys):
     import nicodec
 
     image = pictures.image(500, 400)
-    return image, nicodec.encode(image, model="toy16", device="cpu", quality=5)
+    return image, nicodec.encode(image, model="toy16", device="cpu", quality=5, streams="sq+vq")
 
 
 @pytest.fixture(scope="module")

@@ -118,7 +118,7 @@ def test_a_crop_is_cut_out_of_the_whole(tiny, tmp_path, monkeypatch, stride, anc
     """Across the seam of two tiles, and where the fuser's halo is odd but tokens are two positions wide."""
     toy.make_model(tmp_path, "mine", tiny, stride=stride)
     monkeypatch.setenv("NICODEC_MODELS", f"{tmp_path}:{tiny.path.parents[1]}")
-    data = nicodec.encode(pictures.image(1300, 300), model="mine", device="cpu", quality=20)
+    data = nicodec.encode(pictures.image(1300, 300), model="mine", device="cpu", quality=20, streams="sq+vq")
     whole = decode(data, tau=1, seed=3, anchor=anchor)
     part = decode(data, tau=1, seed=3, anchor=anchor, crop=(600, 200, 500, 60))
     assert np.abs(whole[200:260, 600:1100] - part).max() <= 1

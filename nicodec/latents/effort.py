@@ -35,7 +35,7 @@ def encode_tile(
         effort: 1..9.
     """
     own_rate = rate.cut(*coarser(core))
-    rounding = None if effort == 1 else ThriftyRounding(scales, z_hat, own_rate)
+    rounding = None if effort == 1 else ThriftyRounding(base, scales, z_hat, own_rate)
     own = y[:, :, core[0], core[1]]
     if rounding:
         own = correct(base, rounding, x, y, z_hat, rate, core, CORRECTIONS[effort - 1])
@@ -98,15 +98,17 @@ class ThriftyRounding:
 
     It follows the coder's passes, because a pass's scales depend on the symbols chosen before. What a symbol does
     to the scales and means of later ones is not counted: WORTH, above what theory says, makes up for it.
+    Flat colours are rounded plainly: where all else is flat, neighbours would err alike, and a sky get blotches of hue.
     Good for any number of walks over the passes; the first pass of each forgets the walk before. `bits` is what the
     symbols of the last walk cost, y's alone.
     """
 
-    def __init__(self, scales: ScaleModel, z_hat: Array, rate: TileRate) -> None:
+    def __init__(self, base: FloatPath, scales: ScaleModel, z_hat: Array, rate: TileRate) -> None:
         self.scales, self.rate = scales, rate
         self.features = scales.features(to_array(z_hat), self.rate)
         self.costs = scales.tables[self.rate.tune].costs(MAGNITUDES)
         self.savings = np.diff(self.costs, axis=1, prepend=self.costs[:, :1])  # of magnitude k - 1 in place of k
+        self.thrifty = ~base.flat
         self.bits = 0.0
         self.symbols = np.zeros((*self.features.shape[:2], scales.latent), np.int16)
         self.indices: list[Indices] = []
@@ -124,8 +126,8 @@ class ThriftyRounding:
         rest = np.moveaxis(residual[0], 0, 2)[mask]
         magnitude = np.abs(rest) + 0.5
         nearest = np.minimum(magnitude, MAGNITUDES - 1).astype(np.int64)
-        saved = self.savings[indices, nearest]
         part = slice(step.start, step.stop)
+        saved = self.savings[indices, nearest] * self.thrifty[part]
         magnitude = np.floor(magnitude - saved / (2 * WORTH))
         self.bits += float(self.costs[indices, np.minimum(magnitude, MAGNITUDES - 1).astype(np.int64)].sum())
         self.symbols[mask, part] = np.copysign(magnitude, rest)

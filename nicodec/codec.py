@@ -185,6 +185,10 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
             f"the crop {crop.width}x{crop.height} at ({crop.left}, {crop.top}) is not inside the picture, which is "
             f"{header.width}x{header.height}"
         )
+    if options.scale > 1:
+        from nicodec.scaled import decode_scaled
+
+        return decode_scaled(file, data, options, crop)
     check_memory(file, options, crop)
     if SectionType.FOREIGN in file.sections:
         painted = decode_foreign(file, data, options, crop)

@@ -10,7 +10,7 @@ from PIL import Image, ImageFile
 
 from nicodec import _mask
 from nicodec.codec import decode_bytes, encode_picture, unpack_metadata
-from nicodec.container.layout import MAGIC, Colour, SectionType
+from nicodec.container.layout import MAGIC, MIME_TYPE, Colour, SectionType
 from nicodec.container.reader import read_file
 from nicodec.errors import UsageError
 from nicodec.image.files import from_pillow, to_pillow
@@ -101,4 +101,4 @@ def register() -> None:
     Image.register_open(FORMAT, NicImageFile, lambda prefix: prefix.startswith(MAGIC))
     Image.register_save(FORMAT, save)
     Image.register_extension(FORMAT, ".nic")
-    Image.register_mime(FORMAT, "image/x-nicodec")
+    Image.register_mime(FORMAT, MIME_TYPE)

@@ -1,6 +1,6 @@
 """Pictures a second of one batch against single calls and other encoders, and whether a batch's memory is flat.
 
-python -m nicodec.bench.batches FOLDER [OPTIONS of `nicodec encode`]     PNGs in, a Markdown table out
+python tests/lab/batches.py FOLDER [OPTIONS of `nicodec encode`]     PNGs in, a Markdown table out
 """
 
 from __future__ import annotations

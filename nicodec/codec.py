@@ -183,6 +183,10 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
     file = read_file(data, damage)
     check_declared(file, options.max_pixels)
     crop = crop_of(file.header, options.crop)
+    if options.scale > 1:
+        from nicodec.scaled import decode_scaled
+
+        return decode_scaled(file, data, options, crop)
     check_memory(file, options, crop)
     painted = paint(file, crop, options, zlib.crc32(data), damage)
     drawn = attempt(lambda: unpack_blocks(file), damage)

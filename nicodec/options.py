@@ -29,6 +29,7 @@ DRAWN = ("auto", "off", "all")
 STRIPPABLE = ("all", "icc", "exif", "xmp")
 ANCHORS = ("fidelity", "perception")
 ENGINES = ("auto", "onnx", "torch")
+SCALES = (1, 2, 4, 8, 16)
 TAU_RANGE = (0.0, 1.0)
 DEFAULT_STEPS = 1
 STEPS_RANGE = (1, 8)
@@ -73,6 +74,16 @@ def check_engine(engine: str) -> None:
     """
     if engine not in ENGINES:
         raise UsageError(f"engine is {engine!r}, expected one of {', '.join(ENGINES)}")
+
+
+def check_scale(scale: int) -> None:
+    """Refuse a scale that is none.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if scale not in SCALES:
+        raise UsageError(f"scale is {reprlib.repr(scale)}, expected one of {', '.join(map(str, SCALES))}")
 
 
 @dataclass(frozen=True)
@@ -166,9 +177,11 @@ class DecodeOptions:
         base_weights: weights of the other codec that the file names, a safetensors file; None: an installed package.
         device: `auto`, `cpu` or `cuda`, for the float networks.
         engine: what runs them: `onnx` (CPU), `torch`; `auto` is torch on a GPU and for models without graphs.
+        scale: 1, or by how many times the picture shall be smaller each way: 2, 4, 8 or 16, see `nicodec.scaled`.
 
     Raises:
-        UsageError: unknown anchor or engine, a negative corner or no pixels; a number out of range, or none; no tau.
+        UsageError: unknown anchor or engine, a negative corner or no pixels; a number out of range, or none; no tau;
+            a scale that is none.
     """
 
     anchor: str = "fidelity"
@@ -182,9 +195,11 @@ class DecodeOptions:
     base_weights: Path | None = None
     device: str = "auto"
     engine: str = ENGINES[0]
+    scale: int = 1
 
     def __post_init__(self) -> None:
         check_engine(self.engine)
+        check_scale(self.scale)
         if self.anchor not in ANCHORS:
             raise UsageError(f"anchor is {self.anchor!r}, expected one of {', '.join(ANCHORS)}")
         if not self.taus:

@@ -10,6 +10,7 @@ from PIL import Image, ImageCms
 
 import nicodec
 from nicodec import errors
+from nicodec.bases.own import OwnDecoder
 from nicodec.codec import decode_taus
 from nicodec.container.layout import Box
 from nicodec.container.reader import read_file
@@ -23,7 +24,6 @@ from nicodec.options import DecodeOptions
 from nicodec.painters.experts import Experts
 from nicodec.painters.reduced import ReducedSynthesis, needed, synthesise_reduced
 from nicodec.painters.synthesis import gather
-from nicodec.streams import decode_symbols
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden"
@@ -55,7 +55,7 @@ def linear(data, base):
     """The linear synthesis of all of a file (H, W, 3), 0..1, by the network that makes its pixels; and its y_hat."""
     file = read_file(data)
     size = Box(0, 0, file.header.width, file.header.height)
-    y_hat, _ = gather(decode_symbols(file, None), Experts(base), positions(size), 0)
+    y_hat, _ = gather(OwnDecoder(file).symbols(), Experts(base), positions(size), 0)
     return base.linear(y_hat)[0].transpose(1, 2, 0) + 0.5, y_hat
 
 
@@ -73,8 +73,8 @@ def test_they_are_the_averages_of_the_linear_synthesis(scale, seam, tiny):
     assert np.abs(inside - expected).max() < 1e-4
 
     crop = Box(992, 32, 64, 43)  # across the seam
-    symbols = decode_symbols(read_file(seam), None, set(needed(crop, header)))
-    made = synthesise_reduced(symbols.items(), header, base, crop, scale).astype(int)
+    symbols, wanted = OwnDecoder(read_file(seam)).symbols(), needed(crop, header)
+    made = synthesise_reduced([(tile, symbols[tile]) for tile in wanted], header, base, crop, scale).astype(int)
     cut = expected[crop.top // scale :, crop.left // scale :][: made.shape[0], : made.shape[1]]
     assert np.abs(made - np.rint(cut.clip(0, 1) * 255)).max() <= 1
 
@@ -113,7 +113,7 @@ def test_the_shipped_model_gives_what_its_full_pictures_average_to(quality, monk
 
 def test_g_s_does_not_run(tiny):
     data = tiny_encode(pictures.image(90, 70))
-    load_onnx.cache_clear()
+    load_onnx.forget()
     small(data, 8)
     ran = load_onnx(tiny)._sessions.keys()
     assert ran

@@ -101,7 +101,7 @@ class PictureEncoder:
         is no photograph, whether tokens do harm.
         """
         rate = rate_from_quality(quality)
-        guessed = guess(self.picture.pixels, self.options, rate)
+        guessed = guess(self.picture.pixels, self.options, self.model.weight(rate))
         if guessed.mask.all() and self.drawn:
             return self.drawn
         if guessed.mask.any():

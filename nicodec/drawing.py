@@ -1,7 +1,7 @@
 """What of a picture is drawn: a guess by pixels alone, the choice by real bits, and what the networks see there.
 
-Everything is compared by one sum, in bits: those that are written, and `lambda · 255^2 · MSE` for each pixel, which is
-what training made of error. A drawn block has no error.
+Everything is compared by one sum, in bits: those that are written, and `weight · 255^2 · MSE` for each pixel, where the
+weight is the lambda that training gave error (`lambda_from_rate`). A drawn block has no error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from nicodec.image.drawn import Mask, cover, grid, pack_drawn, unpack_drawn
 from nicodec.image.lossless import colours
 from nicodec.image.picture import Pixels
 from nicodec.options import EncodeOptions
-from nicodec.rate.scale import lambda_from_rate
 
 QUICK = 1  # effort at which streams are made that are only measured
 THIN = 16  # pixels: of a side below it, the networks would see four times as many as there are, or more
@@ -92,7 +91,7 @@ def stream_bits(pixels: Pixels, mask: Mask) -> int:
     return 8 * len(pack_drawn(pixels, mask, QUICK))
 
 
-def sketch(pixels: Pixels, rate: int) -> Sketch:
+def sketch(pixels: Pixels, weight: float) -> Sketch:
     """What pixels (H, W, 1 or 3) alone say. Quick: photographs are to lose no time by it."""
     number = colours(pixels)
     unlike = np.ones(number.shape, np.bool_)
@@ -109,7 +108,7 @@ def sketch(pixels: Pixels, rate: int) -> Sketch:
     drawn = novel * each + OTHER_BITS * area
     coded = np.zeros(shape)
     if mask.any():
-        coded[mask] = LEAST_BITS + transform_cost(in_blocks(pixels)[mask.ravel()], lambda_from_rate(rate))
+        coded[mask] = LEAST_BITS + transform_cost(in_blocks(pixels)[mask.ravel()], weight)
     return Sketch(mask, few, drawn, coded)
 
 
@@ -159,7 +158,7 @@ class Guess:
     photograph: bool = False
 
 
-def guess(pixels: Pixels, options: EncodeOptions, rate: int) -> Guess:
+def guess(pixels: Pixels, options: EncodeOptions, weight: float) -> Guess:
     """What of a picture (H, W, 1 or 3) is drawn, by pixels alone."""
     height, width, _ = pixels.shape
     nothing = np.zeros(grid(height, width), np.bool_)
@@ -167,7 +166,7 @@ def guess(pixels: Pixels, options: EncodeOptions, rate: int) -> Guess:
         return Guess(nothing)
     if options.drawn != "off" and (options.drawn == "all" or min(height, width) < THIN):
         return Guess(~nothing)
-    found = sketch(pixels, rate)
+    found = sketch(pixels, weight)
     worthwhile, all_drawing = WORTHWHILE * height * width, bool(found.mask.all())
     if not all_drawing and found.gain < worthwhile:
         return Guess(nothing, photograph=True)
@@ -201,10 +200,10 @@ def may_mix(options: EncodeOptions) -> bool:
     return not options.asks_for_tokens and options.references in ("auto", "off")
 
 
-def block_errors(pixels: Pixels, decoded: Pixels, rate: int) -> Bits:
+def block_errors(pixels: Pixels, decoded: Pixels, weight: float) -> Bits:
     """The error of each block in bits: (rows, columns)."""
     squares = np.square(pixels.astype(np.float32) - decoded).mean(2)
-    return lambda_from_rate(rate) * by_block(squares)
+    return weight * by_block(squares)
 
 
 def smoothed(pixels: Pixels, mask: Mask) -> Pixels:

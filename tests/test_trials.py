@@ -62,7 +62,7 @@ def test_the_command_says_what_it_left_out(wild, inside, tmp_path):
 def test_a_photograph_is_not_decoded(wild, monkeypatch):
     """Its networks know it; and a decode takes as long as the rest."""
     image = pictures.image(320, 192)
-    assert guess(np.asarray(image), EncodeOptions(drawn="off"), rate_from_quality(20)).photograph
+    assert guess(np.asarray(image), EncodeOptions(drawn="off"), lambda_from_rate(rate_from_quality(20))).photograph
     monkeypatch.setattr("nicodec.painters.synthesis.Synthesis.paint", None)
     assert has_tokens(nicodec.encode(image, **HOW))
 

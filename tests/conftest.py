@@ -55,6 +55,18 @@ def data(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def trunk(tmp_path_factory):
+    """A SqueezeNet with random weights, stored as torchvision's are."""
+    import torch
+    from torchvision.models import squeezenet1_1
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("trunk") / "squeezenet.pth"
+    torch.save(squeezenet1_1(weights=None).state_dict(), path)
+    return path
+
+
 @pytest.fixture
 def nicodec(tmp_path):
     """Run the command as a process in an empty folder: returns exit code, stdout (bytes) and stderr (text)."""

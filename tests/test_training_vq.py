@@ -27,17 +27,6 @@ from nicodec.zoo.load import load_base, load_scales
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def trunk(tmp_path_factory):
-    """A SqueezeNet with random weights, stored as torchvision's are."""
-    from torchvision.models import squeezenet1_1
-
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("trunk") / "squeezenet.pth"
-    torch.save(squeezenet1_1(weights=None).state_dict(), path)
-    return path
-
-
 def test_the_critic_knows_equal_from_different(trunk):
     critic = Critic(trunk)
     x = torch.from_numpy(pictures.scene(96, 96)).permute(2, 0, 1)[None] / 255

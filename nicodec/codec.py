@@ -238,7 +238,7 @@ def find_experts(
     from nicodec.latents.codebook import load_token_path
     from nicodec.latents.floats import load_float_path
     from nicodec.painters.experts import Experts
-    from nicodec.references import restore
+    from nicodec.dictionary.conditioning import restore
 
     base = load_float_path(find_part("base", file.header.base_id), engine, device)
     references = attempt(lambda: read_references(file), damage)

@@ -26,7 +26,7 @@ from nicodec.zoo.store import find_package, find_part
 if TYPE_CHECKING:
     from nicodec.latents.analysis import Analysed
     from nicodec.latents.floats import FloatPath
-    from nicodec.references import Referred
+    from nicodec.dictionary.conditioning import Referred
 
 ONLY_LATENTS = "a file of a model with several tunes, or with a quality map, has neither tokens nor references"
 T = TypeVar("T")
@@ -85,7 +85,7 @@ class StreamEncoder:
 
     def refer(self, picture: Picture, rate: int) -> Referred:
         """The base that a picture is coded with, and its REFERENCES section, if references pay or are asked for."""
-        from nicodec.references import Referred, refer
+        from nicodec.dictionary.conditioning import Referred, refer
 
         wanted = self.options.references
         if self.scales is None or self.dictionary is None or wanted == "off":

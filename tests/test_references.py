@@ -20,7 +20,7 @@ from nicodec.errors import MissingPartError, UsageError
 from nicodec.image.arrays import from_array
 from nicodec.latents.floats import load_float_path
 from nicodec.networks.clc import CLCConfig
-from nicodec.references import USUAL, refer
+from nicodec.dictionary.conditioning import USUAL, refer
 from nicodec.training.clc import CLCStage
 from nicodec.zoo.load import load_base, load_clc, load_dictionary, load_scales
 from nicodec.zoo.manifest import read_manifest

@@ -29,7 +29,7 @@ from nicodec.painters.experts import Experts
 from nicodec.painters.synthesis import synthesise
 from nicodec.rate.scale import rate_from_quality
 from nicodec.rate.tile import TileRate
-from nicodec.references import USUAL, Conditioning
+from nicodec.dictionary.conditioning import USUAL, Conditioning
 from nicodec.streams import StreamEncoder, decode_symbols
 from nicodec.zoo.load import load_dictionary
 

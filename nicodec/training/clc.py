@@ -18,7 +18,7 @@ from nicodec.latents.effort import to_array
 from nicodec.networks.base import Base
 from nicodec.networks.clc import CLC, PATHS, CLCConfig
 from nicodec.rate.tile import TileRate
-from nicodec.references import USUAL
+from nicodec.dictionary.conditioning import USUAL
 from nicodec.training.data import Pictures
 from nicodec.training.scales import LOG_MIN, LOG_STEP, gaussian_bits
 from nicodec.training.sq import Outcome, insert, loss, mask_of, psnr, random_low_rates, round_through

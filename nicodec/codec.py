@@ -14,18 +14,19 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nicodec.container.layout import NO_BASE, Anchor, Box, Colour, Header, Section, SectionType, TokenStreams, Tune
+from nicodec.container.layout import MAGIC, NO_BASE, Anchor, Box, Colour, Header, Section, SectionType, TokenStreams, Tune
 from nicodec.container.limits import check_declared, check_size, is_usual
 from nicodec.container.reader import NicFile, read_file, read_packed, read_references, read_tokens
+from nicodec.container.references import read_aligned
 from nicodec.container.writer import write_file, write_packed
 from nicodec.drawing import drawn_section, guess
 from nicodec.entropy.symbols import TileSymbols
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
     from nicodec.latents.analysis import Analysed
     from nicodec.painters.experts import Experts
     from nicodec.painters.fuser import Fuser
+    from nicodec.references.library import Library
+    from nicodec.references.refer import Offered
+    from nicodec.references.warp import Aligned
 
 METADATA = {"icc": SectionType.ICC, "exif": SectionType.EXIF, "xmp": SectionType.XMP}
 
@@ -60,7 +64,7 @@ def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
         InexactError: the symbols do not come back from the stream (with `options.verify`).
     """
     check_size(picture.width, picture.height)
-    encoder = PictureEncoder(picture, options, several=False)
+    encoder = PictureEncoder(picture, options, several=options.refers)
     if (foreign := find_foreign(options)) is not None:
         header = _header(picture, TileRate(0), NO_BASE, version=2)
         return write_file(header, [encode_foreign(picture, foreign, options.device, options.verify), *encoder.kept])
@@ -122,8 +126,32 @@ class PictureEncoder:
         data = write_file(header, [drawn_section(picture.pixels, everything, header, self.options), *self.kept])
         return data if is_usual(header, len(data), drawn=True) else None
 
+    @cached_property
+    def offered(self) -> list[Offered]:
+        """The pictures that it may refer to, laid under it."""
+        from nicodec.references.refer import offer
+
+        return offer(self.picture, self.options, partial(decode_reference, self.options.engine, self.options.device))
+
     def encode(self, quality: float) -> bytes:
-        """The file at a quality. No network is loaded where none is needed. Raises: as `encode_picture`."""
+        """The file at a quality: of those with and without references, the one of less bits and error.
+
+        Raises: as `encode_picture`.
+        """
+        alone = self.encode_alone(quality)
+        if not (self.options.refers and self.offered):
+            return alone
+        from nicodec.references.refer import encode_referring, lighter
+
+        rate = TileRate(rate_from_quality(quality), self.streams.tune or 0, self.levels)
+        header = _header(self.picture, rate, self.streams.parts["base"].id, version=2, tune=self.streams.tune)
+        referring = encode_referring(self.analysed, self.offered, self.streams, rate, header, self.kept)
+        if referring is None:
+            return alone
+        return lighter(self.picture, alone, referring, partial(decode_alone, self.offered, self.options))
+
+    def encode_alone(self, quality: float) -> bytes:
+        """The file without aligned references. No network is loaded where none is needed. Raises: as `encode_picture`."""
         picture, options = self.picture, self.options
         find_package(options.model)
         number = rate_from_quality(quality)
@@ -186,18 +214,7 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
             f"{header.width}x{header.height}"
         )
     check_memory(file, options, crop)
-    if SectionType.FOREIGN in file.sections:
-        painted = decode_foreign(file, data, options, crop)
-    elif file.streams:
-        painted = decode_own(file, data, options, crop, damage)
-    elif SectionType.DRAWN in file.sections:
-        painted = [blank(header, crop) for _ in options.taus]
-    else:
-        raise CorruptFileError("the file's picture is lost: no whole section holds any of it")
-    drawn = attempt(lambda: unpack_blocks(file), damage)
-    if drawn is not None:
-        for pixels in painted:
-            drawn.paint(pixels, crop)
+    painted = decode_pixels(file, data, options, crop, damage)
     alpha = attempt(lambda: unpack_transparency(file), damage)
     blocks = attempt(lambda: unpack_metadata(file), damage) or {}
     if alpha is not None:
@@ -206,10 +223,72 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
     return [Picture(pixels, alpha, *metadata, damage=tuple(damage or ())) for pixels in painted]
 
 
-def decode_own(file: NicFile, data: bytes, options: DecodeOptions, crop: Box, damage: list[str] | None) -> list[Pixels]:
-    """The pixels of `crop`, for each tau, of a file with our own streams. `damage` is as in `decode_symbols`."""
+def decode_pixels(
+    file: NicFile, data: bytes, options: DecodeOptions, crop: Box, damage: list[str] | None,
+    library: Library | None = None,
+) -> list[Pixels]:  # fmt: skip
+    """The pixels of `crop`, for each tau.
+
+    Args:
+        damage: as in `decode_symbols`.
+        library: where to find what the file refers to; None: where the options say.
+    """
+    if SectionType.FOREIGN in file.sections:
+        painted = decode_foreign(file, data, options, crop)
+    elif file.streams:
+        painted = decode_own(file, data, options, crop, damage, library)
+    elif SectionType.DRAWN in file.sections:
+        painted = [blank(file.header, crop) for _ in options.taus]
+    else:
+        raise CorruptFileError("the file's picture is lost: no whole section holds any of it")
+    drawn = attempt(lambda: unpack_blocks(file), damage)
+    if drawn is not None:
+        for pixels in painted:
+            drawn.paint(pixels, crop)
+    return painted
+
+
+def decode_reference(engine: str, device: str, data: bytes, library: Library) -> Pixels:
+    """What a reference is for a file that refers to it: a picture file's pixels, or what the base alone paints.
+
+    Experts and fuser may get better while files that refer to this one stay.
+    """
+    if not data.startswith(MAGIC):
+        from nicodec.image.files import read_picture
+
+        return read_picture(data, allow_8bit=True).pixels
+    file = read_file(data)
+    whole = Box(0, 0, file.header.width, file.header.height)
+    options = DecodeOptions(device=device, engine=engine)
+    return decode_pixels(without_tokens(file), data, options, whole, None, library)[0]
+
+
+def decode_alone(offered: Sequence[Offered], options: EncodeOptions, data: bytes) -> Pixels:
+    """What the base alone paints of a file that refers to some of what was offered."""
+    from nicodec.references.library import Library
+
+    library = Library(partial(decode_reference, options.engine, options.device))
+    for each in offered:
+        library.keep(each.reference, each.aligned.pixels)
+    return decode_reference(options.engine, options.device, data, library)
+
+
+def without_tokens(file: NicFile) -> NicFile:
+    """A file as the base alone sees it."""
+    kept = {kind: section for kind, section in file.sections.items() if kind is not SectionType.VQ}
+    return replace(file, sections=kept)
+
+
+def decode_own(
+    file: NicFile, data: bytes, options: DecodeOptions, crop: Box, damage: list[str] | None,
+    library: Library | None = None,
+) -> list[Pixels]:  # fmt: skip
+    """The pixels of `crop`, for each tau, of a file with our own streams. Arguments as in `decode_pixels`."""
     from nicodec.painters.synthesis import Fusion, needed, synthesise
 
+    aligned = attempt(lambda: find_references(file, options, library), damage)
+    if aligned is None:
+        return [blank(file.header, crop) for _ in options.taus]
     anchor = Anchor[options.anchor.upper()]
     runs = options.engine, options.device
     experts, streams = find_experts(file, anchor, *runs, damage)
@@ -217,7 +296,30 @@ def decode_own(file: NicFile, data: bytes, options: DecodeOptions, crop: Box, da
         experts = replace(experts, fuser=find_fuser(file, *runs))
     symbols = decode_symbols(file, streams, needed(crop, file.header, experts), damage)
     fusion = Fusion(options.taus, options.steps, zlib.crc32(data) if options.seed is None else options.seed)
-    return synthesise(symbols, file.header, experts, anchor, streams.depth if streams else 0, crop, fusion)
+    depth = streams.depth if streams else 0
+    return synthesise(symbols, file.header, experts, anchor, depth, crop, fusion, aligned)
+
+
+def find_references(file: NicFile, options: DecodeOptions, library: Library | None) -> tuple[Aligned, ...]:
+    """The pictures that a file refers to, decoded; none where it refers to none. Arguments as in `decode_pixels`.
+
+    Raises:
+        MissingReferenceError: one is not there; nothing has been decoded then.
+        LimitError: they are too many, or too large.
+        CorruptFileError: one is damaged, or the file does not say well where it lies.
+    """
+    wanted = read_aligned(file)
+    if not wanted:
+        return ()
+    from nicodec.references.expect import lay
+    from nicodec.references.library import Library
+
+    if library is None:
+        beside = () if options.beside is None else (options.beside,)
+        decode = partial(decode_reference, options.engine, options.device)
+        library = Library(decode, options.references, beside, options.dictionaries, options.max_pixels)
+        library.check(file)
+    return tuple(lay(library.pixels(each), each.alignment, file.header) for each in wanted)
 
 
 def find_experts(

@@ -173,7 +173,7 @@ def drawn_section(pixels: Pixels, mask: Mask, header: Header, options: EncodeOpt
 def may_mix(options: EncodeOptions) -> bool:
     """Whether drawn blocks may stand beside an SQ stream: nothing is asked for that a file with both cannot have."""
     tokens = options.streams == "sq+vq" or options.token_bits is not None or options.robust
-    return not tokens and options.references in ("auto", "off")
+    return not tokens and not isinstance(options.references, int)
 
 
 def block_errors(pixels: Pixels, decoded: Pixels, rate: int) -> Bits:

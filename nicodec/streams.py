@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from nicodec.container.layout import Box, Header, Prior, Section, SectionType, TileBody, TokenStreams, Tune, tiles
 from nicodec.container.reader import NicFile, note_damage, read_tiles
+from nicodec.container.references import read_aligned
 from nicodec.container.writer import write_tiles, write_tokens
 from nicodec.entropy.coder import Latent, decode_latent, encode_latent
 from nicodec.entropy.scales import ScaleModel
@@ -59,7 +60,7 @@ class StreamEncoder:
         self.kind = Prior.STATIC if options.robust or self.scales is None else Prior.SQ
         held = parts.get("dictionary")
         self.dictionary = held if held and self.scales and self.version == 1 and has_adapters(held) else None
-        if options.references not in ("auto", "off") and self.dictionary is None:
+        if isinstance(options.references, int) and self.dictionary is None:
             if self.version > 1:
                 raise UsageError(f"{ONLY_LATENTS}; encode with --references off")
             raise MissingPartError(
@@ -88,7 +89,7 @@ class StreamEncoder:
         from nicodec.dictionary.conditioning import Referred, refer
 
         wanted = self.options.references
-        if self.scales is None or self.dictionary is None or wanted == "off":
+        if self.scales is None or self.dictionary is None or wanted == "off" or isinstance(wanted, tuple):
             return Referred(self.base)
         count = None if wanted == "auto" else int(wanted)
         runs = self.options.engine, self.options.device
@@ -147,7 +148,8 @@ def code_latent(scales: ScaleModel, latent: Latent, verify: bool) -> tuple[int, 
     if verify:
         height, width, _ = latent.z_hat.shape
         plain, mapped = replace(latent.rate, levels=None), latent.rate.levels is not None
-        if decode_latent(scales, stream, height, width, plain, mapped).crc() != latent.crc():
+        referring = latent.motion is not None
+        if decode_latent(scales, stream, height, width, plain, mapped, referring).crc() != latent.crc():
             raise InexactError("the encoded symbols do not decode to themselves on this machine; please report it")
     return latent.crc(), stream
 
@@ -195,10 +197,11 @@ def decode_symbols(
         said = "no tune" if header.tune is None else f"tune {header.tune.name.lower()}"
         raise CorruptFileError(f"the file says {said} of a base that has {scales.tunes}")
     prior = None if streams is None else load_prior(find_part("vq", streams.vq_id))
+    references = attempt(lambda: read_aligned(file), damage)
     symbols = {}
     for index, (tile, sq) in enumerate(zip(geometry, sq_tiles, strict=True)):
         if wanted is None or tile in wanted:
-            latent = attempt(partial(read_latent, scales, header, tile, sq), damage)
+            latent = attempt(partial(read_latent, scales, header, tile, sq, len(references or ())), damage)
             tokens = attempt(partial(read_token_map, prior, header.rate, streams, index, tile, latent), damage)
             symbols[tile] = TileSymbols(latent, tokens)
     return symbols
@@ -213,13 +216,18 @@ def attempt(call: Callable[[], T], damage: list[str] | None) -> T | None:
         return None
 
 
-def read_latent(scales: ScaleModel | None, header: Header, tile: Box, body: TileBody | None) -> Latent | None:
+def read_latent(
+    scales: ScaleModel | None, header: Header, tile: Box, body: TileBody | None, references: int
+) -> Latent | None:
     """Decode and check the latent of one tile, if there is one. Raises: as `decode_symbols`."""
     if scales is None or body is None:
         return None
     crc, stream = body
-    latent = decode_latent(scales, stream, *tile.grid, TileRate(header.rate, header.tune or 0), header.mapped)
+    rate = TileRate(header.rate, header.tune or 0)
+    latent = decode_latent(scales, stream, *tile.grid, rate, header.mapped, header.referring)
     check_crc("symbols", latent.crc(), crc)
+    if latent.motion is not None and latent.motion.sources.max() > references:
+        raise CorruptFileError(f"a tile takes from reference {latent.motion.sources.max()} of {references}")
     return latent
 
 

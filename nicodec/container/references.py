@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nicodec.container.layout import ID_BYTES, MAX_REFERENCES, Cursor, write_varint
+from nicodec.container.drawn import SIDE
+from nicodec.container.layout import ID_BYTES, MAX_REFERENCES, Cursor, SectionType, write_varint
+from nicodec.container.reader import NicFile
 from nicodec.errors import CorruptFileError
 
 WHAT = "the REFERENCES section"
@@ -16,6 +18,7 @@ LIT = 1  # the bit of `form` that says that brightness follows
 GAIN = 1024  # that leaves a channel as it is
 GAINS, OFFSETS = range(1, 4 * GAIN + 1), range(-1024, 1025)
 UNLIT = ((GAIN, 0),) * 3
+Homography = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,34 @@ class Alignment:
 
     corners: tuple[tuple[int, int], ...] = ((0, 0),) * 4
     light: tuple[tuple[int, int], ...] = UNLIT
+
+    def homography(self, width: int, height: int) -> Homography:
+        """What takes a picture of this size there, in whole numbers.
+
+        Returns:
+            Rows (x, y, under) of factors of (column, row, 1), counted in blocks: x and y over `under` are sixteenths
+            of a pixel.
+
+        Raises:
+            CorruptFileError: no homography takes the picture's corners there.
+        """
+        across, down = -(-width // SIDE), -(-height // SIDE)
+        places = ((0, 0), (across, 0), (0, down), (across, down))
+        (x0, y0), (x1, y1), (x2, y2), (x3, y3) = (
+            (16 * SIDE * x + dx, 16 * SIDE * y + dy) for (x, y), (dx, dy) in zip(places, self.corners, strict=True)
+        )
+        right, below, skew = (x1 - x3, y1 - y3), (x2 - x3, y2 - y3), (x0 - x1 + x3 - x2, y0 - y1 + y3 - y2)
+        whole = below[0] * right[1] - right[0] * below[1]
+        tilt = below[0] * skew[1] - skew[0] * below[1]
+        lean = skew[0] * right[1] - right[0] * skew[1]
+        if min(whole, whole + tilt, whole + lean, whole + tilt + lean) <= 0:
+            raise CorruptFileError("the corners of a reference do not lie as a picture's do, seen from anywhere")
+        area = across * down
+        return (
+            ((whole * (x1 - x0) + tilt * x1) * down, (whole * (x2 - x0) + lean * x2) * across, whole * x0 * area),
+            ((whole * (y1 - y0) + tilt * y1) * down, (whole * (y2 - y0) + lean * y2) * across, whole * y0 * area),
+            (tilt * down, lean * across, whole * area),
+        )
 
 
 @dataclass(frozen=True)
@@ -61,12 +92,15 @@ def write_aligned(references: tuple[Reference, ...]) -> bytes:
     return bytes([BY_LATENT, len(references)]) + b"".join(map(_write_reference, references))
 
 
-def read_aligned(payload: bytes) -> tuple[Reference, ...]:
-    """The references of a file of version 2.
+def read_aligned(file: NicFile) -> tuple[Reference, ...]:
+    """The references of a file of version 2; none where it has none.
 
     Raises:
         CorruptFileError: a kind that is not known, none or too many, or a field out of its range.
     """
+    payload = file.payload(SectionType.REFERENCES)
+    if payload is None or file.header.version == 1:
+        return ()
     cursor = Cursor(payload, WHAT)
     kind, count = cursor.byte(), cursor.byte()
     if kind != BY_LATENT or not 1 <= count <= MAX_REFERENCES:
@@ -76,6 +110,8 @@ def read_aligned(payload: bytes) -> tuple[Reference, ...]:
     references = tuple(_read_reference(cursor) for _ in range(count))
     if cursor.rest():
         raise CorruptFileError(f"{WHAT} has bytes after its last reference")
+    for reference in references:
+        reference.alignment.homography(file.header.width, file.header.height)
     return references
 
 

@@ -28,6 +28,8 @@ from nicodec.latents.rates import to_rates
 from nicodec.painters.experts import Experts
 from nicodec.painters.fuser import normals
 from nicodec.rate.tile import TileRate
+from nicodec.references.expect import expect
+from nicodec.references.warp import Aligned
 
 TRUST_REACH = 2  # positions of the latent further than the networks see that a bounded picture depends on
 LED = 2  # positions further than HALO that tau makes pixels depend on, through g_a: even, for tokens two positions wide
@@ -59,13 +61,14 @@ def in_blocks(halo: int, header: Header) -> int:
 
 def synthesise(
     symbols: Mapping[Box, TileSymbols], header: Header, experts: Experts, anchor: Anchor, depth: int, crop: Box,
-    fusion: Fusion = Fusion(),
+    fusion: Fusion = Fusion(), references: Sequence[Aligned] = (),
 ) -> list[Pixels]:  # fmt: skip
     """The float half of decoding: the symbols of the tiles in `needed` to the pixels of `crop`, for each tau.
 
     Args:
         symbols: a tile may lack one stream, or both.
         depth: bits a token.
+        references: that the tiles' motions are of.
 
     Returns:
         (h, w, 3) or (h, w, 1), uint8.
@@ -74,7 +77,7 @@ def synthesise(
         MissingPartError: see `Experts.paint`.
     """
     region, _ = neighbourhood(crop, header.width, header.height, reach(experts, header))
-    y_hat, code = gather(symbols, experts, region, depth)
+    y_hat, code = gather(symbols, experts, region, depth, header, references)
     residual = None
     if y_hat is not None and experts.fuser is not None:
         residual = fuse(y_hat, symbols, header, experts, region, fusion)
@@ -160,8 +163,9 @@ def paint(
 
 
 def gather(
-    symbols: Mapping[Box, TileSymbols], experts: Experts, region: Span, depth: int
-) -> tuple[Array | None, Array | None]:
+    symbols: Mapping[Box, TileSymbols], experts: Experts, region: Span, depth: int, header: Header,
+    references: Sequence[Aligned],
+) -> tuple[Array | None, Array | None]:  # fmt: skip
     """y_hat (1, M, H, W) and code vectors (1, code, H/side, W/side) of a region of the latent; None: not there."""
     base, vq, side = experts.base, experts.vq, experts.token_side
     y_hat = code = None
@@ -174,7 +178,12 @@ def gather(
         if y_hat is not None and held.latent is not None:
             arrays = (held.latent.z_hat, held.latent.symbols)
             z_hat, rest = (np.moveaxis(array, 2, 0)[None].astype(np.float32) for array in arrays)
-            paste(y_hat, region, base.reconstruct(z_hat, rest, to_rates(held.latent.rate)), positions(tile))
+            expected = None
+            if held.latent.motion is not None:
+                place = neighbourhood(tile, header.width, header.height)
+                expected = expect(base, references, held.latent.motion, *place)
+            own = base.reconstruct(z_hat, rest, to_rates(held.latent.rate), expected)
+            paste(y_hat, region, own, positions(tile))
         if code is not None and vq is not None and held.tokens is not None:
             paste(code, coarser(region, side), vq.lookup(held.tokens, depth), coarser(positions(tile), side))
     return y_hat, code

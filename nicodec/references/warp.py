@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nicodec.container.drawn import SIDE
 from nicodec.container.references import Alignment
 from nicodec.entropy.motion import Motion
-from nicodec.errors import CorruptFileError
 from nicodec.image.picture import Pixels
 from nicodec.latents.geometry import Span
 
-SIDE = 32  # of a block in pixels
 UNIT = 64  # positions between two pixels
 QUARTER = UNIT // 4
 FURTHEST = 1 << 30  # of a position, in units
@@ -51,33 +50,13 @@ class Aligned:
 
         Args:
             rows, columns: of the corners, in blocks.
-
-        Raises:
-            CorruptFileError: the picture's corners do not lie so that a homography takes them there.
         """
-        down, across = -(-self.height // SIDE), -(-self.width // SIDE)
-        places = ((0, 0), (across, 0), (0, down), (across, down))
-        moved = [
-            (16 * SIDE * x + dx, 16 * SIDE * y + dy)
-            for (x, y), (dx, dy) in zip(places, self.alignment.corners, strict=True)
-        ]
-        origin, right, below, opposite = (np.array(corner, object) for corner in moved)
-        r, b, s = right - opposite, below - opposite, origin - right + opposite - below
-        bend = b[0] * r[1] - r[0] * b[1], b[0] * s[1] - s[0] * b[1], s[0] * r[1] - r[0] * s[1]
-        ends = (bend[0], bend[0] + bend[1], bend[0] + bend[2], bend[0] + bend[1] + bend[2])
-        if min(ends) <= 0:
-            raise CorruptFileError("the corners of a reference do not lie as a picture's, seen from elsewhere, do")
-        i = np.arange(rows.start, rows.stop).astype(object)[:, None, None] * across
-        j = np.arange(columns.start, columns.stop).astype(object)[None, :, None] * down
-        whole = down * across
-        over = (
-            i * (bend[0] * (below - origin) + bend[2] * below)
-            + j * (bend[0] * (right - origin) + bend[1] * right)
-            + whole * bend[0] * origin
-        )
-        under = i * bend[2] + j * bend[1] + whole * bend[0]
-        exact = (2 * (UNIT // 16) * over + under) // (2 * under)
-        return np.clip(exact[:, :, ::-1], -FURTHEST, FURTHEST).astype(np.int64)
+        row = np.arange(rows.start, rows.stop).astype(object)[:, None]  # Python's integers, which have no end
+        column = np.arange(columns.start, columns.stop).astype(object)[None]
+        x, y, under = (a * column + b * row + c for a, b, c in self.alignment.homography(self.width, self.height))
+        over = np.stack([y, x], 2)
+        exact = (2 * (UNIT // 16) * over + under[:, :, None]) // (2 * under[:, :, None])
+        return np.clip(exact, -FURTHEST, FURTHEST).astype(np.int64)
 
 
 def warp(references: Sequence[Aligned], motion: Motion, around: Span) -> Pixels:

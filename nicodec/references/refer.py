@@ -1,0 +1,141 @@
+"""The encoder's way with references: which of those that are offered a picture is coded with, and what it takes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nicodec.container.layout import MAX_REFERENCES, Header, Section, SectionType
+from nicodec.container.reader import read_file
+from nicodec.container.references import Reference, write_aligned
+from nicodec.container.writer import write_file
+from nicodec.drawing import block_errors
+from nicodec.entropy.motion import Motion
+from nicodec.entropy.scales import ScaleModel
+from nicodec.entropy.symbols import TileSymbols
+from nicodec.errors import UsageError
+from nicodec.image.picture import Picture, Pixels
+from nicodec.latents.analysis import Analysed
+from nicodec.latents.effort import encode_tile
+from nicodec.latents.floats import Expected, FloatPath
+from nicodec.latents.geometry import coarser, to_input
+from nicodec.latents.rates import to_rates
+from nicodec.options import EncodeOptions
+from nicodec.rate.tile import TileRate
+from nicodec.references.align import align
+from nicodec.references.classes import choose_classes, settled
+from nicodec.references.expect import expect, in_colour
+from nicodec.references.library import Decode, Library
+from nicodec.references.look import likely
+from nicodec.references.search import find_motion
+from nicodec.references.warp import Aligned
+from nicodec.streams import StreamEncoder
+
+
+@dataclass(frozen=True, eq=False)
+class Offered:
+    """A reference that lies under a picture: what the file says of it, and its pixels."""
+
+    reference: Reference
+    aligned: Aligned
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """A tile with its references: where it lies, what it takes, and what z says."""
+
+    held: Analysed
+    motion: Motion
+    z_hat: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+
+
+def offer(picture: Picture, options: EncodeOptions, decode: Decode) -> list[Offered]:
+    """The pictures that options name and dictionaries hold that a picture may refer to, laid under it.
+
+    Raises:
+        MissingReferenceError, LimitError, CorruptFileError: what they refer to themselves is not as it should be.
+        UsageError: more than a file refers to.
+    """
+    given = options.references if isinstance(options.references, tuple) else ()
+    if len(given) > MAX_REFERENCES:
+        raise UsageError(f"{len(given)} references, expected at most {MAX_REFERENCES}")
+    library = Library(decode, given, named=options.dictionaries)
+    offered = []
+    for held in (*given, *likely(picture.pixels, options.dictionaries)[: MAX_REFERENCES - len(given)]):
+        pixels = in_colour(library.pixels_of(held), picture.pixels.shape[2])
+        alignment = align(picture.pixels, pixels)
+        reference = Reference(held.id, held.name, held.index, alignment)
+        offered.append(Offered(reference, Aligned(pixels, alignment, picture.width, picture.height)))
+    return offered
+
+
+def encode_referring(
+    analysed: Iterable[Analysed], offered: Sequence[Offered], streams: StreamEncoder, rate: TileRate, header: Header,
+    kept: Sequence[Section],
+) -> bytes | None:  # fmt: skip
+    """The file that takes of references what saves bits; None: nothing does. Raises: as `codec.encode_picture`."""
+    assert streams.scales is not None
+    used, symbols = refer(analysed, offered, streams.base, streams.scales, rate, streams.options.effort)
+    if not used:
+        return None
+    named = Section(SectionType.REFERENCES, write_aligned(tuple(each.reference for each in used)))
+    return write_file(replace(header, referring=True), [named, *streams.sections(symbols, rate.rate), *kept])
+
+
+def lighter(picture: Picture, alone: bytes, referring: bytes, decode: Callable[[bytes], Pixels]) -> bytes:
+    """Of two files the one of less bits and error: real bytes, tokens aside, and real pixels."""
+
+    def cost(data: bytes) -> float:
+        file = read_file(data)
+        tokens = file.payload(SectionType.VQ) or b""
+        return 8 * (len(data) - len(tokens)) + block_errors(picture.pixels, decode(data), rate).sum()
+
+    rate = read_file(referring).header.rate
+    return min(alone, referring, key=cost)
+
+
+def refer(
+    analysed: Iterable[Analysed], offered: Sequence[Offered], base: FloatPath, scales: ScaleModel, rate: TileRate,
+    effort: int,
+) -> tuple[list[Offered], list[TileSymbols]]:  # fmt: skip
+    """The references that a picture is coded with, of those that are offered, and its symbols; none: neither."""
+    chosen = [_choose(held, offered, base, scales, rate) for held in analysed]
+    used = sorted({int(source) for each in chosen for source in np.unique(each.motion.sources)} - {0})
+    if not used:
+        return [], []
+    numbers = np.zeros(len(offered) + 1, np.uint8)
+    numbers[used] = np.arange(1, len(used) + 1)
+    kept = [offered[number - 1] for number in used]
+    return kept, [
+        _symbols(replace(each, motion=replace(each.motion, sources=numbers[each.motion.sources])), kept, base, scales,
+                 rate, effort)
+        for each in chosen
+    ]  # fmt: skip
+
+
+def _choose(
+    held: Analysed, offered: Sequence[Offered], base: FloatPath, scales: ScaleModel, rate: TileRate
+) -> Chosen:
+    aligned, place = [each.aligned for each in offered], (held.around, held.core)
+    near = rate.cut(*coarser(held.around))
+    y, z_hat = base.scaled(held.y, to_rates(near), held.core)
+    found = find_motion(held.pixels, aligned, *place, rate.rate)
+    own = y[:, :, held.core[0], held.core[1]]
+    said = expect(base, aligned, found, *place)
+    z_hat, classes = choose_classes(base, scales, own, z_hat, near.cut(*coarser(held.core)), said)
+    return Chosen(held, settled(found, classes), z_hat)
+
+
+def _symbols(
+    chosen: Chosen, offered: Sequence[Offered], base: FloatPath, scales: ScaleModel, rate: TileRate, effort: int
+) -> TileSymbols:
+    held = chosen.held
+    near = rate.cut(*coarser(held.around))
+    y, _ = base.scaled(held.y, to_rates(near), held.core)
+    said: Expected = expect(base, [each.aligned for each in offered], chosen.motion, held.around, held.core)
+    latent = encode_tile(
+        base, scales, to_input(held.pixels), y, chosen.z_hat, near, held.core, effort, expected=said
+    )
+    return TileSymbols(latent, None)

@@ -10,6 +10,7 @@ Importing this loads neither torch nor numpy; the first call does.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from nicodec.image.picture import Picture, Pixels
+    from nicodec.references.library import Held
 
+    Named = IO[bytes] | Buffer | str | os.PathLike[str]
     AnyPicture = Image.Image | NDArray[Any] | Tensor | IO[bytes] | Buffer | str | os.PathLike[str]
 
 __version__ = "0.1.0"
@@ -47,7 +50,8 @@ def encode(
     streams: str | None = None,
     token_bits: int | None = None,
     robust: bool = False,
-    references: str | int = DEFAULT_REFERENCES,
+    references: str | int | Sequence[Named] = DEFAULT_REFERENCES,
+    dictionaries: Sequence[str | os.PathLike[str]] = (),
     drawn: str = DRAWN[0],
     roi: AnyPicture | None = None,
     model: str = DEFAULT_MODEL,
@@ -72,8 +76,10 @@ def encode(
         streams: `sq`, `vq` or `sq+vq`; None: all that the model has parts for, of those that the file can hold.
         token_bits: bits a token; None: as many as the codebook has.
         robust: code tokens so that they survive damage to the SQ stream.
-        references: how many entries of the model's dictionary the file refers to: a number, `off`, or `auto`: some,
-            where they pay.
+        references: pictures (.nic or others; bytes, paths or file objects) that the file may refer to, which its
+            decoder then needs; or how many entries of the model's dictionary: a number, `off`, or `auto`: some, where
+            they pay.
+        dictionaries: paths of .nicdict files, in which such pictures are searched too.
         drawn: which blocks are kept exactly, as drawings and text are cheaper: `auto`, `off`, or `all` of them.
         roi: a mask, anything that `image` may be, in grey, which is stretched over it: white parts get more quality.
         model: name of the model package.
@@ -101,8 +107,8 @@ def encode(
     weights = None if base_weights is None else Path(base_weights)
     mask = None if roi is None else _mask(roi)
     options = EncodeOptions(
-        quality, effort, tune, streams, token_bits, robust, references, model, base, weights, verify, device, drawn,
-        mask, engine,
+        quality, effort, tune, streams, token_bits, robust, _references(references), model, base, weights, verify,
+        device, drawn, mask, engine, tuple(map(Path, dictionaries)),
     )  # fmt: skip
     return encode_picture(_picture(image, frame, allow_8bit, allow_damaged), options)
 
@@ -118,6 +124,8 @@ def decode(
     max_pixels: int | None = None,
     memory_limit: int | None = None,
     base_weights: str | os.PathLike[str] | None = None,
+    references: Sequence[Named] = (),
+    dictionaries: Sequence[str | os.PathLike[str]] = (),
     device: str = "auto",
     engine: str = "auto",
 ) -> Image.Image:
@@ -133,6 +141,9 @@ def decode(
         max_pixels: most pixels that the file may declare; None: 2^27, and no more than files of its size have.
         memory_limit: bytes; refuse a file whose decode is estimated to need more.
         base_weights: of the other codec that the file was written with; None: an installed model's.
+        references: pictures that the file may refer to, as for `encode`. Where `data` is a path, they are looked for
+            beside it as well.
+        dictionaries: paths of .nicdict files, besides those that NICODEC_DICTIONARIES names.
         device: `auto`, `cpu` or `cuda`.
         engine: as for `encode`.
 
@@ -158,6 +169,9 @@ def decode(
         base_weights=weights,
         device=device,
         engine=engine,
+        references=tuple(map(_held, references)),
+        beside=Path(data).parent if isinstance(data, (str, os.PathLike)) else None,
+        dictionaries=tuple(map(Path, dictionaries)),
     )
     return to_pillow(decode_bytes(_read(data), options))
 
@@ -194,6 +208,20 @@ def _picture(image: AnyPicture, frame: int | None, allow_8bit: bool, allow_damag
     if hasattr(image, "__array__"):  # numpy's are buffers too
         return from_array(image)
     return read_picture(_read(image), frame, allow_8bit=allow_8bit, allow_damaged=allow_damaged)
+
+
+def _references(given: Any) -> Any:
+    """What `EncodeOptions.references` takes. Raises: as `_read`."""
+    return given if isinstance(given, (str, int)) else tuple(map(_held, given))
+
+
+def _held(source: Named) -> Held:
+    """A picture that may be referred to. Raises: as `_read`."""
+    from nicodec.references.library import Held
+
+    if isinstance(source, (str, os.PathLike)):
+        return Held.of(_read(source), Path(source).name, Path(source).parent)
+    return Held.of(_read(source))
 
 
 def _mask(roi: AnyPicture) -> Pixels:

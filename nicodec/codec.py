@@ -23,7 +23,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from nicodec.container.layout import MAGIC, NO_BASE, Anchor, Box, Colour, Header, Section, SectionType, TokenStreams, Tune
+from nicodec.container.layout import (
+    MAGIC,
+    NO_BASE,
+    Anchor,
+    Box,
+    Colour,
+    Header,
+    Section,
+    SectionType,
+    TokenStreams,
+    Tune,
+)
 from nicodec.container.limits import check_declared, check_size, is_usual
 from nicodec.container.reader import NicFile, read_file, read_packed, read_references, read_tokens
 from nicodec.container.references import read_aligned
@@ -151,7 +162,7 @@ class PictureEncoder:
         return lighter(self.picture, alone, referring, partial(decode_alone, self.offered, self.options))
 
     def encode_alone(self, quality: float) -> bytes:
-        """The file without aligned references. No network is loaded where none is needed. Raises: as `encode_picture`."""
+        """The file without such references. No network is loaded where none is needed. Raises: as `encode_picture`."""
         picture, options = self.picture, self.options
         find_package(options.model)
         number = rate_from_quality(quality)
@@ -275,7 +286,8 @@ def decode_alone(offered: Sequence[Offered], options: EncodeOptions, data: bytes
 
 def without_tokens(file: NicFile) -> NicFile:
     """A file as the base alone sees it."""
-    kept = {kind: section for kind, section in file.sections.items() if kind is not SectionType.VQ}
+    kept = dict(file.sections)
+    kept.pop(SectionType.VQ, None)
     return replace(file, sections=kept)
 
 
@@ -336,11 +348,11 @@ def find_experts(
         MissingPartError, DamagedPartError: see `decode_bytes`.
         UsageError: the device is not there.
     """
+    from nicodec.dictionary.conditioning import restore
     from nicodec.engines import load_networks
     from nicodec.latents.codebook import load_token_path
     from nicodec.latents.floats import load_float_path
     from nicodec.painters.experts import Experts
-    from nicodec.dictionary.conditioning import restore
 
     base = load_float_path(find_part("base", file.header.base_id), engine, device)
     references = attempt(lambda: read_references(file), damage)

@@ -28,6 +28,7 @@ TUNES = ("eye", "psnr")
 STREAMS = ("sq", "vq", "sq+vq")
 DEFAULT_REFERENCES = "auto"
 DRAWN = ("auto", "off", "all")
+LONGEST_CHAIN = 4  # files of a series that must be decoded before one of it, at most
 STRIPPABLE = ("all", "icc", "exif", "xmp")
 ANCHORS = ("fidelity", "perception")
 ENGINES = ("auto", "onnx", "torch")
@@ -142,11 +143,17 @@ class EncodeOptions:
             raise UsageError(f"tune is {self.tune!r}, expected one of {', '.join(TUNES)}")
         if self.streams is not None and self.streams not in STREAMS:
             raise UsageError(f"streams are {self.streams!r}, expected one of {', '.join(STREAMS)}")
+        self._check_references()
+
+    def _check_references(self) -> None:
         if self.refers:
             if (self.streams or "sq") != "sq" or self.token_bits is not None or self.robust:
                 raise UsageError("a file that refers to pictures has no tokens; leave out what is about them")
             if self.base is not None or self.drawn == "all":
                 raise UsageError("a file of another codec, or all drawn, refers to no pictures")
+        if isinstance(self.references, tuple):
+            if not 1 <= len(self.references) <= MAX_REFERENCES:
+                raise UsageError(f"{len(self.references)} references, expected 1..{MAX_REFERENCES}")
         elif self.references not in ("auto", "off") and self.references not in range(1, MAX_REFERENCES + 1):
             raise UsageError(
                 f"references are {reprlib.repr(self.references)}, expected auto, off or 1..{MAX_REFERENCES}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import os
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from nicodec import _mask
+from nicodec import _mask, _references
 from nicodec.codec import decode_bytes, encode_picture, unpack_metadata
 from nicodec.container.layout import MAGIC, Colour, SectionType
 from nicodec.container.reader import read_file
@@ -36,6 +37,8 @@ class NicImageFile(ImageFile.ImageFile):
         assert self.fp is not None
         self.data = self.fp.read()
         file = read_file(self.data)
+        if self.filename:
+            self.options = replace(self.options, beside=Path(os.fsdecode(self.filename)).parent)
         self._size = file.header.width, file.header.height
         blocks = unpack_metadata(file)
         # Grey under a profile for RGB is decoded to RGB, see `to_pillow`.
@@ -72,6 +75,10 @@ def save(image: Image.Image, file: IO[bytes], name: str | bytes) -> None:
         given["base_weights"] = Path(given["base_weights"])
     if given.get("roi") is not None:
         given["roi"] = _mask(given["roi"])
+    if "references" in given:
+        given["references"] = _references(given["references"])
+    if "dictionaries" in given:
+        given["dictionaries"] = tuple(map(Path, given["dictionaries"]))
     options = EncodeOptions(**given)
     copy = image.copy()
     copy.info.update(metadata)

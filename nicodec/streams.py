@@ -25,9 +25,9 @@ from nicodec.zoo.manifest import Part
 from nicodec.zoo.store import find_package, find_part
 
 if TYPE_CHECKING:
+    from nicodec.dictionary.conditioning import Referred
     from nicodec.latents.analysis import Analysed
     from nicodec.latents.floats import FloatPath
-    from nicodec.dictionary.conditioning import Referred
 
 ONLY_LATENTS = "a file of a model with several tunes, or with a quality map, has neither tokens nor references"
 T = TypeVar("T")

@@ -15,12 +15,12 @@ import nicodec
 from nicodec.codec import verify_bytes
 from nicodec.container.layout import References, SectionType
 from nicodec.container.reader import read_file, read_references
+from nicodec.dictionary.conditioning import USUAL, refer
 from nicodec.dictionary.features import central
 from nicodec.errors import MissingPartError, UsageError
 from nicodec.image.arrays import from_array
 from nicodec.latents.floats import load_float_path
 from nicodec.networks.clc import CLCConfig
-from nicodec.dictionary.conditioning import USUAL, refer
 from nicodec.training.clc import CLCStage
 from nicodec.zoo.load import load_base, load_clc, load_dictionary, load_scales
 from nicodec.zoo.manifest import read_manifest

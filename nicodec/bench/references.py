@@ -18,6 +18,7 @@ from nicodec.container.layout import ID_BYTES, Anchor, Box, Colour, Header, Refe
 from nicodec.container.reader import read_file
 from nicodec.container.writer import write_file, write_references, write_section
 from nicodec.dictionary.asset import CHANNELS, SIDE
+from nicodec.dictionary.conditioning import USUAL, Conditioning
 from nicodec.dictionary.features import features_of
 from nicodec.engines import load_networks
 from nicodec.image.files import read_picture
@@ -29,7 +30,6 @@ from nicodec.painters.experts import Experts
 from nicodec.painters.synthesis import synthesise
 from nicodec.rate.scale import rate_from_quality
 from nicodec.rate.tile import TileRate
-from nicodec.dictionary.conditioning import USUAL, Conditioning
 from nicodec.streams import StreamEncoder, decode_symbols
 from nicodec.zoo.load import load_dictionary
 

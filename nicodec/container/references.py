@@ -145,11 +145,10 @@ def _read_reference(cursor: Cursor) -> Reference:
         index = cursor.varint()
     values = [_unfolded(cursor.varint()) for _ in range(8)]
     start = values[0], values[1]
-    moved = [(start[0] + x, start[1] + y) for x, y in zip(values[2::2], values[3::2], strict=True)]
-    corners = (start, *moved)
+    corners = (start, *((start[0] + x, start[1] + y) for x, y in zip(values[2::2], values[3::2], strict=True)))
     if max(abs(value) for corner in corners for value in corner) > FARTHEST:
         raise CorruptFileError(f"{WHAT} moves a corner by more than {FARTHEST // 16} pixels")
-    light = UNLIT
+    light: tuple[tuple[int, int], ...] = UNLIT
     if form & LIT:
         light = tuple((GAIN + _unfolded(cursor.varint()), _unfolded(cursor.varint())) for _ in range(3))
         if light == UNLIT or not all(gain in GAINS and offset in OFFSETS for gain, offset in light):

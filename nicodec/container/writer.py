@@ -60,7 +60,9 @@ def _settings(header: Header) -> bytes:
     """Settings and hint of version 2; nothing where there is nothing to say."""
     hint = _hint(header)
     tune = 0 if header.tune is None else header.tune + 1
-    settings = tune | (MAPPED if header.mapped else 0) | (HINTED if hint else 0) | (REFERRING if header.referring else 0)
+    settings = (
+        tune | (MAPPED if header.mapped else 0) | (HINTED if hint else 0) | (REFERRING if header.referring else 0)
+    )
     return bytes([settings]) + hint if settings else b""
 
 

@@ -52,7 +52,7 @@ class Latent:
     motion: Motion | None = field(default=None, repr=False)
 
     def tobytes(self) -> bytes:
-        """The quality map's levels and the motion, if there are any, z_hat, then symbols: int16, little-endian, C order."""
+        """The quality map's levels, the motion, z_hat, then symbols, as far as they are there: int16, little-endian."""
         levels = b"" if self.rate.levels is None else self.rate.levels.astype("<i2").tobytes()
         motion = b"" if self.motion is None else self.motion.tobytes()
         return levels + motion + b"".join(part.astype("<i2").tobytes() for part in (self.z_hat, self.symbols))
@@ -173,7 +173,7 @@ def decode_latent(
     features = model.features(z_hat, rate)
     symbols = np.zeros((4 * height, 4 * width, model.latent), np.int16)
     for step in model.passes:
-        indices = model.y_indices(features, symbols, step, rate, motion and motion.classes)
+        indices = model.y_indices(features, symbols, step, rate, None if motion is None else motion.classes)
         values = _decode(decoder, tables, indices.ravel()).reshape(indices.shape)
         symbols[checkerboard(4 * height, 4 * width, step.parity), step.start : step.stop] = values
     if not decoder.maybe_exhausted():

@@ -36,9 +36,11 @@ def encode_tile(
         effort: 1..9.
         expected: means that references give.
     """
-    motion = expected and expected.motion
+    motion = None if expected is None else expected.motion
     own_rate = rate.cut(*coarser(core))
-    rounding = None if effort == 1 else ThriftyRounding(scales, z_hat, own_rate, motion and motion.classes)
+    rounding = (
+        None if effort == 1 else ThriftyRounding(scales, z_hat, own_rate, None if motion is None else motion.classes)
+    )
     own = y[:, :, core[0], core[1]]
     if rounding:
         own = correct(base, rounding, x, y, z_hat, rate, core, CORRECTIONS[effort - 1], expected)

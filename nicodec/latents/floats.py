@@ -137,9 +137,7 @@ class FloatPath:
         """With some other weights of the networks."""
         return FloatPath(self.networks.changed(weights), self.latent, self.slices, self.tunes, self.lambda_max)
 
-    def _passes(
-        self, z_hat: Array, rates: Array, residual: Choice, expected: Expected | None
-    ) -> tuple[Array, Array]:
+    def _passes(self, z_hat: Array, rates: Array, residual: Choice, expected: Expected | None) -> tuple[Array, Array]:
         """Walk the passes: symbols from `residual`, y_hat = symbols + means."""
         (features,) = self.networks("hyper_features", z_hat, rates)
         height, width = features.shape[2:]

@@ -6,12 +6,13 @@ import threading
 import zlib
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from nicodec.codec import find_experts, find_fuser, unpack_blocks, unpack_transparency
+from nicodec.codec import find_experts, find_fuser, find_references, unpack_blocks, unpack_transparency
 from nicodec.container.info import describe
 from nicodec.container.layout import Anchor, Box, SectionType
 from nicodec.container.limits import check_declared
@@ -20,7 +21,7 @@ from nicodec.errors import DamagedPartError, MissingPartError, MissingStreamErro
 from nicodec.image.drawn import blank
 from nicodec.image.picture import Pixels
 from nicodec.latents.geometry import Array, Span, neighbourhood
-from nicodec.options import ANCHORS
+from nicodec.options import ANCHORS, DecodeOptions
 from nicodec.painters.synthesis import Fusion, fuse, gather, paint, reach
 from nicodec.streams import decode_symbols
 
@@ -34,6 +35,7 @@ class Session:
         data: the file.
         engine, device: as in `DecodeOptions`.
         max_pixels: as in `DecodeOptions`.
+        beside: the folder that it is from, where what it refers to is looked for.
 
     Raises:
         UnsupportedPictureError: another codec's file.
@@ -41,7 +43,10 @@ class Session:
         As `decode_bytes`.
     """
 
-    def __init__(self, data: bytes, device: str = "auto", max_pixels: int | None = None, engine: str = "auto") -> None:
+    def __init__(
+        self, data: bytes, device: str = "auto", max_pixels: int | None = None, engine: str = "auto",
+        beside: Path | None = None,
+    ) -> None:  # fmt: skip
         self.data, self.file = data, read_file(data)
         if SectionType.FOREIGN in self.file.sections:
             raise UnsupportedPictureError("the file holds another codec's strings; decode it instead")
@@ -53,6 +58,8 @@ class Session:
         self.residuals: dict[tuple[int, tuple[int, ...]], Array] = {}
         if not self.file.streams:
             return
+        sought = DecodeOptions(device=device, max_pixels=max_pixels, engine=engine, beside=beside)
+        references = find_references(self.file, sought, None)
         anchor = Anchor.PERCEPTION if SectionType.VQ in self.file.sections else Anchor.FIDELITY
         self.experts, streams = find_experts(self.file, anchor, engine, device)
         with suppress(MissingPartError, DamagedPartError, MissingStreamError):  # the page then has no slider
@@ -61,7 +68,7 @@ class Session:
         everything = neighbourhood(self.whole, self.whole.width, self.whole.height)[0]
         self.positions = (everything[0].stop - everything[0].start) * (everything[1].stop - everything[1].start)
         depth = streams.depth if streams else 0
-        self.y_hat, self.code = gather(self.symbols, self.experts, everything, depth)
+        self.y_hat, self.code = gather(self.symbols, self.experts, everything, depth, self.header, references)
 
     def facts(self) -> dict[str, Any]:
         """What the page needs to know: `describe`'s keys, `anchors` that work, and whether `tau` does."""

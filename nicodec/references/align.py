@@ -11,16 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nicodec.container.drawn import SIDE
 from nicodec.container.references import FARTHEST, GAIN, GAINS, OFFSETS, UNLIT, Alignment
 from nicodec.image.picture import Pixels
 from nicodec.latents.geometry import Array
-from nicodec.references.warp import SIDE
 
 Matrix = NDArray[np.float64]
 
 COARSEST = 96  # pixels of the shorter side, about, at which the search begins
 BLOCK = 8  # pixels along a side of a block, at any scale
-REACHES = (6, 4, 3)  # pixels that a block is searched around where it is expected: at the coarsest scale, then finer ones
+REACHES = (
+    6,
+    4,
+    3,
+)  # pixels that a block is searched around where it is expected: at the coarsest scale, then finer ones
 FITS = 5  # rounds of reweighting
 OUTLIER = 0.7  # pixels off at which a block's weight is a quarter
 CELL = 8  # pixels along a side of what brightness is fitted to
@@ -71,8 +75,8 @@ def translation(plane: Array, reference: Array) -> tuple[float, float]:
     cross = spectra[1] * np.conj(spectra[0])
     peaks = np.fft.irfft2(cross / (np.abs(cross) + 1e-3 * np.abs(cross).max()), shape)
     y, x = np.unravel_index(peaks.argmax(), shape)
-    places = [(0.0, 0.0), tuple(float(v - n if v > n / 2 else v) for v, n in zip((x, y), shape[::-1], strict=True))]
-    return min(places, key=lambda place: dissimilarity(plane, reference, place))
+    right, below = (float(v - n if v > n / 2 else v) for v, n in zip((x, y), shape[::-1], strict=True))
+    return min(((0.0, 0.0), (right, below)), key=lambda place: dissimilarity(plane, reference, place))
 
 
 def dissimilarity(plane: Array, reference: Array, place: tuple[float, float]) -> float:

@@ -1,4 +1,4 @@
-"""How far each position of a tile trusts the references: classes by the bits that they save, and what z then has to say."""
+"""How far each position of a tile trusts the references: classes by the bits that they save, and what z says then."""
 
 from __future__ import annotations
 
@@ -42,9 +42,7 @@ def choose_classes(
     return z, classes
 
 
-def _costs(
-    base: FloatPath, scales: ScaleModel, y: Array, z_hat: Array, rate: TileRate, found: Expected
-) -> Costs:
+def _costs(base: FloatPath, scales: ScaleModel, y: Array, z_hat: Array, rate: TileRate, found: Expected) -> Costs:
     """Bits and error of each position in each class, where all others are in it as well: (CLASSES, 4h, 4w)."""
     taken = found.motion.sources.repeat(2, 0).repeat(2, 1) > 0
     costs = []
@@ -80,8 +78,10 @@ def _best(costs: Costs) -> tuple[Classes, Costs]:
 def _z_bits(scales: ScaleModel, z_hat: Array, rate: TileRate) -> Costs:
     """What the z of each block takes: (h, w)."""
     z = np.abs(to_array(z_hat)).astype(np.int64)
+    height, width, _ = z.shape
     costs = scales.tables[rate.tune].costs(int(z.max()) + 1)
-    return costs[scales.z_indices(*z.shape[:2], rate), z].sum(2).astype(np.float64)
+    bits: Costs = costs[scales.z_indices(height, width, rate), z].sum(2, np.float64)
+    return bits
 
 
 def _blocks(costs: Costs) -> Costs:
@@ -94,6 +94,4 @@ def settled(motion: Motion, classes: Classes) -> Motion:
     """A motion with these classes, and without what none of them needs."""
     height, width = motion.sources.shape
     used = classes.reshape(height, 2, width, 2).any((1, 3))
-    return Motion(
-        motion.sources * used, (motion.vectors * used[..., None]).astype(np.int16), classes
-    )
+    return Motion(motion.sources * used, (motion.vectors * used[..., None]).astype(np.int16), classes)

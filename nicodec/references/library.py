@@ -74,7 +74,7 @@ def read(path: Path) -> bytes:
 
 
 def dictionaries(named: Sequence[Path], *, everywhere: bool = True) -> Iterator[tuple[bytes, Dictionary]]:
-    """Dictionaries with their ids: those that are named, then those in NICODEC_DICTIONARIES (files, and folders of them).
+    """Dictionaries with their ids: those that are named, then those in NICODEC_DICTIONARIES, files and folders.
 
     Args:
         everywhere: False: only those that are named.
@@ -131,7 +131,7 @@ class Library:
         """
         for reference in read_aligned(file):
             if chain == MAX_CHAIN:
-                raise LimitError(f"the file refers to a file that refers to one .. and so on, more than {MAX_CHAIN} times")
+                raise LimitError(f"more than {MAX_CHAIN} files refer to one another in a row")
             held, key = self.find(reference), (reference.id, reference.index)
             if held.data.startswith(MAGIC) and self._checked.get(key, -1) < chain:
                 other = read_file(held.data)

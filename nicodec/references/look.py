@@ -36,9 +36,8 @@ def likely(pixels: Pixels, named: Sequence[Path]) -> list[Held]:
     own, found = unit(look(pixels)), []
     for id_, dictionary in dictionaries(named, everywhere=False):
         likeness = unit(b"".join(entry.look for entry in dictionary.entries)) @ own[0]
-        for index in np.argsort(-likeness, kind="stable")[:TRIED].tolist():
-            if likeness[index] >= ALIKE:
-                found.append((float(likeness[index]), Held(dictionary.entries[index].data, None, id_, index)))
+        best = [index for index in np.argsort(-likeness, kind="stable")[:TRIED].tolist() if likeness[index] >= ALIKE]
+        found += [(likeness[index], Held(dictionary.entries[index].data, None, id_, index)) for index in best]
     return [held for _, held in sorted(found, key=lambda pair: -pair[0])][:TRIED]
 
 

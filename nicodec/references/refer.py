@@ -1,4 +1,4 @@
-"""The encoder's way with references: which of those that are offered a picture is coded with, and what it takes of them."""
+"""The encoder's way with references: which of those that are offered a picture is coded with, and what it takes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from nicodec.drawing import block_errors
 from nicodec.entropy.motion import Motion
 from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.symbols import TileSymbols
-from nicodec.errors import UsageError
 from nicodec.image.picture import Picture, Pixels
 from nicodec.latents.analysis import Analysed
 from nicodec.latents.effort import encode_tile
@@ -56,11 +55,8 @@ def offer(picture: Picture, options: EncodeOptions, decode: Decode) -> list[Offe
 
     Raises:
         MissingReferenceError, LimitError, CorruptFileError: what they refer to themselves is not as it should be.
-        UsageError: more than a file refers to.
     """
     given = options.references if isinstance(options.references, tuple) else ()
-    if len(given) > MAX_REFERENCES:
-        raise UsageError(f"{len(given)} references, expected at most {MAX_REFERENCES}")
     library = Library(decode, given, named=options.dictionaries)
     offered = []
     for held in (*given, *likely(picture.pixels, options.dictionaries)[: MAX_REFERENCES - len(given)]):
@@ -115,9 +111,7 @@ def refer(
     ]  # fmt: skip
 
 
-def _choose(
-    held: Analysed, offered: Sequence[Offered], base: FloatPath, scales: ScaleModel, rate: TileRate
-) -> Chosen:
+def _choose(held: Analysed, offered: Sequence[Offered], base: FloatPath, scales: ScaleModel, rate: TileRate) -> Chosen:
     aligned, place = [each.aligned for each in offered], (held.around, held.core)
     near = rate.cut(*coarser(held.around))
     y, z_hat = base.scaled(held.y, to_rates(near), held.core)
@@ -135,7 +129,5 @@ def _symbols(
     near = rate.cut(*coarser(held.around))
     y, _ = base.scaled(held.y, to_rates(near), held.core)
     said: Expected = expect(base, [each.aligned for each in offered], chosen.motion, held.around, held.core)
-    latent = encode_tile(
-        base, scales, to_input(held.pixels), y, chosen.z_hat, near, held.core, effort, expected=said
-    )
+    latent = encode_tile(base, scales, to_input(held.pixels), y, chosen.z_hat, near, held.core, effort, expected=said)
     return TileSymbols(latent, None)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nicodec.container.drawn import SIDE
 from nicodec.entropy.motion import REACH, Motion
 from nicodec.image.picture import Pixels
 from nicodec.latents.geometry import PATCH, Array, Span, coarser, cut, in_pixels
 from nicodec.rate.scale import lambda_from_rate
 from nicodec.references.align import halved, luma
-from nicodec.references.warp import SIDE, TAPS, UNIT, Aligned, warp
+from nicodec.references.warp import TAPS, UNIT, Aligned, warp
 
 Vectors = NDArray[np.int64]  # (rows, columns, 2), rows and columns in quarters of a pixel
 
@@ -101,12 +102,12 @@ def _coarse(own: Array, seen: Array, origin: tuple[int, int], step: float) -> Ve
     return vectors
 
 
-def worth(errors: NDArray[np.floating], step: float) -> NDArray[np.float64]:
+def worth(errors: NDArray[np.float32] | NDArray[np.float64], step: float) -> NDArray[np.float64]:
     """Bits that a block's prediction costs, by its mean squared error: half a binary logarithm a pixel."""
     return SIDE**2 / 2 * np.log2(1 + errors / step**2)
 
 
-def spent(off: NDArray[np.integer]) -> NDArray[np.float64]:
+def spent(off: Vectors) -> NDArray[np.float64]:
     """Bits that a vector takes which is `off` (.., 2) from what its neighbours say."""
     return np.where(off == 0, 0.5, 2 + 2 * np.log2(1 + np.abs(off))).sum(-1)
 
@@ -127,9 +128,7 @@ def phases(plane: Array) -> Array:
 class _Matching:
     """Blocks of one plane in the phases of another."""
 
-    def __init__(
-        self, own: Array, planes: Array, origin: tuple[int, int], side: int, unit: int, step: float
-    ) -> None:
+    def __init__(self, own: Array, planes: Array, origin: tuple[int, int], side: int, unit: int, step: float) -> None:
         self.own, self.planes, self.side, self.unit, self.step = own, planes, side, unit, step
         self.rows = origin[0] + np.arange(own.shape[0])[:, None]
         self.columns = origin[1] + np.arange(own.shape[1])[None]

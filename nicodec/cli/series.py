@@ -1,0 +1,53 @@
+"""Pictures of a batch that refer to earlier ones of it: which, and how long chains get."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nicodec.container.reader import read_file
+from nicodec.container.references import read_aligned
+from nicodec.image.picture import Pixels
+from nicodec.options import LONGEST_CHAIN, EncodeOptions
+from nicodec.references.library import Held
+from nicodec.references.look import look, unit
+
+ALIKE = 0.5  # correlation of looks from which on an earlier picture is worth a try
+TRIED = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Earlier:
+    """A finished file of a series: what it looks like, and how many others must be decoded before it."""
+
+    held: Held
+    look: NDArray[np.float64]
+    chain: int
+
+
+@dataclass
+class Series:
+    """The finished files of a batch, by the folder that they lie in: names are looked for there."""
+
+    done: dict[Path, list[Earlier]] = field(default_factory=dict)
+
+    def options(self, options: EncodeOptions, pixels: Pixels, output: Path) -> EncodeOptions:
+        """How to encode the next picture: with the earlier ones that it is most like, on top of what is given."""
+        own, given = unit(look(pixels))[0], options.references if isinstance(options.references, tuple) else ()
+        near = [
+            (float(each.look @ own), each) for each in self.done.get(output.parent, []) if each.chain < LONGEST_CHAIN
+        ]
+        near = sorted(near, key=lambda pair: pair[0], reverse=True)[:TRIED]
+        found = tuple(each.held for likeness, each in near if likeness >= ALIKE)
+        return replace(options, references=(*given, *found)) if found else options
+
+    def add(self, output: Path, data: bytes, pixels: Pixels) -> None:
+        """Note a finished file."""
+        folder = self.done.setdefault(output.parent, [])
+        chains = {each.held.id: each.chain for each in folder}
+        referred = [chains.get(reference.id, 0) + 1 for reference in read_aligned(read_file(data))]
+        held = Held.of(data, output.name, output.parent)
+        folder.append(Earlier(held, unit(look(pixels))[0], max(referred, default=0)))

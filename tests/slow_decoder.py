@@ -413,7 +413,9 @@ def decode_symbols(data, part):
     """z (h, w, N) and y (4h, 4w, M) of every tile, int64, checked against the file's own CRCs."""
     header, sections = parse(data)
     net = integers(part, header)
-    found = [decode_tile(net, grid, body, header["mapped"], header["motion"]) for grid, body in tiles(header, sections[3])]
+    found = [
+        decode_tile(net, grid, body, header["mapped"], header["motion"]) for grid, body in tiles(header, sections[3])
+    ]
     return [tile[-2:] for tile in found]
 
 

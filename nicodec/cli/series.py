@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nicodec.container.layout import MAX_REFERENCES
 from nicodec.container.reader import read_file
 from nicodec.container.references import read_aligned
 from nicodec.image.picture import Pixels
@@ -37,11 +38,10 @@ class Series:
     def options(self, options: EncodeOptions, pixels: Pixels, output: Path) -> EncodeOptions:
         """How to encode the next picture: with the earlier ones that it is most like, on top of what is given."""
         own, given = unit(look(pixels))[0], options.references if isinstance(options.references, tuple) else ()
-        near = [
-            (float(each.look @ own), each) for each in self.done.get(output.parent, []) if each.chain < LONGEST_CHAIN
-        ]
-        near = sorted(near, key=lambda pair: pair[0], reverse=True)[:TRIED]
-        found = tuple(each.held for likeness, each in near if likeness >= ALIKE)
+        usable = [each for each in self.done.get(output.parent, []) if each.chain < LONGEST_CHAIN]
+        usable = [each for each in usable if each.look @ own >= ALIKE]
+        nearest = sorted(usable, key=lambda each: float(each.look @ own), reverse=True)
+        found = tuple(each.held for each in nearest[: min(TRIED, MAX_REFERENCES - len(given))])
         return replace(options, references=(*given, *found)) if found else options
 
     def add(self, output: Path, data: bytes, pixels: Pixels) -> None:

@@ -16,6 +16,7 @@ from nicodec.rate.tile import TileRate
 
 CORRECTIONS = (0, 0, 1, 2, 3, 4, 6, 10, 16)  # at efforts 1..9; effort 1 rounds plainly as well
 WORTH = 60.0  # bits that a squared quantiser step of error is worth when rounding; chosen on validation pictures
+REFERRED_WORTH = 10.0  # where references are the mean, which later symbols do not see: near the theory below
 MAGNITUDES = 64  # that are looked up; larger ones are rounded plainly
 DAMPING = 0.5  # share of the way that a correction goes
 LEASH = 0.5  # quantiser steps: no correction goes further at once; far off, g_s does what it was never trained for
@@ -78,6 +79,7 @@ def correct(
     inside = weight[:, :, *in_pixels(core)]
     inside[:] = spread(worth(rounding.rate, base.lambda_max), inside)
     step, damping, least = np.zeros_like(own), DAMPING, float("inf")
+    aimed = np.float32(1) if expected is None else ~expected.where  # a reference shows more than symbols can mend
     for _ in range(count):
         _, y_hat = base.quantise(own, z_hat, own_rates, rounding, expected)
         around[:, :, core[0], core[1]] = y_hat * own_ungain
@@ -86,7 +88,7 @@ def correct(
         if cost < least:  # not so where it is not a number, too
             least, best = cost, own
             slope = gradient[:, :, core[0], core[1]] * own_ungain
-            step = (y_hat - slope / np.float32(CURVATURE) - own).clip(-LEASH, LEASH)
+            step = (y_hat - slope / np.float32(CURVATURE) - own).clip(-LEASH, LEASH) * aimed
         else:
             damping /= 2
         own = best + np.float32(damping) * step
@@ -117,6 +119,9 @@ class ThriftyRounding:
         self.costs = scales.tables[self.rate.tune].costs(MAGNITUDES)
         self.savings = np.diff(self.costs, axis=1, prepend=self.costs[:, :1])  # of magnitude k - 1 in place of k
         self.bits = 0.0
+        self.worths = np.full((*self.features.shape[:2], 1), WORTH, np.float32)
+        if classes is not None:
+            self.worths[classes > 0] = REFERRED_WORTH
         self.cost_map = np.zeros(self.features.shape[:2])  # bits, as `correct` weighs them
         self.symbols = np.zeros((*self.features.shape[:2], scales.latent), np.int16)
         self.indices: list[Indices] = []
@@ -137,7 +142,7 @@ class ThriftyRounding:
         nearest = np.minimum(magnitude, MAGNITUDES - 1).astype(np.int64)
         saved = self.savings[indices, nearest]
         part = slice(step.start, step.stop)
-        magnitude = np.floor(magnitude - saved / (2 * WORTH))
+        magnitude = np.floor(magnitude - saved / (2 * self.worths[mask]))
         bits = self.costs[indices, np.minimum(magnitude, MAGNITUDES - 1).astype(np.int64)]
         self.bits += float(bits.sum())
         error = np.square(np.abs(rest) - magnitude).sum(1)

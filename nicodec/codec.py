@@ -3,50 +3,50 @@
 ::
 
     Picture ─ tiles ─► g_a, h_a ─► z_hat, symbols ─► range coder ─► SQ section ─┐
-       │                └─► tokenizer ─► tokens ─► range coder ─► VQ section ───┤
-       ├──────────────── blocks that are cheaper to keep exactly ─► DRAWN section ───┤
+       │ ▲              └─► tokenizer ─► tokens ─► range coder ─► VQ section ───┤
+       │ └── references: what the decoder has too ──────► REFERENCES section ───┤
+       ├──────── blocks that are cheaper to keep exactly ──► DRAWN section ─────┤
        └─────────────────────────────────────► alpha, ICC, EXIF, XMP sections ──┴─► .nic
-    Picture ◄─ tiles ◄─ experts ◄─┬─ [fuser, tau] ◄─ y_hat ◄─ z_hat, symbols ◄─ range decoder ◄─ SQ section ◄─ .nic
+    Picture ◄─ tiles ◄─ painter ◄─┬─ [fuser, tau] ◄─ y_hat ◄─ z_hat, symbols ◄─ range decoder ◄─ SQ section ◄─ .nic
                                   └─ code vectors ◄─ tokens ◄─ range decoder ◄─ VQ section ◄─────────────────────┘
+
+Four verbs: a base (`nicodec.bases`) analyses and codes, parses and synthesises. Ours does so with a model's networks,
+others (`nicodec.foreign`) have a FOREIGN section with strings of their own in place of SQ and VQ.
 """
 
 from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nicodec.container.layout import NO_BASE, Anchor, Box, Colour, Header, Section, SectionType, TokenStreams, Tune
+from nicodec.bases import Streams, find_decoder, header_of
+from nicodec.container.layout import Anchor, Box, Header, Section, SectionType
 from nicodec.container.limits import check_declared, check_size, is_usual
-from nicodec.container.reader import NicFile, read_file, read_packed, read_references, read_tokens
-from nicodec.container.writer import write_file, write_packed
+from nicodec.container.reader import NicFile, read_file
+from nicodec.container.writer import write_file
 from nicodec.drawing import drawn_section, guess
-from nicodec.entropy.symbols import TileSymbols
-from nicodec.errors import CorruptFileError, MissingStreamError, UsageError
-from nicodec.foreign import decode_foreign, encode_foreign, find_foreign, verify_foreign
-from nicodec.image.alpha import pack_alpha, unpack_alpha
-from nicodec.image.drawn import Drawn, blank, grid, unpack_drawn
+from nicodec.errors import CorruptFileError, UsageError
+from nicodec.foreign.base import ForeignEncoder, find_foreign
+from nicodec.image.drawn import blank, grid
+from nicodec.image.kept import kept_sections, unpack_blocks, unpack_metadata, unpack_transparency
 from nicodec.image.picture import Picture, Pixels
 from nicodec.memory import check_memory, says_when_memory_ends
 from nicodec.options import DecodeOptions, EncodeOptions
+from nicodec.painters import Rendering
 from nicodec.rate.scale import rate_from_quality
-from nicodec.rate.tile import Levels, TileRate
-from nicodec.streams import StreamEncoder, attempt, decode_symbols
-from nicodec.zoo.store import find_package, find_part, find_trained, missing
+from nicodec.rate.tile import TileRate
+from nicodec.streams import attempt
+from nicodec.zoo.model import Model
 
 if TYPE_CHECKING:
-    from nicodec.latents.analysis import Analysed
-    from nicodec.painters.experts import Experts
-    from nicodec.painters.fuser import Fuser
-
-METADATA = {"icc": SectionType.ICC, "exif": SectionType.EXIF, "xmp": SectionType.XMP}
+    from nicodec.bases.own import Analysis, OwnEncoder
 
 
 @says_when_memory_ends
@@ -60,11 +60,12 @@ def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
         InexactError: the symbols do not come back from the stream (with `options.verify`).
     """
     check_size(picture.width, picture.height)
-    encoder = PictureEncoder(picture, options, several=False)
-    if (foreign := find_foreign(options)) is not None:
-        header = _header(picture, TileRate(0), NO_BASE, version=2)
-        return write_file(header, [encode_foreign(picture, foreign, options.device, options.verify), *encoder.kept])
-    return encoder.encode(options.quality)
+    other = find_foreign(options)
+    if other is None:
+        return PictureEncoder(picture, options, several=False).encode(options.quality)
+    base = ForeignEncoder(other, options)
+    streams = base.code(base.analyse(picture), rate=0)
+    return write_file(streams.header, [*streams.sections, *kept_sections(picture)])
 
 
 def encode_at(picture: Picture, options: EncodeOptions) -> Callable[[float], bytes]:
@@ -89,72 +90,56 @@ class PictureEncoder:
 
     def __init__(self, picture: Picture, options: EncodeOptions, *, several: bool) -> None:
         self.picture, self.options, self.several = picture, options, several
-
-    @cached_property
-    def streams(self) -> StreamEncoder:
-        """The model's parts."""
-        return StreamEncoder(self.options)
-
-    @cached_property
-    def levels(self) -> Levels | None:
-        """The quality map."""
-        return self.streams.levels(self.picture)
-
-    @cached_property
-    def analysed(self) -> Iterable[Analysed]:
-        """Each tile in order."""
-        analysed = self.streams.analyse(self.picture)
-        return list(analysed) if self.several else analysed
-
-    @cached_property
-    def kept(self) -> list[Section]:
-        """What is kept without loss beside the pixels: alpha and metadata."""
-        picture = self.picture
-        alpha = [] if picture.alpha is None else [Section(SectionType.ALPHA, pack_alpha(picture.alpha))]
-        blocks = {kind: getattr(picture, name) for name, kind in METADATA.items()}
-        return alpha + [Section(kind, write_packed(block)) for kind, block in blocks.items() if block]
-
-    @cached_property
-    def drawn(self) -> bytes | None:
-        """The file that draws all of the picture; None: it has so few bytes that a reader would refuse it."""
-        picture, header = self.picture, _header(self.picture, TileRate(0), NO_BASE, version=2)
-        everything = np.ones(grid(picture.height, picture.width), np.bool_)
-        data = write_file(header, [drawn_section(picture.pixels, everything, header, self.options), *self.kept])
-        return data if is_usual(header, len(data), drawn=True) else None
+        self.model = Model.named(options.model, options.engine, options.device)
 
     def encode(self, quality: float) -> bytes:
         """The file at a quality. No network is loaded where none is needed. Raises: as `encode_picture`."""
-        picture, options = self.picture, self.options
-        find_package(options.model)
-        number = rate_from_quality(quality)
-        guessed = guess(picture.pixels, options, number)
+        rate = rate_from_quality(quality)
+        guessed = guess(self.picture.pixels, self.options, rate)
         if guessed.mask.all() and self.drawn:
             return self.drawn
         if guessed.mask.any():
             from nicodec.weighing import mix
 
-            header = _header(picture, TileRate(number), NO_BASE, version=2)
-            return mix(picture, guessed.mask, header, options, self.kept).data
-        streams, rate = self.streams, TileRate(number, self.streams.tune or 0, self.levels)
-        referred = streams.refer(picture, number)
-        symbols: Iterable[TileSymbols] = streams.symbols(self.analysed, referred.base, rate)
+            return mix(self.picture, guessed.mask, rate, self.base, self.kept).data
         drawn = None if guessed.sketch is None else self.drawn
-        if drawn is not None:
-            symbols = list(symbols)
-        header = _header(picture, rate, streams.parts["base"].id, streams.version, streams.tune)
-        plain = write_file(header, [*referred.sections, *streams.sections(symbols, number), *self.kept])
+        coded = self.base.code(self.analysed, rate, keep=drawn is not None)
+        plain = self.file(coded)
         if guessed.sketch is None or drawn is None:
             return plain
         from nicodec.weighing import Coded, lightest
 
-        coded = Coded(plain, header, referred.base, list(symbols))
-        return lightest(picture, guessed.sketch, coded, drawn, streams, self.kept)
+        whole = Coded(plain, coded.header, coded.base, coded.symbols)
+        return lightest(self.picture, guessed.sketch, whole, drawn, self.base, self.kept)
 
+    def file(self, streams: Streams) -> bytes:
+        """The file of a base's streams, and what is kept beside them."""
+        return write_file(streams.header, [*streams.sections, *self.kept])
 
-def _header(picture: Picture, rate: TileRate, base_id: bytes, version: int, tune: Tune | None = None) -> Header:
-    colour, mapped = Colour.GREY if picture.grey else Colour.RGB, rate.levels is not None
-    size = picture.width, picture.height
-    return Header(*size, colour, 8, rate.rate, base_id, version=version, tune=tune, mapped=mapped)
+    @cached_property
+    def base(self) -> OwnEncoder:
+        """The model at work."""
+        from nicodec.bases.own import OwnEncoder
+
+        return OwnEncoder(self.model, self.options)
+
+    @cached_property
+    def analysed(self) -> Analysis:
+        """All that the base's networks see in the picture."""
+        return self.base.analyse(self.picture, keep=self.several)
+
+    @cached_property
+    def kept(self) -> list[Section]:
+        """Alpha and metadata."""
+        return kept_sections(self.picture)
+
+    @cached_property
+    def drawn(self) -> bytes | None:
+        """The file that draws all of the picture; None: it has so few bytes that a reader would refuse it."""
+        picture, header = self.picture, header_of(self.picture, TileRate(0))
+        everything = np.ones(grid(picture.height, picture.width), np.bool_)
+        data = self.file(Streams(header, [drawn_section(picture.pixels, everything, header, self.options)]))
+        return data if is_usual(header, len(data), drawn=True) else None
 
 
 def decode_bytes(data: bytes, options: DecodeOptions) -> Picture:
@@ -176,24 +161,10 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
     """
     damage: list[str] | None = [] if options.best_effort else None
     file = read_file(data, damage)
-    header = file.header
     check_declared(file, options.max_pixels)
-    whole = Box(0, 0, header.width, header.height)
-    crop = Box(*options.crop) if options.crop else whole
-    if crop.common(whole) != crop:
-        raise UsageError(
-            f"the crop {crop.width}x{crop.height} at ({crop.left}, {crop.top}) is not inside the picture, which is "
-            f"{header.width}x{header.height}"
-        )
+    crop = crop_of(file.header, options.crop)
     check_memory(file, options, crop)
-    if SectionType.FOREIGN in file.sections:
-        painted = decode_foreign(file, data, options, crop)
-    elif file.streams:
-        painted = decode_own(file, data, options, crop, damage)
-    elif SectionType.DRAWN in file.sections:
-        painted = [blank(header, crop) for _ in options.taus]
-    else:
-        raise CorruptFileError("the file's picture is lost: no whole section holds any of it")
+    painted = paint(file, crop, options, zlib.crc32(data), damage)
     drawn = attempt(lambda: unpack_blocks(file), damage)
     if drawn is not None:
         for pixels in painted:
@@ -206,104 +177,36 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
     return [Picture(pixels, alpha, *metadata, damage=tuple(damage or ())) for pixels in painted]
 
 
-def decode_own(file: NicFile, data: bytes, options: DecodeOptions, crop: Box, damage: list[str] | None) -> list[Pixels]:
-    """The pixels of `crop`, for each tau, of a file with our own streams. `damage` is as in `decode_symbols`."""
-    from nicodec.painters.synthesis import Fusion, needed, synthesise
+def paint(file: NicFile, crop: Box, options: DecodeOptions, own_seed: int, damage: list[str] | None) -> list[Pixels]:
+    """The pixels of `crop` for each tau, without drawn blocks. `damage` is as in `decode_symbols`.
 
-    anchor = Anchor[options.anchor.upper()]
-    runs = options.engine, options.device
-    experts, streams = find_experts(file, anchor, *runs, damage)
-    if max(options.taus) > 0:
-        experts = replace(experts, fuser=find_fuser(file, *runs))
-    symbols = decode_symbols(file, streams, needed(crop, file.header, experts), damage)
-    fusion = Fusion(options.taus, options.steps, zlib.crc32(data) if options.seed is None else options.seed)
-    return synthesise(symbols, file.header, experts, anchor, streams.depth if streams else 0, crop, fusion)
+    Args:
+        own_seed: of the file; the options may name another.
+    """
+    if file.streams:
+        seed = own_seed if options.seed is None else options.seed
+        rendering = Rendering(Anchor[options.anchor.upper()], options.taus, options.steps, seed)
+        base = find_decoder(file, options, rendering, damage)
+        return base.synthesise(base.parse(crop), crop)
+    if SectionType.DRAWN in file.sections:
+        return [blank(file.header, crop) for _ in options.taus]
+    raise CorruptFileError("the file's picture is lost: no whole section holds any of it")
 
 
-def find_experts(
-    file: NicFile, anchor: Anchor, engine: str, device: str, damage: list[str] | None = None
-) -> tuple[Experts, TokenStreams | None]:
-    """The networks that paint a file's picture, and its tokens if these take part.
-
-    Tokens take no part where the fidelity anchor is asked for and the means to use them are not installed. A file of
-    version 2 never has any: the base paints for both anchors, and tau leads it.
-    `damage` is as in `decode_symbols`.
+def crop_of(header: Header, asked: tuple[int, int, int, int] | None) -> Box:
+    """The part of a picture that is asked for; None: all of it.
 
     Raises:
-        MissingStreamError: asked for perception, and the file has no tokens.
-        MissingPartError, DamagedPartError: see `decode_bytes`.
-        UsageError: the device is not there.
+        UsageError: it is not inside.
     """
-    from nicodec.engines import load_networks
-    from nicodec.latents.codebook import load_token_path
-    from nicodec.latents.floats import load_float_path
-    from nicodec.painters.experts import Experts
-    from nicodec.references import restore
-
-    base = load_float_path(find_part("base", file.header.base_id), engine, device)
-    references = attempt(lambda: read_references(file), damage)
-    streams = attempt(lambda: read_tokens(file, damage), damage)
-    if streams is None and not damage and anchor is Anchor.PERCEPTION and file.header.version == 1:
-        raise MissingStreamError(
-            "the file has no tokens, so there is nothing to anchor perception on; decode with --anchor fidelity, or "
-            "encode the picture again with --streams sq+vq"
+    whole = Box(0, 0, header.width, header.height)
+    crop = whole if asked is None else Box(*asked)
+    if crop.common(whole) != crop:
+        raise UsageError(
+            f"the crop {crop.width}x{crop.height} at ({crop.left}, {crop.top}) is not inside the picture, which is "
+            f"{header.width}x{header.height}"
         )
-    found = streams and find_trained("mode", {file.header.base_id, streams.vq_id})
-    mode = load_networks(found, engine, device) if found else None
-    if references is not None:
-        base, mode = attempt(lambda: restore(references, base, mode, engine, device), damage) or (base, mode)
-    alone = mode is None and anchor is Anchor.FIDELITY and SectionType.SQ in file.sections and not damage
-    if streams is None or alone:
-        return Experts(base), None
-    return Experts(base, load_token_path(find_part("vq", streams.vq_id), engine, device), mode), streams
-
-
-def find_fuser(file: NicFile, engine: str, device: str) -> Fuser:
-    """The fuser trained on the base that a file names.
-
-    Raises:
-        MissingStreamError: the file has no latents for it to work on.
-        MissingPartError, DamagedPartError: it is not installed, or not whole.
-        UsageError: the device is not there.
-    """
-    from nicodec.painters.fuser import load_fuser
-
-    if SectionType.SQ not in file.sections:
-        raise MissingStreamError("the file has no latents, so tau has nothing to work on; decode with --tau 0")
-    part = find_trained("fuser", {file.header.base_id})
-    if part is None:
-        raise missing(f"no fuser trained on base {file.header.base_id.hex()} is installed; decode with --tau 0")
-    return load_fuser(part, engine, device)
-
-
-def unpack_blocks(file: NicFile) -> Drawn | None:
-    """The drawn blocks of a file, if it has any.
-
-    Raises:
-        CorruptFileError, InexactError: see `unpack_drawn`; or there are others, and no stream that would paint them.
-    """
-    payload = file.payload(SectionType.DRAWN)
-    if payload is None:
-        return None
-    drawn = unpack_drawn(payload, file.header)
-    if file.header.base_id == NO_BASE and not drawn.mask.all():
-        raise CorruptFileError("the file has nothing but drawn blocks, and not all blocks are drawn")
-    return drawn
-
-
-def unpack_transparency(file: NicFile) -> NDArray[np.uint8] | None:
-    """Alpha (H, W) of a file, if it has any."""
-    payload = file.payload(SectionType.ALPHA)
-    return None if payload is None else unpack_alpha(payload, file.header.height, file.header.width)
-
-
-def unpack_metadata(file: NicFile) -> dict[str, bytes]:
-    """ICC, EXIF and XMP blocks of a file, by `Picture`'s names."""
-    return {
-        name: read_packed(payload, f"the {name.upper()} section")
-        for name, kind in METADATA.items()
-        if (payload := file.payload(kind)) is not None
-    }
+    return crop
 
 
 @dataclass(frozen=True)
@@ -326,12 +229,7 @@ def verify_bytes(data: bytes, max_pixels: int | None = None, base_weights: Path 
     started = time.perf_counter()
     file = read_file(data)
     check_declared(file, max_pixels)
-    read_references(file)
-    unchecked = None
-    if SectionType.FOREIGN in file.sections:
-        count, unchecked = verify_foreign(file, base_weights)
-    else:
-        count = sum(held.size for held in decode_symbols(file, read_tokens(file)).values())
+    count, unchecked = find_decoder(file, DecodeOptions(base_weights=base_weights)).verify()
     unpack_blocks(file)
     unpack_transparency(file)
     unpack_metadata(file)

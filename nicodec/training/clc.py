@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from nicodec.dictionary.asset import Dictionary
+from nicodec.dictionary.conditioning import USUAL
 from nicodec.dictionary.features import describe
 from nicodec.entropy.order import passes
 from nicodec.entropy.scales import ScaleModel
@@ -18,7 +19,6 @@ from nicodec.latents.effort import to_array
 from nicodec.networks.base import Base
 from nicodec.networks.clc import CLC, PATHS, CLCConfig
 from nicodec.rate.tile import TileRate
-from nicodec.references import USUAL
 from nicodec.training.data import Pictures
 from nicodec.training.scales import LOG_MIN, LOG_STEP, gaussian_bits
 from nicodec.training.sq import Outcome, insert, loss, mask_of, psnr, random_low_rates, round_through

@@ -8,18 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nicodec.bases.own import OwnDecoder
 from nicodec.container.drawn import SIDE
 from nicodec.container.layout import STRIDE, Header, Prior, SectionType
 from nicodec.container.limits import check_declared
-from nicodec.container.reader import NicFile, read_tokens
+from nicodec.container.reader import NicFile
 from nicodec.entropy.coder import cost_map
 from nicodec.entropy.tokens import token_costs
 from nicodec.errors import UnsupportedPictureError
 from nicodec.image.drawn import unpack_drawn
 from nicodec.latents.geometry import PATCH
-from nicodec.streams import decode_symbols
-from nicodec.zoo.load import load_prior, load_scales
-from nicodec.zoo.store import find_part
 
 Costs = NDArray[np.float64]
 # From nothing to the dearest: black, violet, orange, white; of about even steps in lightness.
@@ -38,7 +36,8 @@ def bit_costs(file: NicFile, max_pixels: int | None = None) -> dict[str, Costs]:
         As `decode_symbols`.
     """
     check_declared(file, max_pixels)
-    header, streams = file.header, read_tokens(file)
+    header, base = file.header, OwnDecoder(file)
+    streams = base.tokens
     if SectionType.FOREIGN in file.sections:
         raise UnsupportedPictureError("the file holds another codec's strings; there is no map of their bits")
     shape = tuple(4 * -(-side // STRIDE) for side in (header.height, header.width))
@@ -49,14 +48,13 @@ def bit_costs(file: NicFile, max_pixels: int | None = None) -> dict[str, Costs]:
         _add(costs, "drawn", shape, 0, 0, (8 * len(payload) / drawn.sum() * drawn)[: shape[0], : shape[1]])
     if not file.streams:
         return costs
-    symbols, scales = decode_symbols(file, streams), load_scales(find_part("base", header.base_id))
-    prior = load_prior(find_part("vq", streams.vq_id)) if streams else None
-    for tile, held in symbols.items():
+    for tile, held in base.symbols().items():
         top, left = tile.top // PATCH, tile.left // PATCH
         if held.latent is not None:
-            part = cost_map(scales, held.latent)
+            part = cost_map(base.model.scales, held.latent)
             _add(costs, "sq", shape, top, left, part)
-        if held.tokens is not None and prior is not None and streams is not None:
+        if held.tokens is not None and streams is not None:
+            prior = base.model.prior
             seen = held.latent if streams.prior is Prior.SQ else None
             part = token_costs(prior, held.tokens, streams.depth, seen, header.rate)
             _add(costs, "vq", shape, top, left, np.kron(part, np.full((prior.side, prior.side), 1 / prior.side**2)))

@@ -10,12 +10,13 @@ from typing import IO, Any
 from PIL import Image, ImageFile
 
 from nicodec import _mask, _references
-from nicodec.codec import decode_bytes, encode_picture, unpack_metadata
+from nicodec.codec import decode_bytes, encode_picture
 from nicodec.container.layout import MAGIC, Colour, SectionType
 from nicodec.container.reader import read_file
 from nicodec.errors import UsageError
 from nicodec.image.files import from_pillow, to_pillow
 from nicodec.image.icc import space_of
+from nicodec.image.kept import unpack_metadata
 from nicodec.options import DecodeOptions, EncodeOptions
 
 FORMAT = "NIC"

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nicodec.bases.own import OwnEncoder
 from nicodec.container.drawn import SIDE
-from nicodec.container.layout import STRIDE, Anchor, Box, Header, Section, SectionType, tiles
+from nicodec.container.layout import STRIDE, Box, Header, Section, SectionType, tiles
 from nicodec.container.reader import read_file
 from nicodec.container.writer import write_file
 from nicodec.drawing import Bits, Sketch, block_errors, by_block, drawn_section, may_mix, smoothed
@@ -18,11 +19,8 @@ from nicodec.image.drawn import Mask, grid
 from nicodec.image.picture import Picture
 from nicodec.latents.floats import FloatPath
 from nicodec.latents.geometry import PATCH
-from nicodec.options import EncodeOptions
 from nicodec.painters.experts import Experts
-from nicodec.painters.synthesis import synthesise
-from nicodec.rate.tile import TileRate
-from nicodec.streams import StreamEncoder
+from nicodec.painters.synthesis import Synthesis
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +34,7 @@ class Coded:
 
 
 def lightest(
-    picture: Picture, sketch: Sketch, plain: Coded, drawn: bytes, encoder: StreamEncoder, kept: Sequence[Section]
+    picture: Picture, sketch: Sketch, plain: Coded, drawn: bytes, encoder: OwnEncoder, kept: Sequence[Section]
 ) -> bytes:
     """The file of the least cost: `plain`, `drawn`, or some blocks drawn beside the networks' picture.
 
@@ -53,22 +51,19 @@ def lightest(
     files = {8 * (len(plain.data) - len(tokens)) + errors.sum(): plain.data, 8.0 * len(drawn): drawn}
     mask, _ = sketch.chosen(picture.pixels, bits_of(plain, encoder) + errors)
     if mask.any() and not mask.all() and may_mix(encoder.options):
-        mixed = mix(picture, mask, plain.header, encoder.options, kept)
+        mixed = mix(picture, mask, plain.header.rate, encoder, kept)
         files[8 * len(mixed.data) + errors_of(picture, mixed)[~mask].sum()] = mixed.data
     return files[min(files)]
 
 
-def mix(picture: Picture, mask: Mask, header: Header, options: EncodeOptions, kept: Sequence[Section]) -> Coded:
-    """Draw the blocks of `mask`, and leave the rest to the networks. `header`: with the picture's size and rate."""
-    drawn = drawn_section(picture.pixels, mask, header, options)
-    encoder = StreamEncoder(replace(options, streams="sq", references="off"))
+def mix(picture: Picture, mask: Mask, rate: int, encoder: OwnEncoder, kept: Sequence[Section]) -> Coded:
+    """Draw the blocks of `mask`, and leave the rest to the networks."""
     under = replace(picture, pixels=smoothed(picture.pixels, mask))
-    rate = TileRate(header.rate, encoder.tune or 0, encoder.levels(under))
-    symbols = list(encoder.symbols(encoder.analyse(under), encoder.base, rate))
-    base_id, mapped = encoder.parts["base"].id, rate.levels is not None
-    header = replace(header, version=2, base_id=base_id, tune=encoder.tune, mapped=mapped)
-    data = write_file(header, [*encoder.sections(symbols, header.rate), drawn, *kept])
-    return Coded(data, header, encoder.base, symbols)
+    alone = encoder.alone()
+    coded = alone.code(alone.analyse(under), rate, keep=True)
+    header = replace(coded.header, version=2)
+    drawn = drawn_section(picture.pixels, mask, header, encoder.options)
+    return Coded(write_file(header, [*coded.sections, drawn, *kept]), header, coded.base, coded.symbols)
 
 
 def errors_of(picture: Picture, coded: Coded) -> Bits:
@@ -76,11 +71,11 @@ def errors_of(picture: Picture, coded: Coded) -> Bits:
     header = coded.header
     held = dict(zip(tiles(header.width, header.height), coded.symbols, strict=True))
     whole = Box(0, 0, header.width, header.height)
-    (decoded,) = synthesise(held, header, Experts(coded.base), Anchor.FIDELITY, 0, whole)
+    (decoded,) = Synthesis(header, Experts(coded.base)).paint(held, whole)
     return block_errors(picture.pixels, decoded, header.rate)
 
 
-def bits_of(coded: Coded, encoder: StreamEncoder) -> Bits:
+def bits_of(coded: Coded, encoder: OwnEncoder) -> Bits:
     """What each block takes in the SQ stream: (rows, columns)."""
     rows, columns = grid(coded.header.height, coded.header.width)
     each = SIDE // PATCH

@@ -18,13 +18,14 @@ import pictures  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import nicodec  # noqa: E402
+from nicodec.bases.own import OwnDecoder  # noqa: E402
 from nicodec.container.dictionary import Dictionary, Entry, write_dictionary  # noqa: E402
 from nicodec.container.info import describe  # noqa: E402
 from nicodec.container.layout import Anchor, Hint, Section, SectionType  # noqa: E402
 from nicodec.container.reader import read_file  # noqa: E402
 from nicodec.container.writer import write_file, write_header, write_section, write_tiles  # noqa: E402
 from nicodec.references.look import look  # noqa: E402
-from nicodec.streams import code_latent, decode_symbols  # noqa: E402
+from nicodec.streams import code_latent  # noqa: E402
 from nicodec.zoo.load import load_scales  # noqa: E402
 from nicodec.zoo.store import find_part  # noqa: E402
 
@@ -71,7 +72,7 @@ def with_extreme_symbols(data):
     """The file with symbols that only escapes can code, the largest and the smallest among them."""
     file = read_file(data)
     scales = load_scales(find_part("base", file.header.base_id))
-    (held,) = decode_symbols(file, None).values()
+    (held,) = OwnDecoder(file).symbols().values()
     symbols = held.latent.symbols.copy()
     symbols[1, 2, ::7], symbols[3, 3, 5], symbols[0, 0, 0] = 1000, 32767, -32768
     tile = code_latent(scales, replace(held.latent, symbols=symbols), verify=True)

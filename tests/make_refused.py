@@ -18,6 +18,7 @@ sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
 import numpy as np  # noqa: E402
 
+from nicodec.bases.own import OwnDecoder  # noqa: E402
 from nicodec.conformance.golden import use_golden_models  # noqa: E402
 from nicodec.container.drawn import deflate, read_drawn, write_drawn  # noqa: E402
 from nicodec.container.layout import Colour, Foreign, Header, Section, SectionType, Tune, write_varint  # noqa: E402
@@ -35,7 +36,6 @@ from nicodec.container.writer import (  # noqa: E402
 )
 from nicodec.entropy.coder import encode_latent  # noqa: E402
 from nicodec.rate.tile import TileRate  # noqa: E402
-from nicodec.streams import decode_symbols  # noqa: E402
 from nicodec.zoo.load import load_scales  # noqa: E402
 from nicodec.zoo.store import find_part  # noqa: E402
 
@@ -104,7 +104,7 @@ def settings(*said):
 def mapped(change=None, level=3):
     """PLAIN with a quality map, its one level and what is coded of its tile changed."""
     file = read_file(PLAIN)
-    (held,) = decode_symbols(file, None).values()
+    (held,) = OwnDecoder(file).symbols().values()
     latent = replace(held.latent, rate=TileRate(file.header.rate, levels=np.array([[level]], np.int16)))
     tile = latent.crc(), encode_latent(load_scales(find_part("base", file.header.base_id)), latent)
     sections = [Section(SectionType.SQ, write_tiles([change(*tile) if change else tile]))]
@@ -138,7 +138,7 @@ def renamed(name):
 def moved(change):
     """REFERS_TO_ENTRY with its motion changed."""
     file = read_file(REFERS_TO_ENTRY)
-    (held,) = decode_symbols(file, None).values()
+    (held,) = OwnDecoder(file).symbols().values()
     latent = replace(held.latent, motion=change(held.latent.motion))
     coded = latent.crc(), encode_latent(load_scales(find_part("base", file.header.base_id)), latent)
     return remade(REFERS_TO_ENTRY, SQ=write_tiles([coded]))

@@ -118,7 +118,7 @@ def test_patterns_that_the_shell_left_alone(inside, tree, pattern, found):
 
 def test_the_model_is_read_once_for_all(inside, tree, monkeypatch):
     for cached in (onnx.load_onnx, load.load_scales, store.read_part):
-        cached.cache_clear()
+        cached.forget()
     read, plain = [], Part.read
     monkeypatch.setattr(Part, "read", lambda part: read.append(part.kind) or plain(part))
     assert inside("encode", "-r", "photos", "-o", "coded", *TINY)[0] == 0

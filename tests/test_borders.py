@@ -48,12 +48,12 @@ def test_rate_is_numpy_only_and_what_the_container_reads_of_it_standard_library_
 
 @pytest.mark.parametrize(("name", "places"), [
     ("constriction", ("entropy",)),
-    ("compressai", ("networks/adapters", "zoo/fetch", "bench", "training")),
+    ("compressai", ("foreign", "bench", "training")),
     ("lpips", ("metrics", "training")),
     ("tqdm", ("training", "cli/batch")),
     ("onnxruntime", ("engines/onnx",)),
     ("onnx", ("training",)),
-    ("torch", ("networks", "training", "bench", "metrics", "engines/torch", "dictionary/build", "foreign", "isolated",
+    ("torch", ("networks", "training", "bench", "metrics", "engines/torch", "dictionary/build", "foreign",
                "zoo", "cli", "conformance/process", "__init__")),
 ])  # fmt: skip
 def test_who_may_import(name, places):
@@ -73,7 +73,7 @@ def test_no_pickle_on_a_decode_path():
     for path in FILES:
         place = path.relative_to(PACKAGE)
         if place.parts[0] not in ("training", "metrics", "bench") and place != Path(
-            "zoo/fetch.py"
+            "foreign/fetch.py"
         ):  # none decodes a file
             assert not {"pickle", "marshal", "shelve"} & set(imports(path))
             assert "torch.load" not in path.read_text()

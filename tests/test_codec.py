@@ -81,7 +81,7 @@ def test_the_host_programs_mode_does_not_matter(mode):
     image = pictures.image(100, 90)
     expected = tiny_encode(image, effort=4, engine="torch")
     for cached in (load_base, load_torch):
-        cached.cache_clear()
+        cached.forget()
     with getattr(torch, mode)():
         assert tiny_encode(image, effort=4, engine="torch") == expected
     assert tiny_encode(image, effort=4, engine="torch") == expected

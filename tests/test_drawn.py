@@ -17,13 +17,14 @@ from PIL import Image
 import nicodec
 from nicodec import errors
 from nicodec.bitmap import bit_costs
-from nicodec.codec import decode_taus, unpack_blocks, verify_bytes
+from nicodec.codec import decode_taus, verify_bytes
 from nicodec.container.layout import Box, Colour, Header, SectionType
 from nicodec.container.reader import read_file
 from nicodec.drawing import guess, sketch, smoothed
 from nicodec.image import lossless
 from nicodec.image.drawn import cover, grid, pack_drawn, unpack_drawn
 from nicodec.image.files import from_pillow, read_picture
+from nicodec.image.kept import unpack_blocks
 from nicodec.look.session import Session
 from nicodec.metrics.psnr import psnr
 from nicodec.options import ANCHORS, DecodeOptions, EncodeOptions

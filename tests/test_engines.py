@@ -12,11 +12,11 @@ import pytest
 import torch
 
 import nicodec
-from nicodec.container.reader import read_file, read_tokens
+from nicodec.bases.own import OwnDecoder
+from nicodec.container.reader import read_file
 from nicodec.engines import load_networks, onnx
 from nicodec.errors import DamagedPartError, ExportError, MissingPackageError, MissingPartError, UsageError
 from nicodec.networks.functions import OF, Function, maps
-from nicodec.streams import decode_symbols
 from nicodec.training.graphs import make_graph
 from nicodec.zoo.load import load_base, load_scales, read_config
 from nicodec.zoo.store import find_package
@@ -92,8 +92,7 @@ def test_engines_write_and_paint_the_same(options):
         nicodec.encode(image, drawn="off", device="cpu", engine=engine, **options) for engine in ("onnx", "torch")
     )
     symbols, others = (
-        [held.tobytes() for held in decode_symbols(file, read_tokens(file)).values()]
-        for file in map(read_file, (data, other))
+        [held.tobytes() for held in OwnDecoder(file).symbols().values()] for file in map(read_file, (data, other))
     )
     assert symbols == others
     anchors = [{}, {"anchor": "perception"}] if options["model"] == "tiny-full" else [{}]

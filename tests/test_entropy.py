@@ -13,7 +13,6 @@ from nicodec.entropy.integer import EXACT_LIMIT, Layer, interpolate, matmul, mat
 from nicodec.entropy.order import checkerboard, passes
 from nicodec.entropy.tables import SCALE_LEVELS, WEIGHT_TOTAL, gaussian_tables
 from nicodec.errors import CorruptFileError
-from nicodec.networks.layers import float64_product
 from nicodec.rate.tile import TileRate
 from nicodec.zoo.load import load_scales
 
@@ -128,9 +127,8 @@ def rounded(a, b):
 
 
 @pytest.fixture
-def products(monkeypatch):
-    """No product offered; to be patched."""
-    monkeypatch.setattr(integer, "_offered", [])
+def products():
+    """The product is chosen anew, now and afterwards."""
     integer._product.cache_clear()
     yield
     integer._product.cache_clear()
@@ -147,11 +145,12 @@ def test_int64_takes_over_where_no_product_is_exact(tiny, monkeypatch, products)
     assert decode_latent(model, stream, 1, 2, latent.rate).crc() == latent.crc()
 
 
-def test_only_an_exact_product_is_taken(products):
-    integer.offer(rounded)
+def test_only_an_exact_product_is_taken(products, monkeypatch):
     assert integer._product() is np.matmul
-    integer.offer(float64_product)
-    assert integer._product() is float64_product
+    monkeypatch.setattr(integer.np, "matmul", rounded)
+    assert integer._product() is product, "found out once"
+    integer._product.cache_clear()
+    assert integer._product() is matmul_int64
 
 
 def layer(weight, bias, shift, **limits):

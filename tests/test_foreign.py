@@ -17,15 +17,16 @@ import torch
 from compressai.zoo import image_models
 
 import nicodec as package
-from nicodec import errors, isolated
+from nicodec import errors
 from nicodec.codec import verify_bytes
 from nicodec.container.layout import Foreign, Section, SectionType, foreign_shape
 from nicodec.container.reader import read_file, read_foreign
 from nicodec.container.writer import write_file, write_foreign
-from nicodec.networks.adapters import ARCHITECTURES, ForeignBase, fill, symbols_crc
+from nicodec.foreign import isolated
+from nicodec.foreign.adapters import ARCHITECTURES, ForeignBase, fill, symbols_crc
+from nicodec.foreign.fetch import fetch
 from nicodec.networks.fuser import Denoiser, FuserConfig
 from nicodec.training.export import export_fuser
-from nicodec.zoo.fetch import fetch
 from nicodec.zoo.load import load_foreign
 from nicodec.zoo.store import find_package
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import slow_decoder
 
-from nicodec.codec import unpack_blocks
 from nicodec.conformance.golden import Golden, check_exact, check_pixels, golden_files, symbols_of
 from nicodec.container.layout import Box, SectionType, Tune
 from nicodec.container.reader import read_file
 from nicodec.container.references import UNLIT, read_aligned
 from nicodec.errors import ConformanceError, NicodecError
 from nicodec.image.drawn import cover
+from nicodec.image.kept import unpack_blocks
 from nicodec.zoo.store import packages
 
 FILES = golden_files()

@@ -87,7 +87,8 @@ def test_alpha_is_shown(toys):
 
 def test_a_drag_asks_the_fuser_once_for_each_piece(coded, monkeypatch):
     session = Session(coded[1], "cpu")
-    fuser, asked = type(session.experts.fuser), []
+    painter = session.painter
+    fuser, asked = type(painter.experts.fuser), []
     plain = fuser.residual
     monkeypatch.setattr(fuser, "residual", lambda *given: asked.append(1) or plain(*given))
     for tau in (0.1, 0.5, 0.9):
@@ -96,8 +97,8 @@ def test_a_drag_asks_the_fuser_once_for_each_piece(coded, monkeypatch):
     assert 0 < len(asked) <= 3, "of nine"
     monkeypatch.setattr("nicodec.look.session.KEPT", 1)
     session.render("fidelity", 1, 1, Box(400, 0, 64, 400))
-    held = sum(residual.size for residual in session.residuals.values())
-    assert 0 < held <= session.y_hat.size, "what is kept stays in bounds"
+    held = sum(residual.size for residual in painter.residuals.values())
+    assert 0 < held <= painter.y_hat.size, "what is kept stays in bounds"
 
 
 @pytest.mark.parametrize(("path", "headers", "code"), [

@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 import nicodec
+from nicodec.bases.own import OwnDecoder
 from nicodec.container.reader import read_file
 from nicodec.errors import InputError, UnsupportedPictureError, UsageError
 from nicodec.rate.map import FURTHEST, WHITE, contrast_levels, mask_levels, total
-from nicodec.streams import decode_symbols
 
 MODELS = ["tiny", "tiny-tunes"]
 
@@ -20,7 +20,7 @@ def textured(height, width):
 
 def levels_of(data):
     """The map of a file of one tile."""
-    (held,) = decode_symbols(read_file(data), None).values()
+    (held,) = OwnDecoder(read_file(data)).symbols().values()
     return held.latent.rate.levels
 
 
@@ -88,7 +88,7 @@ def test_tiles_get_their_part_of_the_mask_and_their_neighbours_in_the_halo():
     image, mask = pictures.image(1100, 70), np.zeros((1, 1100), np.uint8)
     mask[:, 960:] = 255
     data = nicodec.encode(image, model="tiny", roi=mask, quality=50, device="cpu")
-    first, second = decode_symbols(read_file(data), None).values()
+    first, second = OwnDecoder(read_file(data)).symbols().values()
     assert first.latent.rate.levels.tolist() == [[0] * 15 + [WHITE]] * 2
     assert second.latent.rate.levels.tolist() == [[WHITE] * 2] * 2
     with pytest.MonkeyPatch.context() as patch:

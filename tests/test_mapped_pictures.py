@@ -7,6 +7,7 @@ import pictures
 import pytest
 
 import nicodec
+from nicodec.bases.own import OwnDecoder
 from nicodec.codec import encode_picture
 from nicodec.container.layout import Anchor, Box, Section, SectionType, Tune
 from nicodec.container.reader import read_file
@@ -23,7 +24,7 @@ from nicodec.painters.experts import Experts
 from nicodec.painters.synthesis import gather, rates_around
 from nicodec.rate.scale import LEVEL_STEP
 from nicodec.rate.tile import TileRate
-from nicodec.streams import code_latent, decode_symbols
+from nicodec.streams import code_latent
 from nicodec.target import Target, encode_to_target
 from nicodec.zoo.load import load_scales
 from nicodec.zoo.store import find_package
@@ -39,7 +40,7 @@ def file_of(size, tune=Tune.EYE, levels=None, rate=30000, model="tiny-tunes"):
     """A picture's symbols in a file of another base. `levels`: of a grid of blocks, its quality map."""
     file = read_file(nicodec.encode(pictures.image(*size), model="tiny", quality=60, effort=1, device="cpu"))
     scales, tiles = load_scales(part(model)), []
-    for held in decode_symbols(file, None).values():
+    for held in OwnDecoder(file).symbols().values():
         map_ = None if levels is None else levels(*held.latent.z_hat.shape[:2]).astype(np.int16)
         tiles.append(
             code_latent(scales, replace(held.latent, rate=TileRate(rate, tune or 0, map_), indices=None), True)
@@ -60,7 +61,7 @@ def decode(data, **options):
 
 def test_rates_around_take_each_tiles_own_map_and_the_files_rate_where_there_is_none():
     file = read_file(file_of(LARGE, Tune.PSNR, random_levels()))
-    symbols = decode_symbols(file, None)
+    symbols = OwnDecoder(file).symbols()
     knots = [held.latent.rate.knots() for held in symbols.values()]
     whole = np.block([knots[:2], knots[2:]])
     region = slice(8, 68), slice(60, 72)
@@ -101,7 +102,7 @@ def test_tiled_and_untiled_agree(tune):
     """Four tiles with maps of their own, painted one after the other, and all at once."""
     data = file_of(LARGE, tune, random_levels())
     file, experts = read_file(data), Experts(load_float_path(part(), "auto", "cpu"))
-    symbols, whole = decode_symbols(file, None), positions(Box(0, 0, *LARGE))
+    symbols, whole = OwnDecoder(file).symbols(), positions(Box(0, 0, *LARGE))
     y_hat, _ = gather(symbols, experts, whole, 0)
     rates = rates_around(symbols, file.header, whole)
     (at_once,) = experts.paint(Anchor.FIDELITY, y_hat, None, rates)

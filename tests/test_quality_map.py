@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scales import part_of, random_latent, random_scales
 
 import nicodec
+from nicodec.bases.own import OwnDecoder
 from nicodec.bitmap import bit_costs
 from nicodec.codec import verify_bytes
 from nicodec.container.layout import Colour, Header, Section, SectionType, Tune
@@ -26,7 +27,7 @@ from nicodec.entropy.tables import SCALE_LEVELS
 from nicodec.errors import CorruptFileError
 from nicodec.rate.scale import KNOTS, LEVEL_MAX, LEVEL_MIN, LEVEL_STEP, RATE_MAX, TUNE_SPACING
 from nicodec.rate.tile import TileRate
-from nicodec.streams import code_latent, decode_symbols
+from nicodec.streams import code_latent
 from nicodec.zoo.load import load_scales
 from nicodec.zoo.store import find_part
 
@@ -266,7 +267,7 @@ def read(name):
 def with_maps(file, random):
     """The file with a quality map in each tile, its symbols as they were."""
     scales, tiles_ = load_scales(find_part("base", file.header.base_id)), []
-    for held in decode_symbols(file, None).values():
+    for held in OwnDecoder(file).symbols().values():
         levels = random.randint(-3, 4, held.latent.z_hat.shape[:2]).astype(np.int16)
         tiles_.append(code_latent(scales, replace(held.latent, rate=replace(held.latent.rate, levels=levels)), True))
     sections = [Section(SectionType.SQ, write_tiles(tiles_))]
@@ -284,7 +285,7 @@ def test_a_file_of_version_2_with_nothing_more_to_say_decodes_as_one_of_version_
 def test_every_tile_has_its_own_map(tmp_path, inside):
     file, random = read("rgb-1100x70-q20"), np.random.RandomState(2)
     data = with_maps(file, random)
-    tiles_ = decode_symbols(read_file(data), None).values()
+    tiles_ = OwnDecoder(read_file(data)).symbols().values()
     assert [held.latent.rate.levels.shape for held in tiles_] == [(2, 16), (2, 2)]
     assert all(len(np.unique(held.latent.rate.levels)) > 1 for held in tiles_)
     assert verify_bytes(data).symbols == sum(held.size for held in tiles_)

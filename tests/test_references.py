@@ -19,11 +19,11 @@ from nicodec.dictionary.conditioning import USUAL, refer
 from nicodec.dictionary.features import central
 from nicodec.errors import MissingPartError, UsageError
 from nicodec.image.arrays import from_array
-from nicodec.latents.floats import load_float_path
 from nicodec.networks.clc import CLCConfig
 from nicodec.training.clc import CLCStage
 from nicodec.zoo.load import load_base, load_clc, load_dictionary, load_scales
 from nicodec.zoo.manifest import read_manifest
+from nicodec.zoo.model import Model
 from nicodec.zoo.store import find_package
 
 MODEL = {"model": "tiny-references", "device": "cpu"}
@@ -167,10 +167,9 @@ def test_export_without_a_dictionary_says_what_is_missing(inside, tmp_path):
 
 def test_auto_refuses_references_that_do_not_pay():
     """The toy adapters are noise."""
-    package = find_package("tiny-references")
-    base, scales = load_float_path(package.parts["base"], "auto", "cpu"), load_scales(package.parts["base"])
-    chosen = refer(from_array(toy.picture(3)), base, scales, package.parts["dictionary"], 20000, None)
-    assert chosen.base is base
+    model = Model.named("tiny-references", device="cpu")
+    chosen = refer(from_array(toy.picture(3)), model, 20000, None)
+    assert chosen.base is model.base
     assert not chosen.sections
 
 

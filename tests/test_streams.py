@@ -13,8 +13,9 @@ from PIL import Image
 
 import nicodec
 from nicodec import errors
+from nicodec.bases.own import OwnDecoder
 from nicodec.container.layout import Anchor, SectionType
-from nicodec.container.reader import read_file, read_tokens
+from nicodec.container.reader import read_file
 from nicodec.engines.torch import TorchNetworks
 from nicodec.entropy.tokens import decode_tokens, encode_tokens, estimate_token_bits
 from nicodec.latents.codebook import TokenPath
@@ -25,7 +26,6 @@ from nicodec.networks.mode import MoDE
 from nicodec.networks.vq import VQConfig, VQExpert
 from nicodec.painters.experts import Experts
 from nicodec.painters.synthesis import LED
-from nicodec.streams import decode_symbols
 from nicodec.zoo.load import load_prior
 from nicodec.zoo.store import find_package
 
@@ -45,7 +45,7 @@ def decode(data, **options):
 def test_the_slow_decoder_reads_the_same_tokens(model, options):
     data = encode(pictures.image(90, 70), model, quality=30, **options)
     file, parts = read_file(data), find_package(model).parts
-    fast = [held.tokens for held in decode_symbols(file, read_tokens(file)).values()]
+    fast = [held.tokens for held in OwnDecoder(file).symbols().values()]
     slow = slow_decoder.decode_tokens(data, parts["base"].read(), parts["vq"].read())
     assert all(np.array_equal(a, b) for a, b in zip(fast, slow, strict=True))
     assert len({token for tokens in fast for token in tokens.ravel().tolist()}) > 2

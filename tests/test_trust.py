@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 import nicodec
-from nicodec.codec import decode_symbols
+from nicodec.bases.own import OwnDecoder
 from nicodec.container.layout import Box
-from nicodec.container.reader import read_file, read_tokens
+from nicodec.container.reader import read_file
 from nicodec.latents.floats import load_float_path
 from nicodec.latents.geometry import neighbourhood, to_pixels
 from nicodec.networks.trust import bounded
@@ -46,7 +46,7 @@ def shipped():
 def linear_synthesis(data):
     file = read_file(data)
     base = load_float_path(find_package("base1").parts["base"], "auto", "cpu")
-    symbols = decode_symbols(file, read_tokens(file))
+    symbols = OwnDecoder(file).symbols()
     region, _ = neighbourhood(Box(0, 0, SIDE, SIDE), SIDE, SIDE)
     y_hat, _ = gather(symbols, Experts(base), region, 0)
     return to_pixels(base.linear(y_hat)[0] + 0.5, 3)

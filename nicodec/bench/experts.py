@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nicodec.bases.own import OwnDecoder
 from nicodec.bench.curves import Curve, bd_rate
-from nicodec.codec import find_experts
 from nicodec.container.layout import Anchor, Box, SectionType
 from nicodec.container.reader import read_file
 from nicodec.engines import Networks
@@ -24,9 +24,9 @@ from nicodec.entropy.symbols import TileSymbols
 from nicodec.image.files import read_picture
 from nicodec.metrics.perceptual import Features, Perception, kernel_distance
 from nicodec.metrics.psnr import psnr
+from nicodec.painters import Rendering
 from nicodec.painters.experts import Experts
-from nicodec.painters.synthesis import synthesise
-from nicodec.streams import decode_symbols
+from nicodec.painters.synthesis import Synthesis
 from nicodec.zoo.load import read_weights
 from nicodec.zoo.store import find_package
 
@@ -100,13 +100,14 @@ def measure(model: str, trunk: Path, paths: list[Path]) -> dict[str, Way]:
         for path, original in zip(paths, originals, strict=True):
             data = nicodec.encode(path, quality=quality, model=model, references="off")
             file = read_file(data)
-            experts, streams = find_experts(file, Anchor.PERCEPTION, "auto", "cpu")
-            found = found or ways(experts, weights)
-            symbols, depth = decode_symbols(file, streams), streams.depth if streams else 0
+            base = OwnDecoder(file, device="cpu")
+            found = found or ways(base.experts(Anchor.PERCEPTION), weights)
+            symbols, depth = base.symbols(), base.tokens.depth if base.tokens else 0
             whole = Box(0, 0, file.header.width, file.header.height)
             tokens = len(file.sections[SectionType.VQ].payload)
             for name, way in found.items():
-                (decoded,) = synthesise(way.given(symbols), file.header, way.experts, way.anchor, depth, whole)
+                painter = Synthesis(file.header, way.experts, depth)
+                (decoded,) = painter.paint(way.given(symbols), whole, Rendering(way.anchor))
                 size = len(data) if way.tokens_count else len(data) - tokens
                 bpp = 8 * size / (whole.width * whole.height)
                 rows.setdefault(name, []).append((bpp, psnr(original, decoded), perception.distance(original, decoded)))

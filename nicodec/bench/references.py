@@ -12,26 +12,26 @@ from pathlib import Path
 
 import numpy as np
 
+from nicodec.bases import header_of
+from nicodec.bases.own import OwnDecoder, OwnEncoder
 from nicodec.bench.curves import Curve, bd_psnr, bd_rate
 from nicodec.codec import decode_bytes, encode_picture
-from nicodec.container.layout import ID_BYTES, Anchor, Box, Colour, Header, References, Section, SectionType
+from nicodec.container.layout import ID_BYTES, Box, References, Section, SectionType
 from nicodec.container.reader import read_file
 from nicodec.container.writer import write_file, write_references, write_section
 from nicodec.dictionary.asset import CHANNELS, SIDE
-from nicodec.dictionary.conditioning import USUAL, Conditioning
+from nicodec.dictionary.conditioning import USUAL, Referred
 from nicodec.dictionary.features import features_of
-from nicodec.engines import load_networks
 from nicodec.image.files import read_picture
 from nicodec.image.picture import Picture
 from nicodec.latents.geometry import Array
 from nicodec.metrics.psnr import psnr
 from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.painters.experts import Experts
-from nicodec.painters.synthesis import synthesise
+from nicodec.painters.synthesis import Synthesis
 from nicodec.rate.scale import rate_from_quality
 from nicodec.rate.tile import TileRate
-from nicodec.streams import StreamEncoder, decode_symbols
-from nicodec.zoo.load import load_dictionary
+from nicodec.zoo.model import Model
 
 QUALITIES = (3, 10, 17, 24)  # 0.06 to 0.17 bpp on Kodak
 SIZES = (1, 4, 16, 64, 256)  # of dictionaries, besides the whole one
@@ -47,16 +47,15 @@ class Trial:
     """
 
     def __init__(self, model: str) -> None:
-        self.encoder = StreamEncoder(EncodeOptions(model=model, streams="sq", references=USUAL, device="cpu"))
-        assert self.encoder.dictionary is not None
-        self.dictionary = load_dictionary(self.encoder.dictionary)
-        self.conditioning = Conditioning(self.encoder.dictionary, load_networks(self.encoder.dictionary, "auto", "cpu"))
+        options = EncodeOptions(model=model, streams="sq", references=USUAL, device="cpu")
+        self.encoder = OwnEncoder(Model.named(model, device="cpu"), options)
+        self.dictionary, self.conditioning = self.encoder.model.dictionary, self.encoder.model.conditioning
 
     def found(self, size: int | None = None) -> Find:
         """References by search, in all of the dictionary or in `size` entries of it, drawn anew for each picture."""
 
         def find(picture: Picture, index: int) -> Array:
-            matches = self.dictionary.search(features_of(picture.pixels, self.encoder.base), len(self.dictionary))
+            matches = self.dictionary.search(features_of(picture.pixels, self.encoder.model.base), len(self.dictionary))
             kept = set(np.random.default_rng(index).permutation(len(self.dictionary))[:size].tolist())
             return self.dictionary.levels([match.id for match in matches if match.id in kept][:USUAL])
 
@@ -88,16 +87,16 @@ class Trial:
 
     def point(self, picture: Picture, quality: float, levels: Array | None) -> tuple[float, float]:
         """Bits a pixel and PSNR of a file with references, or without."""
-        rate = rate_from_quality(quality)
-        base, extra = self.encoder.base, 0
+        rate, encoder = rate_from_quality(quality), self.encoder
+        referred, extra = Referred(encoder.model.base), 0
         if levels is not None:
-            base = self.conditioning.base(base, self.conditioning.latent(levels))
+            referred = Referred(self.conditioning.base(referred.base, self.conditioning.latent(levels)))
             extra = self._section_bytes(len(levels))
-        symbols = self.encoder.symbols(self.encoder.analyse(picture), base, TileRate(rate))
-        header = Header(picture.width, picture.height, Colour.RGB, 8, rate, self.encoder.parts["base"].id)
-        data = write_file(header, self.encoder.sections(symbols, rate))
-        held, whole = decode_symbols(read_file(data), None), Box(0, 0, picture.width, picture.height)
-        (decoded,) = synthesise(held, header, Experts(base), Anchor.FIDELITY, 0, whole)
+        of_blocks, tiles = TileRate(rate), encoder.analyse(picture).tiles
+        header = header_of(picture, of_blocks, encoder.model.ids["base"], version=1)
+        data = write_file(header, encoder.sections(encoder.symbols(tiles, referred, of_blocks), rate))
+        held, whole = OwnDecoder(read_file(data)).symbols(), Box(0, 0, picture.width, picture.height)
+        (decoded,) = Synthesis(header, Experts(referred.base)).paint(held, whole)
         return 8 * (len(data) + extra) / (picture.width * picture.height), psnr(picture.pixels, decoded)
 
     def _section_bytes(self, count: int) -> int:

@@ -19,18 +19,18 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
+from nicodec.bases.own import OwnDecoder, OwnEncoder
 from nicodec.bench.summary import machine
 from nicodec.bench.worker import peak_mb
-from nicodec.codec import decode_bytes, find_experts
-from nicodec.container.layout import Anchor, Box, Colour, Header
+from nicodec.codec import decode_bytes
+from nicodec.container.layout import Box
 from nicodec.container.reader import read_file
 from nicodec.container.writer import write_file
 from nicodec.image.files import read_picture, write_picture
-from nicodec.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions
-from nicodec.painters.synthesis import synthesise
+from nicodec.options import DEFAULT_MODEL, DEFAULT_QUALITY, DecodeOptions, EncodeOptions
 from nicodec.rate.scale import rate_from_quality
 from nicodec.rate.tile import TileRate
-from nicodec.streams import StreamEncoder, decode_symbols
+from nicodec.zoo.model import Model
 
 REPEATS = 9
 MEGAPIXELS = (0.1, 0.4, 1, 4, 12, 50)
@@ -87,24 +87,24 @@ def stages(path: Path, engine: str = "auto") -> dict[str, Callable[[], Any]]:
     """Each stage of the way to a file and back at default quality, to be called on its own."""
     data, rate = path.read_bytes(), rate_from_quality(DEFAULT_QUALITY)
     picture = read_picture(data)
-    encoder = StreamEncoder(EncodeOptions(device="cpu", verify=False, engine=engine))
-    referred = encoder.refer(picture, rate)
-    held = list(encoder.symbols(encoder.analyse(picture), referred.base, TileRate(rate)))
-    header = Header(picture.width, picture.height, Colour.RGB, 8, rate, encoder.parts["base"].id)
-    sections = [*referred.sections, *encoder.sections(held, rate)]
-    file = read_file(write_file(header, sections))
-    experts, streams = find_experts(file, Anchor.FIDELITY, engine, "cpu")
-    symbols, depth, whole = decode_symbols(file, streams), encoder.depth, Box(0, 0, picture.width, picture.height)
+    model = Model.named(DEFAULT_MODEL, engine, "cpu")
+    encoder = OwnEncoder(model, EncodeOptions(device="cpu", verify=False, engine=engine))
+    analysed = encoder.analyse(picture, keep=True)
+    coded = encoder.code(analysed, rate, keep=True)
+    file = read_file(write_file(coded.header, coded.sections))
+    base, whole = OwnDecoder(file, engine, "cpu"), Box(0, 0, picture.width, picture.height)
+    parsed, referred = base.parse(whole), encoder.refer(picture, rate)
+    base.synthesise(parsed, whole)
     return {
         "encode: read": lambda: read_picture(data),
         "encode: references": lambda: encoder.refer(picture, rate),
-        "encode: networks": lambda: list(encoder.symbols(encoder.analyse(picture), referred.base, TileRate(rate))),
-        "encode: entropy": lambda: encoder.sections(held, rate),
-        "encode: verify": lambda: decode_symbols(file, streams),
-        "encode: container": lambda: write_file(header, sections),
-        "decode: container": lambda: read_file(write_file(header, sections)),
-        "decode: entropy": lambda: decode_symbols(file, streams),
-        "decode: networks": lambda: synthesise(symbols, header, experts, Anchor.FIDELITY, depth, whole),
+        "encode: networks": lambda: list(encoder.symbols(encoder.analyse(picture).tiles, referred, TileRate(rate))),
+        "encode: entropy": lambda: encoder.sections(coded.symbols, rate),
+        "encode: verify": lambda: base.symbols(),
+        "encode: container": lambda: write_file(coded.header, coded.sections),
+        "decode: container": lambda: read_file(write_file(coded.header, coded.sections)),
+        "decode: entropy": lambda: base.parse(whole),
+        "decode: networks": lambda: base.synthesise(parsed, whole),
         "decode: write": lambda: write_picture(picture, ".png"),
     }
 

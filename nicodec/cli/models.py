@@ -66,7 +66,7 @@ def fetch_model(name: str, output: Path, source: Path | None, force: bool) -> No
     The only command that may use a network.
     """
     from nicodec.errors import OutputExistsError
-    from nicodec.zoo.fetch import fetch
+    from nicodec.foreign.fetch import fetch
 
     if (output / "base.safetensors").exists() and not force:
         raise OutputExistsError(f"{output} holds a base already; use -f to overwrite it")

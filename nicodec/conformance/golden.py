@@ -16,12 +16,12 @@ import numpy as np
 from PIL import Image
 
 import nicodec
-from nicodec.codec import unpack_blocks, unpack_metadata, unpack_transparency
+from nicodec.bases.own import OwnDecoder
 from nicodec.container.info import describe
-from nicodec.container.reader import read_file, read_tokens
+from nicodec.container.reader import read_file
 from nicodec.errors import ConformanceError, MissingPartError
+from nicodec.image.kept import unpack_blocks, unpack_metadata, unpack_transparency
 from nicodec.references.library import ENVIRONMENT as DICTIONARIES
-from nicodec.streams import decode_symbols
 from nicodec.zoo.store import ENVIRONMENT
 
 TOLERANCE = 1  # levels of 255: what a pixel may differ by between machines, since pixels come from floats
@@ -80,8 +80,7 @@ def use_golden_models() -> None:
 
 def symbols_of(path: Path) -> list[bytes]:
     """The symbols of each tile of a file, in order. Raises: as `decode_symbols`."""
-    file = read_file(path.read_bytes())
-    return [held.tobytes() for held in decode_symbols(file, read_tokens(file)).values()]
+    return [held.tobytes() for held in OwnDecoder(read_file(path.read_bytes())).symbols().values()]
 
 
 def digests(path: Path) -> dict[str, str]:

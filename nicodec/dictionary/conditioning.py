@@ -1,4 +1,4 @@
-"""What references a picture is coded with: the encoder tries them, the decoder finds them again."""
+"""Pooled references, of files of version 1: the encoder tries some of the dictionary, the decoder finds them again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from nicodec.container.layout import References, Section, SectionType
 from nicodec.container.writer import write_references, write_section
 from nicodec.dictionary.features import central, describe
-from nicodec.engines import Networks, load_networks
+from nicodec.engines import Networks
 from nicodec.entropy.scales import ScaleModel
 from nicodec.errors import CorruptFileError
 from nicodec.image.picture import Picture
@@ -19,9 +19,9 @@ from nicodec.latents.geometry import Array, to_input
 from nicodec.latents.rates import to_rates
 from nicodec.rate.scale import lambda_from_rate
 from nicodec.rate.tile import TileRate
-from nicodec.zoo.load import load_dictionary, read_weights
+from nicodec.zoo.load import read_weights
 from nicodec.zoo.manifest import Part
-from nicodec.zoo.store import find_part
+from nicodec.zoo.model import Model
 
 USUAL = 3  # references that `auto` tries
 FAINT = 0.3  # c up to which the networks change so little that a trial is not worth its time
@@ -29,9 +29,15 @@ FAINT = 0.3  # c up to which the networks change so little that a trial is not w
 
 @dataclass(frozen=True)
 class Referred:
-    """A base for a picture, and the section that says so; none with the base itself."""
+    """What a picture's references say, as coding and synthesis are given it: the model's own networks, changed.
+
+    Attributes:
+        base, mode: the model's own where there are no references.
+        sections: that say so in a file.
+    """
 
     base: FloatPath
+    mode: Networks | None = None
     sections: tuple[Section, ...] = ()
 
 
@@ -71,30 +77,26 @@ class Conditioning:
         return mode.changed(fidelity | perception)
 
 
-def refer(
-    picture: Picture, base: FloatPath, scales: ScaleModel, part: Part, rate: int, count: int | None,
-    engine: str = "auto", device: str = "auto",
-) -> Referred:  # fmt: skip
+def refer(picture: Picture, model: Model, rate: int, count: int | None) -> Referred:
     """Search a picture's references, and decide whether they pay.
 
     They are tried on its middle (`central`): bits by the real tables, errors in pixels. Where they would change little,
     as on most photographs, they are not even tried.
 
     Args:
-        part: a dictionary, trained on `base`.
+        model: with a dictionary, trained on its base.
         count: of references, 1 or more; None: USUAL, or none where they do not pay.
-        engine, device: that run the dictionary's networks.
     """
-    dictionary, conditioning = load_dictionary(part), Conditioning(part, load_networks(part, engine, device))
+    base, scales, dictionary = model.base, model.scales, model.dictionary
     x = to_input(central(picture.pixels))
     y = base.g_a(x)
     found = dictionary.search(describe(y, base.std.ravel())[0], count or USUAL)
-    references = References(part.id, dictionary.id_bits, tuple(sorted(match.id for match in found)))
-    c = conditioning.latent(dictionary.levels(references.ids))
+    references = References(model.ids["dictionary"], dictionary.id_bits, tuple(sorted(match.id for match in found)))
+    c = model.conditioning.latent(dictionary.levels(references.ids))
     if count is None and float(c.max()) < FAINT:
         return Referred(base)
     section = Section(SectionType.REFERENCES, write_references(references))
-    referred = Referred(conditioning.base(base, c), (section,))
+    referred = Referred(model.conditioning.base(base, c), sections=(section,))
     extra = 8 * len(write_section(section, last=False))
     pays = count is not None or cost(referred.base, scales, x, y, rate) + extra < cost(base, scales, x, y, rate)
     return referred if pays else Referred(base)
@@ -110,22 +112,19 @@ def cost(base: FloatPath, scales: ScaleModel, x: Array, y: Array, rate: int) -> 
     return rounding.bits + error * lambda_from_rate(rate, base.lambda_max) * 255**2 / 3
 
 
-def restore(
-    references: References, base: FloatPath, mode: Networks | None, engine: str, device: str
-) -> tuple[FloatPath, Networks | None]:
-    """The networks that a file's references make of those that are installed.
+def restore(references: References, model: Model) -> Referred:
+    """The networks that a file's references make of those of the model that it names.
 
     Raises:
         MissingPartError: the dictionary is not installed; says its id.
         CorruptFileError: an ID that it does not have.
         DamagedPartError: it has no adapters, or is not whole.
     """
-    part = find_part("dictionary", references.dictionary_id)
-    dictionary, conditioning = load_dictionary(part), Conditioning(part, load_networks(part, engine, device))
+    dictionary, conditioning = model.dictionary, model.conditioning
     if references.ids[-1] >= len(dictionary) or references.id_bits != dictionary.id_bits:
         raise CorruptFileError(
-            f"the file has references {references.ids} of {references.id_bits} bits, dictionary {part.id.hex()} has "
-            f"{len(dictionary)} of {dictionary.id_bits}"
+            f"the file has references {references.ids} of {references.id_bits} bits, dictionary "
+            f"{references.dictionary_id.hex()} has {len(dictionary)} of {dictionary.id_bits}"
         )
     c = conditioning.latent(dictionary.levels(references.ids))
-    return conditioning.base(base, c), mode and conditioning.mode(mode, c)
+    return Referred(conditioning.base(model.base, c), model.mode and conditioning.mode(model.mode, c))

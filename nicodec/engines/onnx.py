@@ -6,7 +6,6 @@ import os
 import threading
 from collections import ChainMap
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 from weakref import WeakSet
 
@@ -19,6 +18,7 @@ from nicodec.engines import MAPPED, Array
 from nicodec.errors import DamagedPartError, NicodecError, OutOfMemoryError, brief, out_of_memory
 from nicodec.zoo.load import read_weights
 from nicodec.zoo.manifest import Part
+from nicodec.zoo.once import once
 
 FAILURES: tuple[type[Exception], ...] = tuple(
     kind for kind in vars(runtime).values() if isinstance(kind, type) and issubclass(kind, Exception)
@@ -98,7 +98,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-@cache
+@once
 def load_onnx(part: Part) -> OnnxNetworks:
     """See `nicodec.engines.load_networks`."""
     return OnnxNetworks(part, read_weights(part))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Any
 
 import torch
@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nicodec.engines import Array
-from nicodec.entropy import integer
 from nicodec.errors import UsageError
 from nicodec.networks.functions import OF
-from nicodec.networks.layers import float64_product
 from nicodec.zoo.load import load_base, load_clc, load_fuser, load_mode, load_vq
 from nicodec.zoo.manifest import Part
+from nicodec.zoo.once import once
 from nicodec.zoo.store import find_part
 
-integer.offer(float64_product)
+LOADED_IN = os.getpid()  # torch's threads, and so its results, stay in this process when it is forked
 
 
 class TorchNetworks:
@@ -33,6 +32,7 @@ class TorchNetworks:
     @torch.inference_mode(False)  # whatever mode the host program is in: some functions take gradients
     @torch.no_grad()
     def __call__(self, name: str, *arrays: Array) -> tuple[Array, ...]:
+        check_process()
         given = [torch.from_numpy(array).to(self.device, torch.float32) for array in arrays]
         given = [x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in given]
         found = self.functions[name].call(*given)
@@ -49,23 +49,37 @@ class TorchNetworks:
 
 LOAD: dict[str, Callable[[Part, str], nn.Module]] = {
     "base": load_base, "vq": load_vq, "mode": load_mode, "fuser": load_fuser,
-    "dictionary": lambda part, place: load_clc(part, load_base(find_part("base", *part.trained_on), place)),
+    "dictionary": lambda part, place: load_clc(part, load_base(find_part("base", next(iter(part.trained_on))), place)),
 }  # fmt: skip
 
 
-@cache
+@once
 def load_torch(part: Part, device: str) -> TorchNetworks:
     """See `nicodec.engines.load_networks`."""
     place = resolve_device(device)
     return TorchNetworks(part.kind, LOAD[part.kind](part, place), place)
 
 
+def check_process() -> None:
+    """Refuse to work in the child of a fork, where torch waits for ever for threads that only the parent has.
+
+    Raises:
+        UsageError: this is one.
+    """
+    if os.getpid() != LOADED_IN:
+        raise UsageError(
+            "engine torch was loaded before this process was forked, and does not run in the child: start workers with "
+            "multiprocessing's method spawn, or use engine onnx"
+        )
+
+
 def resolve_device(device: str) -> str:
     """`auto` to `cuda` where there is one, else `cpu`.
 
     Raises:
-        UsageError: `cuda` was asked for and is not there.
+        UsageError: `cuda` was asked for and is not there; or as `check_process`.
     """
+    check_process()
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("device is cuda, but torch finds none here; use --device cpu")
     if device == "auto":

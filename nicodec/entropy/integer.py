@@ -23,7 +23,6 @@ from nicodec.rate.tile import Knots
 Integers = NDArray[np.float64]  # whole numbers, carried as float64
 
 Product = Callable[[Integers, Integers], Integers]
-_offered: list[Product] = []
 
 ACTIVATION_BITS = 8  # fractional bits of every activation
 ACTIVATION_MAX = 127 << ACTIVATION_BITS
@@ -35,12 +34,6 @@ BLAS_BUFFER = 64 << 20  # bytes that OpenBLAS takes at its first product; where 
 def matmul(a: Integers, b: Integers) -> Integers:
     """Exact product of integer matrices (n, k) x (k, m)."""
     return _product()(a, b)
-
-
-def offer(product: Product) -> None:
-    """Use another float64 product from now on, if it gives the known answer: numpy's BLAS may be slow."""
-    _offered.append(product)
-    _product.cache_clear()
 
 
 def matmul_int64(a: Integers, b: Integers) -> Integers:
@@ -60,14 +53,13 @@ def gives_known_answer(product: Product) -> bool:
 
 @cache
 def _product() -> Product:
-    """The product offered last, numpy's own, or the slow one: the first that is exact.
+    """Numpy's product where it is exact, or else the slow one: found out once a process, for a machine stays as it is.
 
     Raises:
         MemoryError: there is less than BLAS_BUFFER.
     """
     np.empty(BLAS_BUFFER, np.uint8)
-    candidates: list[Product] = [*reversed(_offered), np.matmul]
-    return next((product for product in candidates if gives_known_answer(product)), matmul_int64)
+    return np.matmul if gives_known_answer(np.matmul) else matmul_int64
 
 
 def interpolate(table: NDArray[np.int64], at: Knots) -> NDArray[np.int64]:

@@ -51,6 +51,12 @@ def neighbourhood(box: Box, width: int, height: int, halo: int = HALO) -> tuple[
     return (around[0], around[1]), (inside[0], inside[1])
 
 
+def within(span: Span, region: Span) -> Span:
+    """Where a part of a latent lies in a region of it that holds that part."""
+    rows, columns = (slice(s.start - r.start, s.stop - r.start) for s, r in zip(span, region, strict=True))
+    return rows, columns
+
+
 def paste(whole: Array, whole_at: Span, part: Array, part_at: Span, only: Span = WHOLE) -> None:
     """Copy what `part` and `whole` have in common; both are maps (1, C, H, W) with their places in the picture's.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import zlib
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,18 +13,23 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nicodec.codec import find_experts, find_fuser, find_references, unpack_blocks, unpack_transparency
+from nicodec.bases.own import OwnDecoder
+from nicodec.codec import library_of
 from nicodec.container.info import describe
-from nicodec.container.layout import Anchor, Box, SectionType
+from nicodec.container.layout import Anchor, Box, Header, SectionType
 from nicodec.container.limits import check_declared
 from nicodec.container.reader import read_file
+from nicodec.entropy.symbols import TileSymbols
 from nicodec.errors import DamagedPartError, MissingPartError, MissingStreamError, UnsupportedPictureError, UsageError
 from nicodec.image.drawn import blank
+from nicodec.image.kept import unpack_blocks, unpack_transparency
 from nicodec.image.picture import Pixels
-from nicodec.latents.geometry import Array, Span, neighbourhood
+from nicodec.latents.geometry import Array, Span, coarser, neighbourhood
 from nicodec.options import ANCHORS, DecodeOptions
-from nicodec.painters.synthesis import Fusion, fuse, gather, paint, reach
-from nicodec.streams import decode_symbols
+from nicodec.painters import Rendering
+from nicodec.painters.experts import Experts
+from nicodec.painters.synthesis import Synthesis
+from nicodec.references.warp import Aligned
 
 KEPT = 6  # times the latent's size: pieces overlap, and another number of steps is another y'
 
@@ -47,7 +53,7 @@ class Session:
         self, data: bytes, device: str = "auto", max_pixels: int | None = None, engine: str = "auto",
         beside: Path | None = None,
     ) -> None:  # fmt: skip
-        self.data, self.file = data, read_file(data)
+        self.file, self.seed = read_file(data), zlib.crc32(data)
         if SectionType.FOREIGN in self.file.sections:
             raise UnsupportedPictureError("the file holds another codec's strings; decode it instead")
         check_declared(self.file, max_pixels)
@@ -55,28 +61,25 @@ class Session:
         self.whole = Box(0, 0, self.header.width, self.header.height)
         self.drawn = unpack_blocks(self.file)  # or None
         self.alpha = unpack_transparency(self.file)  # (H, W) or None
-        self.residuals: dict[tuple[int, tuple[int, ...]], Array] = {}
         if not self.file.streams:
             return
         sought = DecodeOptions(device=device, max_pixels=max_pixels, engine=engine, beside=beside)
-        references = find_references(self.file, sought, None)
-        anchor = Anchor.PERCEPTION if SectionType.VQ in self.file.sections else Anchor.FIDELITY
-        self.experts, streams = find_experts(self.file, anchor, engine, device)
+        base = OwnDecoder(self.file, engine, device, library=library_of(self.file, sought))
+        experts = base.experts(Anchor.PERCEPTION if base.tokens else Anchor.FIDELITY)
         with suppress(MissingPartError, DamagedPartError, MissingStreamError):  # the page then has no slider
-            self.experts = replace(self.experts, fuser=find_fuser(self.file, engine, device))
-        self.symbols = decode_symbols(self.file, streams)
-        everything = neighbourhood(self.whole, self.whole.width, self.whole.height)[0]
-        self.positions = (everything[0].stop - everything[0].start) * (everything[1].stop - everything[1].start)
-        depth = streams.depth if streams else 0
-        self.y_hat, self.code = gather(self.symbols, self.experts, everything, depth, self.header, references)
+            experts = replace(experts, fuser=base.fuser())
+        self.symbols = base.symbols()
+        depth = base.tokens.depth if base.tokens else 0
+        self.painter = RememberingSynthesis(self.symbols, self.header, experts, depth, base.aligned or ())
 
     def facts(self) -> dict[str, Any]:
         """What the page needs to know: `describe`'s keys, `anchors` that work, and whether `tau` does."""
         if not self.file.streams:
             return {**describe(self.file), "anchors": [ANCHORS[0]], "tau": False}
-        has_both = self.experts.mode is not None and self.code is not None and self.y_hat is not None
-        anchors = list(ANCHORS) if has_both else ["fidelity" if self.y_hat is not None else "perception"]
-        return {**describe(self.file), "anchors": anchors, "tau": self.experts.fuser is not None}
+        painter = self.painter
+        has_both = painter.experts.mode is not None and painter.code is not None and painter.y_hat is not None
+        anchors = list(ANCHORS) if has_both else ["fidelity" if painter.y_hat is not None else "perception"]
+        return {**describe(self.file), "anchors": anchors, "tau": painter.experts.fuser is not None}
 
     def render(self, anchor: str, tau: float, steps: int, box: Box) -> Pixels:
         """The pixels of `box` (h, w, 3 or 1).
@@ -86,34 +89,42 @@ class Session:
         """
         if anchor not in ANCHORS or not 0 <= tau <= 1 or not 1 <= steps <= 8 or box.common(self.whole) != box:
             raise UsageError("anchor, tau, steps or box out of range")
-        pixels = self._paint(Anchor[anchor.upper()], tau, steps, box) if self.file.streams else blank(self.header, box)
+        if self.file.streams:
+            rendering = Rendering(Anchor[anchor.upper()], (tau,), steps, self.seed)
+            with self.lock:
+                (pixels,) = self.painter.paint(self.symbols, box, rendering)
+        else:
+            pixels = blank(self.header, box)
         if self.drawn is not None:
             self.drawn.paint(pixels, box)
         return pixels
 
-    def _paint(self, anchor: Anchor, tau: float, steps: int, box: Box) -> Pixels:
-        """What the networks make of `box`."""
-        width, height = self.whole.width, self.whole.height
-        region, _ = neighbourhood(box, width, height, reach(self.experts, self.header))
-        with self.lock:
-            y_hat = None if self.y_hat is None else self.y_hat[:, :, region[0], region[1]]
-            residual = None
-            if y_hat is not None and tau > 0 and self.experts.fuser is not None:
-                residual = self._residual(y_hat, region, steps)
-            side = self.experts.token_side
-            rows, columns = (slice(s.start // side, s.stop // side) for s in region)
-            code = None if self.code is None else self.code[:, :, rows, columns]
-            asked = self.symbols, self.header, self.experts, anchor, box, region
-            return paint(*asked, y_hat, code, residual, (tau,))[0]
 
-    def _residual(self, y_hat: Array, region: Span, steps: int) -> Array:
-        """What the fuser adds to a region. The last ones are kept, since a dragged slider asks for them again."""
-        key = steps, tuple(limit for s in region for limit in (s.start, s.stop))
+class RememberingSynthesis(Synthesis):
+    """Computes what depends on neither anchor nor tau once: the latent, and the last residuals of the fuser."""
+
+    def __init__(
+        self, symbols: Mapping[Box, TileSymbols], header: Header, experts: Experts, depth: int,
+        references: Sequence[Aligned],
+    ) -> None:  # fmt: skip
+        super().__init__(header, experts, depth, references)
+        everything, _ = neighbourhood(Box(0, 0, header.width, header.height), header.width, header.height)
+        self.y_hat, self.code = super().gather(symbols, everything)
+        self.residuals: dict[tuple[int, tuple[int, ...]], Array] = {}
+
+    def gather(self, symbols: Mapping[Box, TileSymbols], region: Span) -> tuple[Array | None, Array | None]:
+        """As `Synthesis`: cut out of what there is."""
+        y_hat = None if self.y_hat is None else self.y_hat[:, :, *region]
+        return y_hat, None if self.code is None else self.code[:, :, *coarser(region, self.experts.token_side)]
+
+    def fuse(self, symbols: Mapping[Box, TileSymbols], y_hat: Array, region: Span, rendering: Rendering) -> Array:
+        """As `Synthesis`. The last ones are kept, since a dragged slider asks for them again."""
+        assert self.y_hat is not None
+        key = rendering.steps, tuple(limit for s in region for limit in (s.start, s.stop))
         if (known := self.residuals.pop(key, None)) is None:
-            fusion = Fusion((1.0,), steps, zlib.crc32(self.data))
-            known = fuse(y_hat, self.symbols, self.header, self.experts, region, fusion)
+            known = super().fuse(symbols, y_hat, region, rendering)
         self.residuals[key] = known  # the youngest comes last
-        while sum(held.size for held in self.residuals.values()) > KEPT * y_hat.shape[1] * self.positions:
+        while sum(held.size for held in self.residuals.values()) > KEPT * self.y_hat.size:
             del self.residuals[next(iter(self.residuals))]
         return known
 

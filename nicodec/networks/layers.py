@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -57,12 +55,6 @@ def gate(x: Tensor) -> Tensor:
     """(B, 2c, H, W) -> (B, c, H, W): half of the channels times the other half, which is limited to 0..GATE_MAX."""
     u, v = x.chunk(2, 1)
     return u * v.clamp(0, GATE_MAX)
-
-
-def float64_product(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, k) x (k, m) by torch, for the integer path: several times as fast as numpy's own BLAS on some machines."""
-    with torch.autocast("cpu", enabled=False):
-        return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
 
 
 def stack(channels: int, depth: int) -> nn.Sequential:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from nicodec.container.layout import STRIDE, Anchor, Box, Colour, Header, tiles
+from nicodec.container.layout import STRIDE, Box, Colour, Header, tiles
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.image.drawn import blank
 from nicodec.image.picture import Pixels
@@ -23,8 +22,10 @@ from nicodec.latents.geometry import (
     paste,
     positions,
     to_pixels,
+    within,
 )
 from nicodec.latents.rates import to_rates
+from nicodec.painters import PLAIN, Rendering
 from nicodec.painters.experts import Experts
 from nicodec.painters.fuser import normals
 from nicodec.rate.tile import TileRate
@@ -35,53 +36,107 @@ TRUST_REACH = 2  # positions of the latent further than the networks see that a 
 LED = 2  # positions further than HALO that tau makes pixels depend on, through g_a: even, for tokens two positions wide
 
 
-@dataclass(frozen=True)
-class Fusion:
-    """How far towards a natural picture: a picture for each of `taus`, 0..1; steps and seed of the diffusion."""
+class Synthesis:
+    """Paints a file's picture, a tile at a time. `decode`, `view` and the encoder's trials have this one in common.
 
-    taus: tuple[float, ...] = (0.0,)
-    steps: int = 1
-    seed: int = 0
+    Args:
+        experts: who paints.
+        depth: bits a token.
+        references: that the file refers to.
+    """
 
+    def __init__(self, header: Header, experts: Experts, depth: int = 0, references: Sequence[Aligned] = ()) -> None:
+        self.header, self.experts, self.depth, self.references = header, experts, depth, references
 
-def needed(crop: Box, header: Header, experts: Experts) -> list[Box]:
-    """The tiles whose symbols the pixels of `crop` depend on, in order."""
-    return [tile for tile in tiles(header.width, header.height) if tile.common(crop, reach(experts, header) * PATCH)]
+    @property
+    def reach(self) -> int:
+        """Positions of the latent around a crop that its pixels may depend on."""
+        fuser = self.experts.fuser
+        return in_blocks(HALO + TRUST_REACH + (LED + fuser.halo if fuser else 0), self.header)
 
+    def needed(self, crop: Box) -> list[Box]:
+        """The tiles whose symbols the pixels of `crop` depend on, in order."""
+        every = tiles(self.header.width, self.header.height)
+        return [tile for tile in every if tile.common(crop, self.reach * PATCH)]
 
-def reach(experts: Experts, header: Header) -> int:
-    """Positions of the latent around a crop that its pixels may depend on."""
-    return in_blocks(HALO + TRUST_REACH + (LED + experts.fuser.halo if experts.fuser else 0), header)
+    def paint(self, symbols: Mapping[Box, TileSymbols], crop: Box, rendering: Rendering = PLAIN) -> list[Pixels]:
+        """The symbols of the tiles in `needed` to the pixels of `crop`, for each tau.
+
+        Args:
+            symbols: a tile may lack one stream, or both.
+
+        Returns:
+            (h, w, 3) or (h, w, 1), uint8.
+
+        Raises:
+            MissingPartError: see `Experts.paint`.
+        """
+        region, _ = neighbourhood(crop, self.header.width, self.header.height, self.reach)
+        y_hat, code = self.gather(symbols, region)
+        residual = None
+        if y_hat is not None and self.experts.fuser is not None and max(rendering.taus) > 0:
+            residual = self.fuse(symbols, y_hat, region, rendering)
+        return self._paint(symbols, crop, rendering, region, y_hat, code, residual)
+
+    def gather(self, symbols: Mapping[Box, TileSymbols], region: Span) -> tuple[Array | None, Array | None]:
+        """y_hat and code vectors of a region of the latent, see `gather`."""
+        return gather(symbols, self.experts, region, self.depth, self.header, self.references)
+
+    def fuse(self, symbols: Mapping[Box, TileSymbols], y_hat: Array, region: Span, rendering: Rendering) -> Array:
+        """The fuser's y' - y_hat (1, M, H, W) in a region of the latent, tile by tile: the same whatever the region is.
+
+        The fuser knows one rate a tile, the mean of its quality map, and no tunes but by the size of the quantiser's
+        steps.
+        """
+        fuser, residual = self.experts.fuser, np.zeros_like(y_hat)
+        assert fuser is not None
+        for tile, held in symbols.items():
+            near = [
+                (max(r.start, s.start - fuser.halo), min(r.stop, s.stop + fuser.halo))
+                for s, r in zip(positions(tile), region, strict=True)
+            ]
+            if any(start >= stop for start, stop in near):
+                continue
+            rows, columns = (slice(start, stop) for start, stop in near)
+            rate = rate_of(held, self.header).flat()
+            step, rates = self.experts.base.ungain(to_rates(rate)), to_rates(TileRate(rate.rate))
+            noise = normals(rendering.seed, rows, columns, y_hat.shape[1])[None]
+            inside = within((rows, columns), region)
+            part = fuser.residual(y_hat[:, :, inside[0], inside[1]], step, noise, rates, rendering.steps)
+            paste(residual, region, part, (rows, columns), positions(tile))
+        return residual
+
+    def _paint(
+        self, symbols: Mapping[Box, TileSymbols], crop: Box, rendering: Rendering, region: Span,
+        y_hat: Array | None, code: Array | None, residual: Array | None,
+    ) -> list[Pixels]:  # fmt: skip
+        """y_hat, code vectors and residual of a region of the latent to the pixels of `crop` for each tau."""
+        header, channels = self.header, 1 if self.header.colour is Colour.GREY else 3
+        pictures = [blank(header, crop) for _ in rendering.taus]  # tiles of which nothing is whole stay so
+        halo = in_blocks(HALO + TRUST_REACH + (0 if residual is None else LED), header)
+        for tile, held in symbols.items():
+            if (wanted := crop.common(tile)) is None or held.size == 0:
+                continue
+            around, core = neighbourhood(wanted, header.width, header.height, halo)
+            rows, columns = within(around, region)
+            near_y_hat = None if y_hat is None or held.latent is None else y_hat[:, :, rows, columns]
+            near_code = None
+            if code is not None and held.tokens is not None:
+                near_code = code[:, :, *coarser((rows, columns), self.experts.token_side)]
+            near_residual = None if residual is None else residual[:, :, rows, columns]
+            rates = rates_around(symbols, header, around)
+            painted = self.experts.paint(rendering.anchor, near_y_hat, near_code, rates, near_residual, rendering.taus)
+            inside = Box(wanted.left % STRIDE, wanted.top % STRIDE, wanted.width, wanted.height)
+            target = Box(wanted.left - crop.left, wanted.top - crop.top, wanted.width, wanted.height)
+            for picture, x_hat in zip(pictures, painted, strict=True):
+                own = x_hat[0][:, *in_pixels(core)]
+                picture[target.slices] = to_pixels(own[:, *inside.slices], channels)
+        return pictures
 
 
 def in_blocks(halo: int, header: Header) -> int:
     """A halo, or a little more: where there is a quality map, it is cut out of the picture's in whole blocks."""
     return -(-halo // BLOCK) * BLOCK if header.mapped else halo
-
-
-def synthesise(
-    symbols: Mapping[Box, TileSymbols], header: Header, experts: Experts, anchor: Anchor, depth: int, crop: Box,
-    fusion: Fusion = Fusion(), references: Sequence[Aligned] = (),
-) -> list[Pixels]:  # fmt: skip
-    """The float half of decoding: the symbols of the tiles in `needed` to the pixels of `crop`, for each tau.
-
-    Args:
-        symbols: a tile may lack one stream, or both.
-        depth: bits a token.
-        references: that the tiles' motions are of.
-
-    Returns:
-        (h, w, 3) or (h, w, 1), uint8.
-
-    Raises:
-        MissingPartError: see `Experts.paint`.
-    """
-    region, _ = neighbourhood(crop, header.width, header.height, reach(experts, header))
-    y_hat, code = gather(symbols, experts, region, depth, header, references)
-    residual = None
-    if y_hat is not None and experts.fuser is not None:
-        residual = fuse(y_hat, symbols, header, experts, region, fusion)
-    return paint(symbols, header, experts, anchor, crop, region, y_hat, code, residual, fusion.taus)
 
 
 def rate_of(held: TileSymbols, header: Header) -> TileRate:
@@ -105,61 +160,6 @@ def rates_around(symbols: Mapping[Box, TileSymbols], header: Header, region: Spa
         if held.latent and all(max(s.start, r.start) < min(s.stop, r.stop) for s, r in zip(at, place, strict=True)):
             paste(whole, place, to_rates(held.latent.rate)[None], at)
     return whole[0]
-
-
-def fuse(
-    y_hat: Array, symbols: Mapping[Box, TileSymbols], header: Header, experts: Experts, region: Span, fusion: Fusion
-) -> Array:
-    """The fuser's y' - y_hat (1, M, H, W) in a region of the latent, tile by tile: the same whatever the region is.
-
-    The fuser knows one rate a tile, the mean of its quality map, and no tunes but by the size of the quantiser's steps.
-    """
-    fuser = experts.fuser
-    assert fuser is not None
-    residual = np.zeros_like(y_hat)
-    for tile, held in symbols.items():
-        near = [
-            (max(r.start, s.start - fuser.halo), min(r.stop, s.stop + fuser.halo))
-            for s, r in zip(positions(tile), region, strict=True)
-        ]
-        if any(start >= stop for start, stop in near):
-            continue
-        rows, columns = (slice(start, stop) for start, stop in near)
-        rate = rate_of(held, header).flat()
-        step, rates = experts.base.ungain(to_rates(rate)), to_rates(TileRate(rate.rate))
-        noise = normals(fusion.seed, rows, columns, y_hat.shape[1])[None]
-        inside = tuple(slice(s.start - r.start, s.stop - r.start) for s, r in zip((rows, columns), region, strict=True))
-        part = fuser.residual(y_hat[:, :, inside[0], inside[1]], step, noise, rates, fusion.steps)
-        paste(residual, region, part, (rows, columns), positions(tile))
-    return residual
-
-
-def paint(
-    symbols: Mapping[Box, TileSymbols], header: Header, experts: Experts, anchor: Anchor, crop: Box, region: Span,
-    y_hat: Array | None, code: Array | None, residual: Array | None, taus: Sequence[float],
-) -> list[Pixels]:  # fmt: skip
-    """y_hat, code vectors and residual of a region of the latent to the pixels of `crop` for each tau, tile by tile."""
-    channels = 1 if header.colour is Colour.GREY else 3
-    pictures = [blank(header, crop) for _ in taus]  # tiles of which nothing is whole stay so
-    for tile, held in symbols.items():
-        if (wanted := crop.common(tile)) is None or held.size == 0:
-            continue
-        halo = in_blocks(HALO + TRUST_REACH + (0 if residual is None else LED), header)
-        around, core = neighbourhood(wanted, header.width, header.height, halo)
-        rows, columns = (slice(s.start - r.start, s.stop - r.start) for s, r in zip(around, region, strict=True))
-        near_y_hat = None if y_hat is None or held.latent is None else y_hat[:, :, rows, columns]
-        near_code = None
-        if code is not None and held.tokens is not None:
-            near_code = code[:, :, *coarser((rows, columns), experts.token_side)]
-        near_residual = None if residual is None else residual[:, :, rows, columns]
-        rates = rates_around(symbols, header, around)
-        inside = Box(wanted.left % STRIDE, wanted.top % STRIDE, wanted.width, wanted.height)
-        target = Box(wanted.left - crop.left, wanted.top - crop.top, wanted.width, wanted.height)
-        painted = experts.paint(anchor, near_y_hat, near_code, rates, near_residual, taus)
-        for picture, x_hat in zip(pictures, painted, strict=True):
-            own = x_hat[0][:, *in_pixels(core)]
-            picture[target.slices] = to_pixels(own[:, *inside.slices], channels)
-    return pictures
 
 
 def gather(

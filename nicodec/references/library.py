@@ -154,15 +154,15 @@ class Library:
             self._pixels[key] = self.decode(self.find(reference).data, self)
         return self._pixels[key]
 
-    def keep(self, reference: Reference, pixels: Pixels) -> None:
-        """Take pixels for a reference's, which then need not be found."""
-        self._pixels[reference.id, reference.index] = pixels
-
     def pixels_of(self, held: Held) -> Pixels:
         """Those of a picture that is there. Raises: as `check`, and as decoding it does."""
         if held.data.startswith(MAGIC):
             self.check(read_file(held.data), 1)
         return self.pixels(self._known(held))
+
+    def picture(self, data: bytes) -> Pixels:
+        """Those of a file that refers to pictures that are there. Raises: as `check`, and as decoding it does."""
+        return self.decode(data, self)
 
     def _known(self, held: Held) -> Reference:
         self._found[held.id, held.index] = held

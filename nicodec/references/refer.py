@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nicodec.container.layout import MAX_REFERENCES, Header, Section, SectionType
+from nicodec.container.layout import MAX_REFERENCES, Section, SectionType
 from nicodec.container.reader import read_file
 from nicodec.container.references import Reference, write_aligned
-from nicodec.container.writer import write_file
 from nicodec.drawing import block_errors
 from nicodec.entropy.motion import Motion
 from nicodec.entropy.scales import ScaleModel
@@ -21,16 +20,14 @@ from nicodec.latents.effort import encode_tile
 from nicodec.latents.floats import Expected, FloatPath
 from nicodec.latents.geometry import coarser, to_input
 from nicodec.latents.rates import to_rates
-from nicodec.options import EncodeOptions
 from nicodec.rate.tile import TileRate
 from nicodec.references.align import align
 from nicodec.references.classes import choose_classes, settled
 from nicodec.references.expect import expect, in_colour
-from nicodec.references.library import Decode, Library
+from nicodec.references.library import Library
 from nicodec.references.look import likely
 from nicodec.references.search import find_motion
 from nicodec.references.warp import Aligned
-from nicodec.streams import StreamEncoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,16 +47,15 @@ class Chosen:
     z_hat: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 
-def offer(picture: Picture, options: EncodeOptions, decode: Decode) -> list[Offered]:
-    """The pictures that options name and dictionaries hold that a picture may refer to, laid under it.
+def offer(picture: Picture, library: Library) -> list[Offered]:
+    """The pictures of a library, and what its dictionaries hold that looks like the picture, laid under it.
 
     Raises:
         MissingReferenceError, LimitError, CorruptFileError: what they refer to themselves is not as it should be.
     """
-    given = options.references if isinstance(options.references, tuple) else ()
-    library = Library(decode, given, named=options.dictionaries)
+    found = likely(picture.pixels, library.named)[: MAX_REFERENCES - len(library.given)]
     offered = []
-    for held in (*given, *likely(picture.pixels, options.dictionaries)[: MAX_REFERENCES - len(given)]):
+    for held in (*library.given, *found):
         pixels = in_colour(library.pixels_of(held), picture.pixels.shape[2])
         alignment = align(picture.pixels, pixels)
         reference = Reference(held.id, held.name, held.index, alignment)
@@ -67,25 +63,16 @@ def offer(picture: Picture, options: EncodeOptions, decode: Decode) -> list[Offe
     return offered
 
 
-def encode_referring(
-    analysed: Iterable[Analysed], offered: Sequence[Offered], streams: StreamEncoder, rate: TileRate, header: Header,
-    kept: Sequence[Section],
-) -> bytes | None:  # fmt: skip
-    """The file that takes of references what saves bits; None: nothing does. Raises: as `codec.encode_picture`."""
-    assert streams.scales is not None
-    used, symbols = refer(analysed, offered, streams.base, streams.scales, rate, streams.options.effort)
-    if not used:
-        return None
-    named = Section(SectionType.REFERENCES, write_aligned(tuple(each.reference for each in used)))
-    return write_file(replace(header, referring=True), [named, *streams.sections(symbols, rate.rate), *kept])
+def section(offered: Sequence[Offered]) -> Section:
+    """The REFERENCES section that names them."""
+    return Section(SectionType.REFERENCES, write_aligned(tuple(each.reference for each in offered)))
 
 
 def lighter(picture: Picture, alone: bytes, referring: bytes, decode: Callable[[bytes], Pixels]) -> bytes:
     """Of two files the one of less bits and error: real bytes, tokens aside, and real pixels."""
 
     def cost(data: bytes) -> float:
-        file = read_file(data)
-        tokens = file.payload(SectionType.VQ) or b""
+        tokens = read_file(data).payload(SectionType.VQ) or b""
         return 8 * (len(data) - len(tokens)) + block_errors(picture.pixels, decode(data), rate).sum()
 
     rate = read_file(referring).header.rate

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from nicodec.networks.adapters import ForeignBase
+from nicodec.foreign.adapters import ForeignBase
 from nicodec.networks.base import Base
 from nicodec.networks.fuser import Denoiser
 

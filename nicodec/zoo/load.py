@@ -6,7 +6,6 @@ import json
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,12 +17,13 @@ from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.tokens import TokenPrior
 from nicodec.errors import DamagedPartError, brief, out_of_memory
 from nicodec.zoo.manifest import Part
+from nicodec.zoo.once import once
 from nicodec.zoo.store import read_part
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from nicodec.networks.adapters import ForeignBase
+    from nicodec.foreign.adapters import ForeignBase
     from nicodec.networks.base import Base
     from nicodec.networks.clc import CLC
     from nicodec.networks.fuser import Denoiser
@@ -34,7 +34,7 @@ EXACT = "entropy."  # prefix of the arrays of the integer path
 REFERENCES = "references."  # of those of a dictionary; all others belong to the float networks
 
 
-@cache
+@once
 def load_scales(part: Part) -> ScaleModel:
     """The integer path of a base part.
 
@@ -47,7 +47,7 @@ def load_scales(part: Part) -> ScaleModel:
         return ScaleModel.from_arrays(_arrays(part, EXACT), *shape)
 
 
-@cache
+@once
 def load_prior(part: Part) -> TokenPrior:
     """The prior of the tokens of a VQ part.
 
@@ -59,7 +59,7 @@ def load_prior(part: Part) -> TokenPrior:
         return TokenPrior.from_arrays(_arrays(part, EXACT), config["bits"], config["stride"] // 16)
 
 
-@cache
+@once
 def load_base(part: Part, device: str) -> Base:
     """The float networks of a base part, in float32 and ready to run.
 
@@ -82,7 +82,7 @@ def is_foreign(part: Part) -> bool:
         return "architecture" in read_config(part)
 
 
-@cache
+@once
 def load_foreign(part: Part, device: str) -> ForeignBase:
     """Another codec, in float32 and ready to run.
 
@@ -92,13 +92,13 @@ def load_foreign(part: Part, device: str) -> ForeignBase:
     import torch
     from safetensors.torch import load
 
-    from nicodec.networks.adapters import ForeignBase
+    from nicodec.foreign.adapters import ForeignBase
 
     with _described(part), torch.inference_mode(False):
         return ForeignBase(**read_config(part), state=load(read_part(part))).to(device)
 
 
-@cache
+@once
 def load_vq(part: Part, device: str) -> VQExpert:
     """The perception expert of a VQ part, in float32 and ready to run.
 
@@ -111,7 +111,7 @@ def load_vq(part: Part, device: str) -> VQExpert:
         return _filled(lambda: VQExpert(VQConfig(**read_config(part))), part, device)
 
 
-@cache
+@once
 def load_mode(part: Part, device: str) -> MoDE:
     """What MoDE adds to the experts, of a mode part, in float32 and ready to run.
 
@@ -124,7 +124,7 @@ def load_mode(part: Part, device: str) -> MoDE:
         return _filled(lambda: MoDE(MoDEConfig(**read_config(part))), part, device)
 
 
-@cache
+@once
 def load_fuser(part: Part, device: str) -> Denoiser:
     """The fuser's denoiser, in float32 and ready to run.
 
@@ -137,7 +137,7 @@ def load_fuser(part: Part, device: str) -> Denoiser:
         return _filled(lambda: Denoiser(FuserConfig(**read_config(part))), part, device)
 
 
-@cache
+@once
 def load_dictionary(part: Part) -> Dictionary:
     """The references of a dictionary part.
 
@@ -158,7 +158,7 @@ def has_adapters(part: Part) -> bool:
         return bool(read_config(part))
 
 
-@cache
+@once
 def load_clc(part: Part, base: Base) -> CLC:
     """What a dictionary's references do to the base that it was trained on: in float32, where the base is.
 
@@ -195,7 +195,7 @@ class Weights(Mapping[str, "NDArray[np.float32]"]):
         return len(self._stored)
 
 
-@cache
+@once
 def read_weights(part: Part) -> Weights:
     """The weights of a part's float networks.
 
@@ -221,7 +221,7 @@ def _arrays(part: Part, prefix: str) -> dict[str, NDArray[Any]]:
     return {name.removeprefix(prefix): array for name, array in _stored(part).items() if name.startswith(prefix)}
 
 
-@cache
+@once
 def _stored(part: Part) -> dict[str, NDArray[Any]]:
     return safetensors.numpy.load(read_part(part))
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nicodec.errors import DamagedPartError, MissingPartError
 from nicodec.zoo.manifest import Package, Part, read_manifest
+from nicodec.zoo.once import once
 
 ENVIRONMENT = "NICODEC_MODELS"
 
@@ -30,12 +30,17 @@ def packages(broken: list[str] | None = None) -> list[Package]:
         broken: where to note what cannot be read.
     """
     found: dict[str, Package] = {}
-    for package in _all(broken):
+    for package in all_packages(broken):
         found.setdefault(package.name, package)
     return list(found.values())
 
 
-def _all(broken: list[str] | None = None) -> Iterator[Package]:
+def all_packages(broken: list[str] | None = None) -> list[Package]:
+    """As `packages`, and those whose name others have too."""
+    return list(_read_all(broken))
+
+
+def _read_all(broken: list[str] | None) -> Iterator[Package]:
     for folder in search_path():
         for manifest in sorted(folder.glob("*/model.toml")):
             try:
@@ -59,15 +64,18 @@ def find_package(name: str) -> Package:
     raise missing(f"no model named {name!r}; found: {names}")
 
 
-def find_part(kind: str, wanted: bytes) -> Part:
+def find_part(kind: str, wanted: bytes, among: Sequence[Package] | None = None) -> Part:
     """The part with an id; of several copies, one that is whole.
+
+    Args:
+        among: None: all packages.
 
     Raises:
         DamagedPartError: no copy is.
         MissingPartError, DamagedPartError: as `missing`.
     """
     damage = None
-    for package in _all():
+    for package in all_packages() if among is None else among:
         part = package.parts.get(kind)
         if part is None or part.id != wanted:
             continue
@@ -91,13 +99,13 @@ def missing(what: str) -> MissingPartError | DamagedPartError:
     return DamagedPartError(f"{said}; {'; '.join(broken)}") if broken else MissingPartError(said)
 
 
-def find_trained(kind: str, on: set[bytes]) -> Part | None:
+def find_trained(kind: str, on: set[bytes], among: Sequence[Package]) -> Part | None:
     """A part that was trained on just these parts; None where no package has one."""
-    parts = (package.parts.get(kind) for package in _all())
+    parts = (package.parts.get(kind) for package in among)
     return next((part for part in parts if part is not None and part.trained_on == on), None)
 
 
-@cache
+@once
 def read_part(part: Part) -> bytes:
     """A part's checked content, read once a process."""
     return part.read()

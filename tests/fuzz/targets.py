@@ -7,7 +7,7 @@ import numpy as np
 import pictures
 
 from nicodec.bitmap import bit_costs
-from nicodec.codec import decode_taus, unpack_blocks, unpack_metadata, unpack_transparency, verify_bytes
+from nicodec.codec import decode_taus, verify_bytes
 from nicodec.conformance.golden import golden_files, golden_folder
 from nicodec.container.dictionary import read_dictionary
 from nicodec.container.info import describe
@@ -19,6 +19,7 @@ from nicodec.entropy.coder import decode_latent
 from nicodec.entropy.tokens import decode_tokens
 from nicodec.errors import NicodecError
 from nicodec.image.files import read_picture
+from nicodec.image.kept import unpack_blocks, unpack_metadata, unpack_transparency
 from nicodec.options import DecodeOptions
 from nicodec.rate.tile import TileRate
 from nicodec.references.library import Held

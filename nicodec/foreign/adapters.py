@@ -70,7 +70,7 @@ class ForeignBase(nn.Module):
     def latent(self, foreign: Foreign) -> tuple[Tensor, NDArray[np.int32]]:
         """The strings of a file to y_hat (1, M, H/16, W/16), and y's symbols as `symbols_crc` takes them.
 
-        CompressAI reads past the end of a string that is too short, which can end the process: `nicodec.isolated`.
+        CompressAI reads past the end of a string that is too short, which can end the process: `foreign.isolated`.
 
         Raises:
             CorruptFileError: they do not decode.

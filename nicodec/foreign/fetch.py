@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from nicodec.errors import InputError, UsageError, brief
-from nicodec.networks.adapters import ARCHITECTURES, PREFIX, ForeignBase, parse_name
+from nicodec.foreign.adapters import ARCHITECTURES, PREFIX, ForeignBase, parse_name
 from nicodec.zoo.manifest import write_manifest
 
 

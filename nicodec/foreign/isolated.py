@@ -27,7 +27,7 @@ from nicodec.container.layout import Foreign
 from nicodec.errors import CorruptFileError, NicodecError, OutOfMemoryError, out_of_memory
 from nicodec.zoo.manifest import Part
 
-START = "import sys; sys.path[:] = sys.argv[1:]; from nicodec.isolated import serve; serve()"
+START = "import sys; sys.path[:] = sys.argv[1:]; from nicodec.foreign.isolated import serve; serve()"
 PATIENCE = 120.0  # seconds, for the start
 SLOWEST = 5000  # pixels a second: a tenth of what the slowest of these codecs does on one core
 
@@ -130,7 +130,7 @@ def serve() -> None:
     """The other process: answer until the parent is gone."""
     asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
-    import nicodec.networks.adapters  # noqa: F401  # takes seconds, and the first file is not there yet
+    import nicodec.foreign.adapters  # noqa: F401  # takes seconds, and the first file is not there yet
 
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
@@ -152,7 +152,7 @@ def _answer(asked: dict[str, Any], strings: list[bytes]) -> tuple[dict[str, Any]
 def _decoded(asked: dict[str, Any], strings: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
     import torch
 
-    from nicodec.networks.adapters import symbols_crc
+    from nicodec.foreign.adapters import symbols_crc
     from nicodec.zoo.load import load_foreign
 
     torch.set_num_threads(asked["threads"])

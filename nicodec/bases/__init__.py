@@ -1,0 +1,78 @@
+"""Whose latents a file holds: ours, or another codec's. Both do the same four things for `codec`, a direction each.
+
+An encoder analyses pictures and codes what it found; a decoder parses a file and synthesises its picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from nicodec.container.layout import NO_BASE, Box, Colour, Header, Section, SectionType, Tune
+from nicodec.container.reader import NicFile
+from nicodec.image.picture import Picture, Pixels
+from nicodec.options import DecodeOptions
+from nicodec.painters import PLAIN, Rendering
+from nicodec.rate.tile import TileRate
+
+if TYPE_CHECKING:
+    from nicodec.references.library import Library
+
+
+@dataclass(frozen=True, eq=False)
+class Streams:
+    """What a base makes of a picture: the header, and the sections with its streams."""
+
+    header: Header
+    sections: Sequence[Section]
+
+
+class Encoder(Protocol):
+    """A base at work on pictures."""
+
+    def analyse(self, picture: Picture) -> Any:
+        """What no rate changes."""
+
+    def code(self, analysed: Any, rate: int) -> Streams:
+        """What `analyse` gave, at a rate. Raises: as `codec.encode_picture`."""
+
+
+class Decoder(Protocol):
+    """A base at work on a file."""
+
+    def parse(self, crop: Box) -> Any:
+        """All that the pixels of `crop` depend on. Raises: as `codec.decode_taus`."""
+
+    def synthesise(self, parsed: Any, crop: Box) -> list[Pixels]:
+        """What `parse` gave, as the pixels of `crop` (h, w, 3 or 1), for each tau. Raises: as `codec.decode_taus`."""
+
+    def verify(self) -> tuple[int, str | None]:
+        """How many symbols are the encoder's; and what could not be checked. Raises: as `codec.decode_taus`."""
+
+
+def find_decoder(
+    file: NicFile, options: DecodeOptions, rendering: Rendering = PLAIN, damage: list[str] | None = None,
+    library: Library | None = None,
+) -> Decoder:  # fmt: skip
+    """The base that a file names.
+
+    Args:
+        damage: where to note what is damaged, instead of raising.
+        library: where the pictures are that the file refers to; None: no picture of it is to be made.
+    """
+    from nicodec.bases.own import OwnDecoder
+    from nicodec.foreign.base import ForeignDecoder
+
+    if SectionType.FOREIGN in file.sections:
+        return ForeignDecoder(file, options, rendering)
+    return OwnDecoder(file, options.engine, options.device, rendering, damage, library)
+
+
+def header_of(
+    picture: Picture, rate: TileRate, base_id: bytes = NO_BASE, version: int = 2, tune: Tune | None = None
+) -> Header:
+    """The header of a picture's file."""
+    colour, mapped = Colour.GREY if picture.grey else Colour.RGB, rate.levels is not None
+    size = picture.width, picture.height
+    return Header(*size, colour, 8, rate.rate, base_id, version=version, tune=tune, mapped=mapped)

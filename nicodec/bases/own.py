@@ -1,0 +1,308 @@
+"""Our own base: latents and tokens of a model's networks, references, MoDE's anchors and the fuser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from nicodec.bases import Streams, header_of
+from nicodec.container.layout import Anchor, Box, Prior, References, Section, SectionType, TokenStreams, Tune
+from nicodec.container.reader import NicFile, read_references, read_tokens
+from nicodec.container.references import read_aligned
+from nicodec.container.writer import write_tiles, write_tokens
+from nicodec.entropy.symbols import TileSymbols
+from nicodec.errors import MissingPartError, MissingStreamError, UsageError
+from nicodec.image.drawn import blank
+from nicodec.image.picture import Picture, Pixels
+from nicodec.options import EncodeOptions
+from nicodec.painters import PLAIN, Rendering
+from nicodec.rate.map import contrast_levels, mask_levels, total
+from nicodec.rate.tile import Levels, TileRate
+from nicodec.streams import attempt, code_latent, code_tokens, decode_symbols
+from nicodec.zoo.model import Model
+
+if TYPE_CHECKING:
+    from nicodec.dictionary.conditioning import Referred
+    from nicodec.latents.analysis import Analysed
+    from nicodec.latents.floats import FloatPath
+    from nicodec.painters.experts import Experts
+    from nicodec.painters.fuser import Fuser
+    from nicodec.painters.synthesis import Synthesis
+    from nicodec.references.library import Library
+    from nicodec.references.refer import Offered
+    from nicodec.references.warp import Aligned
+
+ONLY_LATENTS = "a file of a model with several tunes, or with a quality map, has neither tokens nor references"
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """A picture, and what no rate changes of it: its tiles in order, and the quality map of all of its blocks."""
+
+    picture: Picture
+    tiles: Iterable[Analysed]
+    levels: Levels | None
+
+
+@dataclass(frozen=True, eq=False)
+class OwnStreams(Streams):
+    """And what they were made with: the base as references made it, and the symbols if they were to be kept."""
+
+    base: FloatPath
+    symbols: Sequence[TileSymbols]
+
+
+class OwnEncoder:
+    """A model at work on pictures, see `bases.Encoder`.
+
+    Raises:
+        MissingPartError, DamagedPartError: the model is not whole, or has no VQ part.
+        UsageError: more bits a token than the codebook has; the device is not there.
+    """
+
+    def __init__(self, model: Model, options: EncodeOptions) -> None:
+        self.model, self.options = model, options
+        self.tune = Tune[options.tune.upper()] if model.base.tunes > 1 else None
+        self.version = 1 if self.tune is None and options.roi is None else 2
+        wanted = wanted_streams(options, model.ids, self.version)
+        self.scales = model.scales if "sq" in wanted else None
+        self.vq = model.tokens if "vq" in wanted else None
+        self.prior = model.prior if "vq" in wanted else None
+        deepest = self.prior.bits if self.prior else 0
+        self.depth = deepest if options.token_bits is None else options.token_bits
+        self.kind = Prior.STATIC if options.robust or self.scales is None else Prior.SQ
+        self.refers = self.scales is not None and self.version == 1 and model.refers
+        if isinstance(options.references, int) and not self.refers:
+            if self.version > 1:
+                raise UsageError(f"{ONLY_LATENTS}; encode with --references off")
+            raise MissingPartError(
+                f"model {options.model} has no dictionary that a latent can refer to; encode with --references off"
+            )
+        if self.prior and self.depth > deepest:
+            raise UsageError(f"token bits are {self.depth}, expected 1..{deepest} with model {options.model}")
+
+    def alone(self) -> OwnEncoder:
+        """The same model's latents without tokens and references."""
+        return OwnEncoder(self.model, replace(self.options, streams="sq", references="off"))
+
+    def analyse(self, picture: Picture, keep: bool = False) -> Analysis:
+        """As `Encoder`: each tile as it is asked for, once. `keep`: all of them, for several files."""
+        from nicodec.latents.analysis import analyse
+
+        found = analyse(picture, self.model.base, self.vq, self.depth)
+        return Analysis(picture, list(found) if keep else found, self.levels(picture))
+
+    def code(self, analysed: Analysis, rate: int, keep: bool = False) -> OwnStreams:
+        """As `Encoder`: tile by tile. `keep`: the symbols.
+
+        Raises:
+            InexactError: the symbols do not come back from the stream (with `options.verify`).
+        """
+        of_blocks = TileRate(rate, self.tune or 0, analysed.levels)
+        referred = self.refer(analysed.picture, rate)
+        symbols = self.symbols(analysed.tiles, referred, of_blocks)
+        kept = list(symbols) if keep else []
+        sections = [*referred.sections, *self.sections(kept if keep else symbols, rate)]
+        header = header_of(analysed.picture, of_blocks, self.model.ids["base"], self.version, self.tune)
+        return OwnStreams(header, sections, referred.base, kept)
+
+    def code_referring(self, analysed: Analysis, rate: int, offered: Sequence[Offered]) -> Streams | None:
+        """As `code`, with what saves bits of the pictures that are offered; None: nothing does."""
+        from nicodec.references.refer import refer, section
+
+        assert self.scales is not None
+        of_blocks = TileRate(rate, self.tune or 0, analysed.levels)
+        used, symbols = refer(analysed.tiles, offered, self.model.base, self.scales, of_blocks, self.options.effort)
+        if not used:
+            return None
+        header = header_of(analysed.picture, of_blocks, self.model.ids["base"], tune=self.tune)
+        return Streams(replace(header, referring=True), [section(used), *self.sections(symbols, rate)])
+
+    def levels(self, picture: Picture) -> Levels | None:
+        """The quality map of all of a picture's blocks: by its mask, and in tune `eye` by its contrast."""
+        roi, parts = self.options.roi, []
+        if self.tune is Tune.EYE:
+            parts.append(contrast_levels(picture.pixels))
+        if roi is not None:
+            parts.append(mask_levels(roi, picture.height, picture.width))
+        return total(*parts) if parts else None
+
+    def refer(self, picture: Picture, rate: int) -> Referred:
+        """What a picture is coded with, if references pay or are asked for: all that knows them is in here."""
+        from nicodec.dictionary.conditioning import Referred, refer
+
+        wanted = self.options.references
+        if not self.refers or wanted == "off":
+            return Referred(self.model.base)
+        count = wanted if isinstance(wanted, int) else None
+        return refer(picture, self.model, rate, count)
+
+    def symbols(self, tiles: Iterable[Analysed], referred: Referred, rate: TileRate) -> Iterable[TileSymbols]:
+        """The symbols of each tile in order: all that floats decide. `rate`: of all blocks."""
+        from nicodec.latents.analysis import choose_symbols
+
+        return (choose_symbols(held, referred.base, self.scales, rate, self.options.effort) for held in tiles)
+
+    def sections(self, symbols: Iterable[TileSymbols], rate: int) -> list[Section]:
+        """The SQ section, the VQ section or both. Raises: as `code`."""
+        sq_tiles, vq_tiles = [], []
+        for held in symbols:
+            if self.scales and held.latent:
+                sq_tiles.append(code_latent(self.scales, held.latent, self.options.verify))
+            if self.prior and held.tokens is not None:
+                seen = held.latent if self.kind is Prior.SQ else None
+                vq_tiles.append(code_tokens(self.prior, held.tokens, self.depth, seen, rate, self.options.verify))
+        sections = [Section(SectionType.SQ, write_tiles(sq_tiles))] if sq_tiles else []
+        if vq_tiles:
+            payload = write_tokens(self.model.ids["vq"], self.kind, self.depth, vq_tiles)
+            sections.append(Section(SectionType.VQ, payload))
+        return sections
+
+
+def wanted_streams(options: EncodeOptions, parts: Mapping[str, bytes], version: int) -> list[str]:
+    """`sq`, `vq` or both, as they are asked for, or as the model and this version of the format have them.
+
+    Raises:
+        MissingPartError: the model has no VQ part.
+        UsageError: version 2, and tokens.
+    """
+    if options.streams is None:
+        return ["sq", "vq"] if "vq" in parts and version == 1 else ["sq"]
+    wanted = options.streams.split("+")
+    if "vq" in wanted and version > 1:
+        raise UsageError(f"{ONLY_LATENTS}; encode with --streams sq")
+    if "vq" in wanted and "vq" not in parts:
+        raise MissingPartError(f"model {options.model} has no vq part; encode with --streams sq")
+    return wanted
+
+
+class OwnDecoder:
+    """A model at work on a file, see `bases.Decoder`.
+
+    Args:
+        engine, device: as in `DecodeOptions`.
+        damage: where to note what is damaged, instead of raising.
+        library: where the pictures are that the file refers to.
+    """
+
+    def __init__(
+        self, file: NicFile, engine: str = "auto", device: str = "auto", rendering: Rendering = PLAIN,
+        damage: list[str] | None = None, library: Library | None = None,
+    ) -> None:  # fmt: skip
+        self.file, self.engine, self.device, self.rendering, self.damage = file, engine, device, rendering, damage
+        self.library = library
+
+    @cached_property
+    def tokens(self) -> TokenStreams | None:
+        """The file's."""
+        return attempt(lambda: read_tokens(self.file, self.damage), self.damage)
+
+    @cached_property
+    def references(self) -> References | None:
+        """What the file says of them."""
+        return attempt(lambda: read_references(self.file), self.damage)
+
+    @cached_property
+    def model(self) -> Model:
+        """The parts that the file names."""
+        ids = {"base": self.file.header.base_id}
+        if self.tokens is not None:
+            ids["vq"] = self.tokens.vq_id
+        if self.references is not None:
+            ids["dictionary"] = self.references.dictionary_id
+        return Model.installed(ids, self.engine, self.device)
+
+    @cached_property
+    def referred(self) -> Referred:
+        """What the file's references make of the model: all that knows them is in here."""
+        from nicodec.dictionary.conditioning import Referred, restore
+
+        plain, references = Referred(self.model.base, self.model.mode), self.references
+        if references is None:
+            return plain
+        return attempt(lambda: restore(references, self.model), self.damage) or plain
+
+    @cached_property
+    def aligned(self) -> tuple[Aligned, ...] | None:
+        """The pictures that the file refers to, decoded; None where it is damaged and does not say which.
+
+        Raises:
+            MissingReferenceError: one is not there.
+            LimitError, CorruptFileError: see `Library.check`.
+        """
+        from nicodec.references.expect import lay
+
+        wanted, library = attempt(lambda: read_aligned(self.file), self.damage), self.library
+        if wanted is None:
+            return None
+        if not wanted:
+            return ()
+        assert library is not None
+        return tuple(lay(library.pixels(each), each.alignment, self.file.header) for each in wanted)
+
+    @cached_property
+    def synthesis(self) -> Synthesis:
+        """What paints the rendering."""
+        from nicodec.painters.synthesis import Synthesis
+
+        aligned = self.aligned
+        experts = self.experts(self.rendering.anchor)
+        if max(self.rendering.taus) > 0:
+            experts = replace(experts, fuser=self.fuser())
+        return Synthesis(self.file.header, experts, self.tokens.depth if self.tokens else 0, aligned or ())
+
+    def parse(self, crop: Box) -> dict[Box, TileSymbols]:
+        """As `Decoder`."""
+        painter = self.synthesis
+        wanted = self.tokens if painter.experts.vq else None
+        return decode_symbols(self.file, self.model, wanted, painter.needed(crop), self.damage)
+
+    def synthesise(self, parsed: Mapping[Box, TileSymbols], crop: Box) -> list[Pixels]:
+        """As `Decoder`."""
+        if self.aligned is None:
+            return [blank(self.file.header, crop) for _ in self.rendering.taus]
+        return self.synthesis.paint(parsed, crop, self.rendering)
+
+    def verify(self) -> tuple[int, None]:
+        """As `Decoder`: no network is loaded."""
+        return sum(held.size for held in self.symbols().values()), None
+
+    def symbols(self) -> dict[Box, TileSymbols]:
+        """Of all tiles, tokens included, whatever the rendering needs. Raises: as `decode_symbols`."""
+        return decode_symbols(self.file, self.model, self.tokens, None, self.damage)
+
+    def experts(self, anchor: Anchor) -> Experts:
+        """The networks that paint the picture, without a fuser; with those for tokens if these take part.
+
+        Tokens take no part where the fidelity anchor is asked for and the means to use them are not installed. A file
+        of version 2 never has any: the base paints for both anchors, and tau leads it.
+
+        Raises:
+            MissingStreamError: asked for perception, and the file has no tokens.
+            MissingPartError, DamagedPartError: see `codec.decode_taus`.
+            UsageError: the device is not there.
+        """
+        from nicodec.painters.experts import Experts
+
+        model = self.model
+        if self.tokens is None and not self.damage and anchor is Anchor.PERCEPTION and self.file.header.version == 1:
+            raise MissingStreamError(
+                "the file has no tokens, so there is nothing to anchor perception on; decode with --anchor fidelity, "
+                "or encode the picture again with --streams sq+vq"
+            )
+        base, mode = self.referred.base, self.referred.mode
+        lone = mode is None and anchor is Anchor.FIDELITY and SectionType.SQ in self.file.sections and not self.damage
+        return Experts(base) if self.tokens is None or lone else Experts(base, model.tokens, mode)
+
+    def fuser(self) -> Fuser:
+        """The fuser trained on the base that the file names.
+
+        Raises:
+            MissingStreamError: the file has no latents for it to work on.
+            MissingPartError, DamagedPartError: it is not installed, or not whole.
+        """
+        if SectionType.SQ not in self.file.sections:
+            raise MissingStreamError("the file has no latents, so tau has nothing to work on; decode with --tau 0")
+        return self.model.fuser

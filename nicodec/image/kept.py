@@ -1,0 +1,53 @@
+"""What a file keeps without loss: alpha and metadata beside the pixels, and drawn blocks over them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nicodec.container.layout import NO_BASE, Section, SectionType
+from nicodec.container.reader import NicFile, read_packed
+from nicodec.container.writer import write_packed
+from nicodec.errors import CorruptFileError
+from nicodec.image.alpha import pack_alpha, unpack_alpha
+from nicodec.image.drawn import Drawn, unpack_drawn
+from nicodec.image.picture import Picture
+
+METADATA = {"icc": SectionType.ICC, "exif": SectionType.EXIF, "xmp": SectionType.XMP}
+
+
+def kept_sections(picture: Picture) -> list[Section]:
+    """Alpha and metadata of a picture."""
+    alpha = [] if picture.alpha is None else [Section(SectionType.ALPHA, pack_alpha(picture.alpha))]
+    blocks = {kind: getattr(picture, name) for name, kind in METADATA.items()}
+    return alpha + [Section(kind, write_packed(block)) for kind, block in blocks.items() if block]
+
+
+def unpack_blocks(file: NicFile) -> Drawn | None:
+    """The drawn blocks of a file, if it has any.
+
+    Raises:
+        CorruptFileError, InexactError: see `unpack_drawn`; or there are others, and no stream that would paint them.
+    """
+    payload = file.payload(SectionType.DRAWN)
+    if payload is None:
+        return None
+    drawn = unpack_drawn(payload, file.header)
+    if file.header.base_id == NO_BASE and not drawn.mask.all():
+        raise CorruptFileError("the file has nothing but drawn blocks, and not all blocks are drawn")
+    return drawn
+
+
+def unpack_transparency(file: NicFile) -> NDArray[np.uint8] | None:
+    """Alpha (H, W) of a file, if it has any."""
+    payload = file.payload(SectionType.ALPHA)
+    return None if payload is None else unpack_alpha(payload, file.header.height, file.header.width)
+
+
+def unpack_metadata(file: NicFile) -> dict[str, bytes]:
+    """ICC, EXIF and XMP blocks of a file, by `Picture`'s names."""
+    return {
+        name: read_packed(payload, f"the {name.upper()} section")
+        for name, kind in METADATA.items()
+        if (payload := file.payload(kind)) is not None
+    }

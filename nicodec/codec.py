@@ -194,8 +194,9 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
     file = read_file(data, damage)
     check_declared(file, options.max_pixels)
     crop = crop_of(file.header, options.crop)
-    check_memory(file, options, crop)
-    painted = paint(file, crop, options, zlib.crc32(data), damage, library_of(file, options))
+    library = library_of(file, options)
+    check_memory(file, options, crop, 0 if library is None else library.declared)
+    painted = paint(file, crop, options, zlib.crc32(data), damage, library)
     alpha = attempt(lambda: unpack_transparency(file), damage)
     blocks = attempt(lambda: unpack_metadata(file), damage) or {}
     if alpha is not None:

@@ -39,12 +39,12 @@ def encode_tile(
     """
     motion = None if expected is None else expected.motion
     own_rate = rate.cut(*coarser(core))
-    rounding = (
-        None if effort == 1 else ThriftyRounding(scales, z_hat, own_rate, None if motion is None else motion.classes)
-    )
+    classes = None if motion is None else motion.classes
+    rounding = None if effort == 1 else ThriftyRounding(scales, z_hat, own_rate, classes)
     own = y[:, :, core[0], core[1]]
     if rounding:
-        own = correct(base, rounding, x, y, z_hat, rate, core, CORRECTIONS[effort - 1], expected)
+        rounds = CORRECTIONS[effort - 1] if classes is None or (classes == 0).any() else 0
+        own = correct(base, rounding, x, y, z_hat, rate, core, rounds, expected)
     symbols, _ = base.quantise(own, z_hat, to_rates(own_rate), rounding, expected)
     indices = tuple(rounding.indices) if rounding else None
     return Latent(to_array(z_hat), to_array(symbols), own_rate, indices, motion)

@@ -14,7 +14,7 @@ from nicodec.engines import Networks, load_networks
 from nicodec.entropy.motion import Motion
 from nicodec.entropy.order import Pass, checkerboard, passes
 from nicodec.entropy.tables import SYMBOL_MAX
-from nicodec.latents.geometry import WHOLE, Array, Span, coarser
+from nicodec.latents.geometry import BLOCK, WHOLE, Array, Span, coarser
 from nicodec.latents.rates import interpolate, spread
 from nicodec.rate.scale import LAMBDA_MAX
 from nicodec.zoo.load import read_config
@@ -139,16 +139,18 @@ class FloatPath:
 
     def _passes(self, z_hat: Array, rates: Array, residual: Choice, expected: Expected | None) -> tuple[Array, Array]:
         """Walk the passes: symbols from `residual`, y_hat = symbols + means."""
-        (features,) = self.networks("hyper_features", z_hat, rates)
-        height, width = features.shape[2:]
+        height, width = (BLOCK * length for length in z_hat.shape[2:])
         symbols, y_hat = (np.zeros((1, self.latent, height, width), np.float32) for _ in range(2))
+        told = expected is not None and bool(expected.where.all())  # the networks have nothing to say
+        features = None if told else self.networks("hyper_features", z_hat, rates)[0]
         gain = spread(self.gain(rates), y_hat)
         unit = self.std * gain + np.float32(0.1)
         for step in passes(self.latent, self.slices):
             part = slice(step.start, step.stop)
             mask = checkerboard(height, width, step.parity)
-            (mean,) = self.networks(f"means_{step.index}", features, y_hat / unit, rates)
-            mean *= unit[:, part]
+            mean = np.zeros_like(symbols[:, part])
+            if features is not None:
+                mean = self.networks(f"means_{step.index}", features, y_hat / unit, rates)[0] * unit[:, part]
             if expected is not None:
                 mean = np.where(expected.where, expected.y[:, part] * gain[:, part], mean)
             new = residual(step, mean)

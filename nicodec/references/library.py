@@ -108,6 +108,9 @@ class Library:
         beside: folders to look in then, by name; those of the given pictures come first.
         named: dictionaries to look in.
         max_pixels: as in `DecodeOptions`, for all pictures together.
+
+    Attributes:
+        declared: pixels of all .nic files that were found, once they have been checked.
     """
 
     def __init__(
@@ -119,7 +122,7 @@ class Library:
         self._found: dict[tuple[bytes, int], Held] = {}
         self._checked: dict[tuple[bytes, int], int] = {}
         self._pixels: dict[tuple[bytes, int], Pixels] = {}
-        self._declared = 0
+        self.declared = 0
 
     def check(self, file: NicFile, chain: int = 0) -> None:
         """Find all that a file needs, and what that needs, before any of it is decoded.
@@ -170,9 +173,9 @@ class Library:
 
     def _count(self, file: NicFile) -> None:
         check_declared(file, self.max_pixels)
-        self._declared += file.header.width * file.header.height
+        self.declared += file.header.width * file.header.height
         most = DEFAULT_MAX_PIXELS if self.max_pixels is None else self.max_pixels
-        if self._declared > most:
+        if self.declared > most:
             raise LimitError(f"the references declare more than {most} pixels; if that is meant, allow --max-pixels")
 
     def _file(self, reference: Reference) -> Held:

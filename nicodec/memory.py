@@ -56,10 +56,8 @@ def check_memory(file: NicFile, options: DecodeOptions, crop: Box, referred: int
     Raises:
         LimitError: it is.
     """
-    if (
-        options.memory_limit is not None
-        and (needed := estimate_memory(file, options, crop, referred)) > options.memory_limit
-    ):
+    limit = options.memory_limit
+    if limit is not None and (needed := estimate_memory(file, options, crop, referred)) > limit:
         raise LimitError(
             f"decoding {crop.width}x{crop.height} of {file.header.width}x{file.header.height} pixels takes about "
             f"{needed >> 20} MiB, more than the limit of {limit >> 20} MiB; allow more with "

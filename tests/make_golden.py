@@ -35,6 +35,7 @@ RAMP = np.arange(0, 256, 5, np.uint8)[None]  # a mask, from black on the left to
 REFERRING = {"model": "tiny-references"}
 PERCEPTION = {"anchor": "perception"}
 DICTIONARY = "two-pictures.nicdict"
+SEARCHING = {"dictionaries": [FOLDER / DICTIONARY], "drawn": "off"}
 FOUR = {"steps": 4}
 
 
@@ -137,7 +138,10 @@ CASES = {
     "refers-to-the-same": (Image.open(FOLDER / "rgb-96x80-q50.png"), to("rgb-96x80-q50.nic")),
     "refers-in-grey": (pictures.another_shot(96, 80).convert("L"), to("rgb-96x80-q50.nic")),
     "refers-1100x70": (pictures.another_shot(1100, 70, across=9), {"quality": 30, **to("rgb-1100x70-q20.nic")}),
-    "refers-to-an-entry": (pictures.another_shot(130, 90), {"dictionaries": [FOLDER / DICTIONARY], "drawn": "off"}),
+    "refers-to-an-entry": (
+        pictures.another_shot(130, 90, across=1, down=1),
+        {"dictionaries": [FOLDER / DICTIONARY], "drawn": "off"},
+    ),
 }
 CHANGED = {
     "extreme-symbols": with_extreme_symbols, "hint-16-bit": hinted, "unknown-section": with_unknown_section,

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nicodec.container.layout import MAX_REFERENCES
 from nicodec.container.reader import read_file
@@ -14,9 +13,9 @@ from nicodec.container.references import read_aligned
 from nicodec.image.picture import Pixels
 from nicodec.options import LONGEST_CHAIN, EncodeOptions
 from nicodec.references.library import Held
-from nicodec.references.look import look, unit
+from nicodec.references.look import likenesses, look
 
-ALIKE = 0.5  # correlation of looks from which on an earlier picture is worth a try
+ALIKE = 0.4  # correlation of looks from which on an earlier picture is worth a try
 TRIED = 2
 
 
@@ -25,7 +24,7 @@ class Earlier:
     """A finished file of a series: what it looks like, and how many others must be decoded before it."""
 
     held: Held
-    look: NDArray[np.float64]
+    look: bytes
     chain: int
 
 
@@ -37,11 +36,13 @@ class Series:
 
     def options(self, options: EncodeOptions, pixels: Pixels, output: Path) -> EncodeOptions:
         """How to encode the next picture: with the earlier ones that it is most like, on top of what is given."""
-        own, given = unit(look(pixels))[0], options.references if isinstance(options.references, tuple) else ()
+        given = options.references if isinstance(options.references, tuple) else ()
         usable = [each for each in self.done.get(output.parent, []) if each.chain < LONGEST_CHAIN]
-        usable = [each for each in usable if each.look @ own >= ALIKE]
-        nearest = sorted(usable, key=lambda each: float(each.look @ own), reverse=True)
-        found = tuple(each.held for each in nearest[: min(TRIED, MAX_REFERENCES - len(given))])
+        if not usable:
+            return options
+        likeness = likenesses(look(pixels), [each.look for each in usable])
+        nearest = [index for index in np.argsort(-likeness, kind="stable") if likeness[index] >= ALIKE]
+        found = tuple(usable[index].held for index in nearest[: min(TRIED, MAX_REFERENCES - len(given))])
         return replace(options, references=(*given, *found)) if found else options
 
     def add(self, output: Path, data: bytes, pixels: Pixels) -> None:
@@ -50,4 +51,4 @@ class Series:
         chains = {each.held.id: each.chain for each in folder}
         referred = [chains.get(reference.id, 0) + 1 for reference in read_aligned(read_file(data))]
         held = Held.of(data, output.name, output.parent)
-        folder.append(Earlier(held, unit(look(pixels))[0], max(referred, default=0)))
+        folder.append(Earlier(held, look(pixels), max(referred, default=0)))

@@ -11,7 +11,7 @@ from nicodec.errors import CorruptFileError, LimitError, NotNicodecError, Unsupp
 
 DICTIONARY_MAGIC = b"\x8eNID"
 VERSION = 1
-LOOK_BYTES = 192  # of what an entry looks like
+LOOK_BYTES = 576  # of what an entry looks like: the brightness of 24x24 cells
 MAX_ENTRIES = 1 << 16
 
 

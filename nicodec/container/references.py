@@ -99,7 +99,7 @@ def read_aligned(file: NicFile) -> tuple[Reference, ...]:
         CorruptFileError: a kind that is not known, none or too many, or a field out of its range.
     """
     payload = file.payload(SectionType.REFERENCES)
-    if payload is None or file.header.version == 1:
+    if payload is None or not file.header.referring:
         return ()
     cursor = Cursor(payload, WHAT)
     kind, count = cursor.byte(), cursor.byte()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nicodec.references.look import unit
+from nicodec.references.look import CELLS, detail
 
 ROUNDS = 50  # of k-means, at most
 
@@ -28,7 +28,8 @@ class Cluster:
 
 def clusters(looks: Sequence[bytes], size: int) -> list[Cluster]:
     """At most `size` pictures, by their looks, in order: those nearest the centres of k-means."""
-    vectors = unit(b"".join(looks))
+    vectors = detail(np.frombuffer(b"".join(looks), np.uint8).reshape(-1, CELLS, CELLS)).reshape(len(looks), -1)
+    vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
     centres = _spread(vectors, min(size, len(vectors)))
     for _ in range(ROUNDS):
         own = (vectors @ centres.T).argmax(1)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any
 
 from nicodec.errors import NicodecError
 from nicodec.options import (
@@ -26,16 +26,10 @@ from nicodec.options import (
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from PIL import Image
-    from torch import Tensor
     from typing_extensions import Buffer
 
-    from nicodec.image.picture import Picture, Pixels
-    from nicodec.references.library import Held
-
-    Named = IO[bytes] | Buffer | str | os.PathLike[str]
-    AnyPicture = Image.Image | NDArray[Any] | Tensor | IO[bytes] | Buffer | str | os.PathLike[str]
+    from nicodec.image.given import AnyFile, AnyPicture
 
 __version__ = "0.1.0"
 __all__ = ["NicodecError", "__version__", "decode", "encode", "read_info", "register_pillow_plugin"]
@@ -50,7 +44,7 @@ def encode(
     streams: str | None = None,
     token_bits: int | None = None,
     robust: bool = False,
-    references: str | int | Sequence[Named] = DEFAULT_REFERENCES,
+    references: str | int | Sequence[AnyFile] = DEFAULT_REFERENCES,
     dictionaries: Sequence[str | os.PathLike[str]] = (),
     drawn: str = DRAWN[0],
     roi: AnyPicture | None = None,
@@ -100,17 +94,19 @@ def encode(
         NicodecError: one of its classes, see `nicodec.errors`.
     """
     from nicodec.codec import encode_picture
+    from nicodec.image.given import mask_of, picture_of
     from nicodec.options import EncodeOptions, check_number
+    from nicodec.references.library import references_of
 
     if frame is not None:
         check_number("frame", frame, 0, whole=True)
     weights = None if base_weights is None else Path(base_weights)
-    mask = None if roi is None else _mask(roi)
+    mask = None if roi is None else mask_of(roi)
     options = EncodeOptions(
-        quality, effort, tune, streams, token_bits, robust, _references(references), model, base, weights, verify,
+        quality, effort, tune, streams, token_bits, robust, references_of(references), model, base, weights, verify,
         device, drawn, mask, engine, tuple(map(Path, dictionaries)),
     )  # fmt: skip
-    return encode_picture(_picture(image, frame, allow_8bit, allow_damaged), options)
+    return encode_picture(picture_of(image, frame, allow_8bit=allow_8bit, allow_damaged=allow_damaged), options)
 
 
 def decode(
@@ -124,7 +120,7 @@ def decode(
     max_pixels: int | None = None,
     memory_limit: int | None = None,
     base_weights: str | os.PathLike[str] | None = None,
-    references: Sequence[Named] = (),
+    references: Sequence[AnyFile] = (),
     dictionaries: Sequence[str | os.PathLike[str]] = (),
     device: str = "auto",
     engine: str = "auto",
@@ -155,7 +151,9 @@ def decode(
     """
     from nicodec.codec import decode_bytes
     from nicodec.image.files import to_pillow
+    from nicodec.image.given import bytes_of
     from nicodec.options import DecodeOptions
+    from nicodec.references.library import Held
 
     weights = None if base_weights is None else Path(base_weights)
     options = DecodeOptions(
@@ -169,11 +167,11 @@ def decode(
         base_weights=weights,
         device=device,
         engine=engine,
-        references=tuple(map(_held, references)),
+        references=tuple(map(Held.given, references)),
         beside=Path(data).parent if isinstance(data, (str, os.PathLike)) else None,
         dictionaries=tuple(map(Path, dictionaries)),
     )
-    return to_pillow(decode_bytes(_read(data), options))
+    return to_pillow(decode_bytes(bytes_of(data), options))
 
 
 def read_info(data: IO[bytes] | Buffer | str | os.PathLike[str]) -> dict[str, Any]:
@@ -187,8 +185,9 @@ def read_info(data: IO[bytes] | Buffer | str | os.PathLike[str]) -> dict[str, An
     """
     from nicodec.container.info import describe
     from nicodec.container.reader import read_file
+    from nicodec.image.given import bytes_of
 
-    return describe(read_file(_read(data)))
+    return describe(read_file(bytes_of(data)))
 
 
 def register_pillow_plugin() -> None:
@@ -196,71 +195,3 @@ def register_pillow_plugin() -> None:
     from nicodec.pillow import register
 
     register()
-
-
-def _picture(image: AnyPicture, frame: int | None, allow_8bit: bool, allow_damaged: bool) -> Picture:
-    """What `encode` takes, as a picture. Raises: as `read_picture`, `from_pillow` and `from_array`."""
-    from nicodec.image.arrays import from_array
-    from nicodec.image.files import from_pillow, read_picture
-
-    if hasattr(image, "getexif"):
-        return from_pillow(cast("Image.Image", image), frame=frame, allow_8bit=allow_8bit)
-    if hasattr(image, "__array__"):  # numpy's are buffers too
-        return from_array(image)
-    return read_picture(_read(image), frame, allow_8bit=allow_8bit, allow_damaged=allow_damaged)
-
-
-def _references(given: Any) -> Any:
-    """What `EncodeOptions.references` takes. Raises: as `_read`."""
-    return given if isinstance(given, (str, int)) else tuple(map(_held, given))
-
-
-def _held(source: Named) -> Held:
-    """A picture that may be referred to. Raises: as `_read`."""
-    from nicodec.references.library import Held
-
-    if isinstance(source, (str, os.PathLike)):
-        return Held.of(_read(source), Path(source).name, Path(source).parent)
-    return Held.of(_read(source))
-
-
-def _mask(roi: AnyPicture) -> Pixels:
-    """The samples (H, W) of a mask.
-
-    Raises:
-        InputError: it cannot be read, or is no picture.
-        UnsupportedPictureError: it is not in grey.
-    """
-    from nicodec.errors import InputError, UnsupportedPictureError
-    from nicodec.image.mask import to_mask
-
-    try:
-        return to_mask(_picture(roi, None, allow_8bit=True, allow_damaged=False))
-    except (InputError, UnsupportedPictureError) as error:
-        raise type(error)(f"the mask for roi: {error}") from None
-
-
-def _read(source: Any) -> bytes:
-    """The bytes of a buffer, of a file object or behind a path.
-
-    Raises:
-        InputError: there are none, or no permission to read them.
-        UsageError: something else, or a file object that gives no bytes.
-    """
-    from nicodec.errors import InputError, UsageError
-
-    try:
-        if hasattr(source, "read"):
-            content = source.read()
-        elif isinstance(source, (str, os.PathLike)):
-            content = Path(source).read_bytes()
-        else:
-            content = source
-    except (OSError, ValueError) as error:  # ValueError: a NUL in a path, a closed file, a text file that is none
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot read {str(source)!r}: {reason}") from None
-    try:
-        return bytes(memoryview(content))
-    except TypeError:
-        what = f"the file object gives {type(content).__name__}" if content is not source else f"got {type(source)!r}"
-        raise UsageError(f"{what}, expected bytes, a path or a file opened for reading bytes") from None

@@ -37,7 +37,7 @@ from nicodec.foreign.base import ForeignEncoder, find_foreign
 from nicodec.image.drawn import blank, grid
 from nicodec.image.kept import kept_sections, unpack_blocks, unpack_metadata, unpack_transparency
 from nicodec.image.picture import Picture, Pixels
-from nicodec.memory import check_memory, says_when_memory_ends
+from nicodec.memory import check_memory, translate_out_of_memory
 from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.painters import Rendering
 from nicodec.rate.scale import rate_from_quality
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from nicodec.references.refer import Offered
 
 
-@says_when_memory_ends
+@translate_out_of_memory
 def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
     """Encode a picture to the bytes of a .nic file.
 
@@ -178,7 +178,7 @@ def decode_bytes(data: bytes, options: DecodeOptions) -> Picture:
     return decode_taus(data, options)[0]
 
 
-@says_when_memory_ends
+@translate_out_of_memory
 def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
     """Decode the bytes of a .nic file, a picture for each tau; what does not depend on tau is done once.
 
@@ -294,7 +294,7 @@ class Verdict:
     unchecked: str | None = None
 
 
-@says_when_memory_ends
+@translate_out_of_memory
 def verify_bytes(data: bytes, max_pixels: int | None = None, base_weights: Path | None = None) -> Verdict:
     """Check all that can be checked without making a picture: CRCs, lengths, entropy streams, symbols, alpha, metadata.
 

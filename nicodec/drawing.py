@@ -26,7 +26,9 @@ FEW = 12  # colours, in a sample of 64 pixels, are no more than these
 NOVEL_BITS, OTHER_BITS = 8.0, 0.002  # what such a pixel costs without loss, where colours are many; and any other
 LEAST_BITS = 4.0  # that a block costs in the SQ stream, whatever it shows
 WORTHWHILE = 0.005  # bits a pixel that drawing a part must gain: the networks' picture may hold more beside it
-ROUNDS = 3  # of the choice; each packs what the last one left
+CLEAR = 0.4  # share of the bits that drawing must save, for the guess to be trusted
+SPILT = 1.5  # by what blocks left among drawn ones cost the networks more than is estimated: edges all around
+ROUNDS = 3  # of the choice; each packs what the last one chose
 Bits = NDArray[np.float64]
 Values = NDArray[np.float32]
 DCT = np.sqrt(2 / SIDE) * np.cos(np.pi / SIDE * np.outer(np.arange(SIDE), np.arange(SIDE) + 0.5))
@@ -40,11 +42,13 @@ class Sketch:
 
     Attributes:
         mask: (rows, columns): which.
+        few: (rows, columns): which have few colours.
         drawn: bits that each block takes without loss, estimated.
         coded: what each block takes in the SQ stream, error included, estimated; 0 where the mask is not set.
     """
 
     mask: Mask
+    few: Mask
     drawn: Bits
     coded: Bits
 
@@ -56,21 +60,31 @@ class Sketch:
     def chosen(self, pixels: Pixels, coded: Bits) -> tuple[Mask, float]:
         """The blocks to draw, by real streams, where they cost `coded` in the SQ stream; and the bits that this saves.
 
-        Those whose share of a stream is dearer are left out step by step, as long as it pays: what two blocks have in
-        common, such as colours and letters, they pay for once.
+        A block's share of a stream is what is estimated, made right by what the streams of all blocks with few colours,
+        and of all with many, really take: the one estimate fails for gradients where the other holds for letters. What
+        two blocks have in common, such as letters, they pay for once, so the shares change with the choice.
         """
-        mask, most, best = self.mask, 0.0, np.zeros_like(self.mask)
+        share = self._share(pixels)
+        mask, most, best = self.mask & (share < coded), 0.0, np.zeros_like(self.mask)
         for _ in range(ROUNDS):
             if not mask.any():
                 break
             real = 8 * len(pack_drawn(pixels, mask, QUICK))
             if (gain := float(coded[mask].sum() - real)) > most:
                 most, best = gain, mask
-            kept = mask & (self.drawn * (real / self.drawn[mask].sum()) < coded)
+            kept = self.mask & (share * (real / share[mask].sum()) < coded)
             if (kept == mask).all():
                 break
             mask = kept
         return best, most
+
+    def _share(self, pixels: Pixels) -> Bits:
+        """What each block takes of the stream of its kind, in bits."""
+        share = self.drawn.copy()
+        for kind in (self.mask & self.few, self.mask & ~self.few):
+            if kind.any():
+                share[kind] *= 8 * len(pack_drawn(pixels, kind, QUICK)) / share[kind].sum()
+        return share
 
 
 def sketch(pixels: Pixels, rate: int) -> Sketch:
@@ -84,13 +98,14 @@ def sketch(pixels: Pixels, rate: int) -> Sketch:
     sample = np.sort(in_blocks(number)[:, 9::16], 1)
     kinds = 1 + (sample[:, 1:] != sample[:, :-1]).sum(1).reshape(shape)
     area = by_block(np.ones(number.shape, np.bool_))
-    mask = (novel <= NOVEL * area) | (kinds <= FEW)
-    each = np.where(kinds <= FEW, np.minimum(NOVEL_BITS, 1 + np.log2(kinds)), NOVEL_BITS)
+    few = kinds <= FEW
+    mask = (novel <= NOVEL * area) | few
+    each = np.where(few, np.minimum(NOVEL_BITS, 1 + np.log2(kinds)), NOVEL_BITS)
     drawn = novel * each + OTHER_BITS * area
     coded = np.zeros(shape)
     if mask.any():
         coded[mask] = LEAST_BITS + transform_cost(in_blocks(pixels)[mask.ravel()], lambda_from_rate(rate))
-    return Sketch(mask, drawn, coded)
+    return Sketch(mask, few, drawn, coded)
 
 
 def in_blocks(array: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -130,7 +145,7 @@ class Guess:
 
     Attributes:
         mask: (rows, columns) of blocks: what is drawn; none, all, or some.
-        sketch: of a picture that is no photograph, where the guess is too near to be trusted; None: it is trusted.
+        sketch: of a picture that is no photograph, where the guess is too near to be trusted; None: it is.
     """
 
     mask: Mask
@@ -146,16 +161,14 @@ def guess(pixels: Pixels, options: EncodeOptions, rate: int) -> Guess:
     if options.drawn == "all" or min(height, width) < THIN:
         return Guess(~nothing)
     found = sketch(pixels, rate)
-    worthwhile = WORTHWHILE * height * width
-    all_drawing = bool(found.mask.all())
+    worthwhile, all_drawing = WORTHWHILE * height * width, bool(found.mask.all())
     if not all_drawing and found.gain < worthwhile:
         return Guess(nothing)
-    mask, gain = found.chosen(pixels, found.coded)
-    if mask.all():
+    coded = SPILT * found.coded
+    mask, gain = found.chosen(pixels, coded)
+    if mask.any() and gain >= max(worthwhile, CLEAR * coded[mask].sum()) and (mask.all() or may_mix(options)):
         return Guess(mask)
-    if all_drawing:
-        return Guess(nothing, found)
-    return Guess(mask if gain >= worthwhile and may_mix(options) else nothing)
+    return Guess(nothing, found if all_drawing or gain >= worthwhile else None)
 
 
 def drawn_section(pixels: Pixels, mask: Mask, header: Header, options: EncodeOptions) -> Section:

@@ -65,7 +65,7 @@ def check_memory(file: NicFile, options: DecodeOptions, crop: Box, referred: int
         )
 
 
-def says_when_memory_ends(function: Callable[P, T]) -> Callable[P, T]:
+def translate_out_of_memory(function: Callable[P, T]) -> Callable[P, T]:
     """Python's, numpy's and torch's errors about memory as one of ours.
 
     Raises:

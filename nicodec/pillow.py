@@ -9,15 +9,16 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from nicodec import _mask, _references
 from nicodec.codec import decode_bytes, encode_picture
 from nicodec.container.layout import MAGIC, Colour, SectionType
 from nicodec.container.reader import read_file
 from nicodec.errors import UsageError
 from nicodec.image.files import from_pillow, to_pillow
+from nicodec.image.given import mask_of
 from nicodec.image.icc import space_of
 from nicodec.image.kept import unpack_metadata
 from nicodec.options import DecodeOptions, EncodeOptions
+from nicodec.references.library import references_of
 
 FORMAT = "NIC"
 METADATA = ("icc_profile", "exif", "xmp", "dpi")
@@ -75,9 +76,9 @@ def save(image: Image.Image, file: IO[bytes], name: str | bytes) -> None:
     if given.get("base_weights") is not None:
         given["base_weights"] = Path(given["base_weights"])
     if given.get("roi") is not None:
-        given["roi"] = _mask(given["roi"])
+        given["roi"] = mask_of(given["roi"])
     if "references" in given:
-        given["references"] = _references(given["references"])
+        given["references"] = references_of(given["references"])
     if "dictionaries" in given:
         given["dictionaries"] = tuple(map(Path, given["dictionaries"]))
     options = EncodeOptions(**given)

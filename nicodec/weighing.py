@@ -12,7 +12,7 @@ from nicodec.container.drawn import SIDE
 from nicodec.container.layout import STRIDE, Box, Header, Section, SectionType, tiles
 from nicodec.container.reader import read_file
 from nicodec.container.writer import write_file
-from nicodec.drawing import Bits, Sketch, block_errors, by_block, drawn_section, may_mix, smoothed
+from nicodec.drawing import SPILT, Bits, Sketch, block_errors, by_block, drawn_section, may_mix, smoothed
 from nicodec.entropy.coder import cost_map
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.image.drawn import Mask, grid
@@ -49,7 +49,7 @@ def lightest(
     errors = errors_of(picture, plain)
     tokens = read_file(plain.data).payload(SectionType.VQ) or b""
     files = {8 * (len(plain.data) - len(tokens)) + errors.sum(): plain.data, 8.0 * len(drawn): drawn}
-    mask, _ = sketch.chosen(picture.pixels, bits_of(plain, encoder) + errors)
+    mask, _ = sketch.chosen(picture.pixels, SPILT * (bits_of(plain, encoder) + errors))
     if mask.any() and not mask.all() and may_mix(encoder.options):
         mixed = mix(picture, mask, plain.header.rate, encoder, kept)
         files[8 * len(mixed.data) + errors_of(picture, mixed)[~mask].sum()] = mixed.data

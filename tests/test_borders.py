@@ -54,7 +54,7 @@ def test_rate_is_numpy_only_and_what_the_container_reads_of_it_standard_library_
     ("onnxruntime", ("engines/onnx",)),
     ("onnx", ("training",)),
     ("torch", ("networks", "training", "bench", "metrics", "engines/torch", "dictionary/build", "foreign",
-               "zoo", "cli", "conformance/process", "__init__")),
+               "zoo", "cli", "conformance/process", "image/given")),
 ])  # fmt: skip
 def test_who_may_import(name, places):
     for path in FILES:
@@ -77,3 +77,24 @@ def test_no_pickle_on_a_decode_path():
         ):  # none decodes a file
             assert not {"pickle", "marshal", "shelve"} & set(imports(path))
             assert "torch.load" not in path.read_text()
+
+
+def taken(path, module):
+    """What a file imports from a module."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == module:
+            yield from (alias.name for alias in node.names)
+
+
+def test_nobody_rebuilds_the_synthesis():
+    """Outside of painters/, it is asked for as a whole."""
+    others = [path for path in FILES if path.relative_to(PACKAGE).parts[0] != "painters"]
+    assert {name for path in others for name in taken(path, "nicodec.painters.synthesis")} == {"Synthesis"}
+
+
+def test_parts_are_looked_up_by_the_model_alone():
+    """Whoever codes or decodes is given a `Model`, which has resolved them."""
+    tools = ("zoo", "engines", "foreign", "training", "cli", "bench")
+    for path in FILES:
+        if path.relative_to(PACKAGE).parts[0] not in tools:
+            assert not {name for name in taken(path, "nicodec.zoo.store") if name.startswith("find_")}

@@ -1,15 +1,19 @@
 """Both engines, one set of tests: what is parsed is equal, pixels are within a level; and neither is needed by all."""
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pictures
 import pytest
 import torch
+from test_batch import hear_ctrl_c
 
 import nicodec
 from nicodec.bases.own import OwnDecoder
@@ -125,6 +129,24 @@ def test_commands_on_the_cpu_import_no_torch(call, shipped):
     done = process(call, shipped)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-2] == "False"
+
+
+def test_view_on_the_cpu_imports_no_torch(shipped):
+    """Nor where the page asks for all that it can show."""
+    environment = {name: value for name, value in os.environ.items() if name != "NICODEC_MODELS"}
+    view = subprocess.Popen(
+        [sys.executable, "-c", SHIPPED, "view", "a.nic", "--no-browser"], cwd=shipped, text=True,
+        env={**environment, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=hear_ctrl_c,
+    )  # fmt: skip
+    place = re.search(r"http://[^ ]+/", view.stderr.readline())[0]
+    for asked in ("facts", "bits", "picture?box=0,0,150,100", "picture?box=0,0,150,100&anchor=perception&tau=0.7"):
+        with urllib.request.urlopen(place + asked, timeout=60) as response:
+            assert response.status == 200
+    view.send_signal(signal.SIGINT)
+    out, err = view.communicate(timeout=60)
+    assert view.returncode == 0, err
+    assert out.split()[-2:] == ["False", "True"]
 
 
 @pytest.fixture(scope="module")

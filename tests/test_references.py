@@ -15,7 +15,7 @@ import nicodec
 from nicodec.codec import verify_bytes
 from nicodec.container.layout import References, SectionType
 from nicodec.container.reader import read_file, read_references
-from nicodec.dictionary.conditioning import USUAL, refer
+from nicodec.dictionary.conditioning import AUTO_COUNT, refer
 from nicodec.dictionary.features import central
 from nicodec.errors import MissingPartError, UsageError
 from nicodec.image.arrays import from_array
@@ -152,7 +152,7 @@ def test_training_pays_and_the_encoder_notices(trained, inside, monkeypatch):
     data = encode(toy.picture(3), model="model", quality=90)
     held = read_references(read_file(data))
     assert held is not None
-    assert len(held.ids) == USUAL
+    assert len(held.ids) == AUTO_COUNT
     assert read_references(read_file(untrained)) is None
 
 

@@ -25,7 +25,7 @@ from nicodec.networks.base import Base, BaseConfig
 from nicodec.networks.mode import MoDE
 from nicodec.networks.vq import VQConfig, VQExpert
 from nicodec.painters.experts import Experts
-from nicodec.painters.synthesis import LED
+from nicodec.painters.synthesis import LEAD_REACH
 from nicodec.zoo.load import load_prior
 from nicodec.zoo.store import find_package
 
@@ -101,7 +101,7 @@ def test_a_crop_is_cut_out_of_the_whole(model, anchor):
     assert np.abs(whole[30:90, 900:1100] - part).max() <= 1
 
 
-@pytest.mark.parametrize(("tau", "halo"), [(0.0, HALO), (1.0, HALO + LED)])
+@pytest.mark.parametrize(("tau", "halo"), [(0.0, HALO), (1.0, HALO + LEAD_REACH)])
 @pytest.mark.parametrize("stride", [16, 32])
 def test_the_halo_covers_what_mode_sees(stride, tau, halo):
     torch.manual_seed(0)

@@ -1,4 +1,8 @@
-"""Our own base: latents and tokens of a model's networks, references, MoDE's anchors and the fuser."""
+"""Our own base: latents and tokens of a model's networks, references, MoDE's anchors and the fuser.
+
+What references say of a picture is known in one place a direction, `OwnEncoder.refer` and `OwnDecoder.referred`; a
+`Referred` tells coding and synthesis.
+"""
 
 from __future__ import annotations
 

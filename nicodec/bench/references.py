@@ -20,7 +20,7 @@ from nicodec.container.layout import ID_BYTES, Box, References, Section, Section
 from nicodec.container.reader import read_file
 from nicodec.container.writer import write_file, write_references, write_section
 from nicodec.dictionary.asset import CHANNELS, SIDE
-from nicodec.dictionary.conditioning import USUAL, Referred
+from nicodec.dictionary.conditioning import AUTO_COUNT, Referred
 from nicodec.dictionary.features import features_of
 from nicodec.image.files import read_picture
 from nicodec.image.picture import Picture
@@ -47,7 +47,7 @@ class Trial:
     """
 
     def __init__(self, model: str) -> None:
-        options = EncodeOptions(model=model, streams="sq", references=USUAL, device="cpu")
+        options = EncodeOptions(model=model, streams="sq", references=AUTO_COUNT, device="cpu")
         self.encoder = OwnEncoder(Model.named(model, device="cpu"), options)
         self.dictionary, self.conditioning = self.encoder.model.dictionary, self.encoder.model.conditioning
 
@@ -57,13 +57,13 @@ class Trial:
         def find(picture: Picture, index: int) -> Array:
             matches = self.dictionary.search(features_of(picture.pixels, self.encoder.model.base), len(self.dictionary))
             kept = set(np.random.default_rng(index).permutation(len(self.dictionary))[:size].tolist())
-            return self.dictionary.levels([match.id for match in matches if match.id in kept][:USUAL])
+            return self.dictionary.levels([match.id for match in matches if match.id in kept][:AUTO_COUNT])
 
         return find
 
     def random(self, picture: Picture, index: int) -> Array:
         """Any references."""
-        ids = np.random.default_rng(index).choice(len(self.dictionary), USUAL, replace=False)
+        ids = np.random.default_rng(index).choice(len(self.dictionary), AUTO_COUNT, replace=False)
         return self.dictionary.levels(ids.tolist())
 
     def noisy(self, sigma: float) -> Find:
@@ -142,7 +142,7 @@ def draw(k: dict[int, float], noise: dict[float, float], path: Path) -> None:
 
 def measure(trial: Trial, pictures: list[Picture]) -> tuple[Curve, dict[str, Curve]]:
     """Without references, and with those of every way to come by some."""
-    zeros = np.zeros((USUAL, CHANNELS, SIDE, SIDE), np.float32)
+    zeros = np.zeros((AUTO_COUNT, CHANNELS, SIDE, SIDE), np.float32)
     ways: dict[str, Find] = {
         "by search": trial.found(), "random": trial.random, "zeros": lambda picture, index: zeros,
         **{f"by search in {size}": trial.found(size) for size in SIZES},

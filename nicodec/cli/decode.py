@@ -184,7 +184,7 @@ def command(
 
     options = DecodeOptions(
         anchor, taus, steps, seed, best_effort, crop, max_pixels, limit, base_weights, device, engine,
-        tuple(map(Held.read, pictures)), dictionaries=dictionaries,
+        tuple(map(Held.given, pictures)), dictionaries=dictionaries,
     )  # fmt: skip
     given = batch.Inputs(sources, output, suffixes=frozenset({".nic"}), **inputs)
     suffix = f".{kind}" if kind else None

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from nicodec import _mask
 from nicodec.cli import batch
 from nicodec.cli import streams as io
 from nicodec.cli.sizes import Finite, Size
@@ -198,10 +197,15 @@ def command(
     from nicodec.cli.series import Series
     from nicodec.references.library import Held
 
-    referred = tuple(Held.read(path) for path in pictures) if pictures else parse_references(references)
+    mask = None
+    if roi is not None:
+        from nicodec.image.given import mask_of
+
+        mask = mask_of(io.read_input(roi))
+    referred = tuple(Held.given(path) for path in pictures) if pictures else parse_references(references)
     options = EncodeOptions(
         quality, effort, tune, streams, token_bits, robust, referred, model, base, base_weights, verify, device, drawn,
-        None if roi is None else _mask(io.read_input(roi)), engine, dictionaries,
+        mask, engine, dictionaries,
     )  # fmt: skip
     targets = {"bytes": target_size, "bpp": target_bpp, "psnr": target_psnr, "lpips": target_lpips}
     asked = [(kind, value) for kind, value in targets.items() if value is not None]

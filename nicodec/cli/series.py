@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from nicodec.container.layout import MAX_REFERENCES
 from nicodec.container.reader import read_file
 from nicodec.container.references import read_aligned
-from nicodec.image.picture import Pixels
 from nicodec.options import LONGEST_CHAIN, EncodeOptions
 from nicodec.references.library import Held
-from nicodec.references.look import likenesses, look
+
+if TYPE_CHECKING:
+    from nicodec.image.picture import Pixels
 
 ALIKE = 0.4  # correlation of looks from which on an earlier picture is worth a try
 TRIED = 2
@@ -40,13 +40,18 @@ class Series:
         usable = [each for each in self.done.get(output.parent, []) if each.chain < LONGEST_CHAIN]
         if not usable:
             return options
-        likeness = likenesses(look(pixels), [each.look for each in usable])
-        nearest = [index for index in np.argsort(-likeness, kind="stable") if likeness[index] >= ALIKE]
-        found = tuple(usable[index].held for index in nearest[: min(TRIED, MAX_REFERENCES - len(given))])
+        from nicodec.references.look import likenesses, look
+
+        likeness = likenesses(look(pixels), [each.look for each in usable]).tolist()
+        ranked = sorted(zip(likeness, usable, strict=True), key=lambda pair: -pair[0])
+        near = [each.held for value, each in ranked if value >= ALIKE]
+        found = tuple(near[: min(TRIED, MAX_REFERENCES - len(given))])
         return replace(options, references=(*given, *found)) if found else options
 
     def add(self, output: Path, data: bytes, pixels: Pixels) -> None:
         """Note a finished file."""
+        from nicodec.references.look import look
+
         folder = self.done.setdefault(output.parent, [])
         chains = {each.held.id: each.chain for each in folder}
         referred = [chains.get(reference.id, 0) + 1 for reference in read_aligned(read_file(data))]

@@ -23,8 +23,8 @@ from nicodec.zoo.load import read_weights
 from nicodec.zoo.manifest import Part
 from nicodec.zoo.model import Model
 
-USUAL = 3  # references that `auto` tries
-FAINT = 0.3  # c up to which the networks change so little that a trial is not worth its time
+AUTO_COUNT = 3  # references that `auto` tries
+MIN_EFFECT = 0.3  # c up to which the networks change so little that a trial is not worth its time
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,15 @@ def refer(picture: Picture, model: Model, rate: int, count: int | None) -> Refer
 
     Args:
         model: with a dictionary, trained on its base.
-        count: of references, 1 or more; None: USUAL, or none where they do not pay.
+        count: of references, 1 or more; None: AUTO_COUNT, or none where they do not pay.
     """
     base, scales, dictionary = model.base, model.scales, model.dictionary
     x = to_input(central(picture.pixels))
     y = base.g_a(x)
-    found = dictionary.search(describe(y, base.std.ravel())[0], count or USUAL)
+    found = dictionary.search(describe(y, base.std.ravel())[0], count or AUTO_COUNT)
     references = References(model.ids["dictionary"], dictionary.id_bits, tuple(sorted(match.id for match in found)))
     c = model.conditioning.latent(dictionary.levels(references.ids))
-    if count is None and float(c.max()) < FAINT:
+    if count is None and float(c.max()) < MIN_EFFECT:
         return Referred(base)
     section = Section(SectionType.REFERENCES, write_references(references))
     referred = Referred(model.conditioning.base(base, c), sections=(section,))

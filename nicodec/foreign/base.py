@@ -136,7 +136,7 @@ class ForeignDecoder:
         from nicodec.latents.geometry import to_pixels
 
         rendering, rates = self.rendering, np.zeros(1, np.float32)
-        residual = self._fuse(parsed, rates) if max(rendering.taus) > 0 else None
+        residual = self._residual(parsed, rates) if max(rendering.taus) > 0 else None
         painted = self.painter.paint(rendering.anchor, parsed, None, rates, residual, rendering.taus)
         channels = 1 if self.header.colour is Colour.GREY else 3
         return [to_pixels(x_hat[0][:, *crop.slices], channels) for x_hat in painted]
@@ -162,7 +162,7 @@ class ForeignDecoder:
     @cached_property
     def part(self) -> Part:
         """The weights."""
-        return _find(self.foreign, self.options.base_weights)
+        return weights_of(self.foreign, self.options.base_weights)
 
     @cached_property
     def place(self) -> str:
@@ -176,7 +176,7 @@ class ForeignDecoder:
         """The codec's own g_s."""
         return ForeignPainter(load_foreign(self.part, self.place), self.place)
 
-    def _fuse(self, y_hat: Array, rates: Array) -> Array:
+    def _residual(self, y_hat: Array, rates: Array) -> Array:
         from nicodec.painters.fuser import normals
 
         model = Model.installed({"base": self.part.id}, self.options.engine, self.options.device)
@@ -218,7 +218,12 @@ def _decode(foreign: Foreign, part: Part, device: str, pixels: int) -> tuple[Arr
     return decoded
 
 
-def _find(foreign: Foreign, weights: Path | None) -> Part:
+def weights_of(foreign: Foreign, weights: Path | None) -> Part:
+    """The weights that a file names: those in a file of the caller's, or else an installed package's.
+
+    Raises:
+        MissingPartError, DamagedPartError, UsageError: there are none, or they are not whole, or others.
+    """
     if weights is None:
         try:
             return find_part("base", foreign.weights_id)

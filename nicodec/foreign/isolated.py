@@ -112,7 +112,8 @@ class Decoder:
 
 DECODER = Decoder()
 atexit.register(DECODER.close)
-os.register_at_fork(after_in_child=DECODER.forget)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=DECODER.forget)
 
 
 def _ended(name: str, code: int, limit: float | None) -> NicodecError:

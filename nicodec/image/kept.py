@@ -13,13 +13,13 @@ from nicodec.image.alpha import pack_alpha, unpack_alpha
 from nicodec.image.drawn import Drawn, unpack_drawn
 from nicodec.image.picture import Picture
 
-METADATA = {"icc": SectionType.ICC, "exif": SectionType.EXIF, "xmp": SectionType.XMP}
+METADATA_SECTIONS = {"icc": SectionType.ICC, "exif": SectionType.EXIF, "xmp": SectionType.XMP}
 
 
 def kept_sections(picture: Picture) -> list[Section]:
     """Alpha and metadata of a picture."""
     alpha = [] if picture.alpha is None else [Section(SectionType.ALPHA, pack_alpha(picture.alpha))]
-    blocks = {kind: getattr(picture, name) for name, kind in METADATA.items()}
+    blocks = {kind: getattr(picture, name) for name, kind in METADATA_SECTIONS.items()}
     return alpha + [Section(kind, write_packed(block)) for kind, block in blocks.items() if block]
 
 
@@ -48,6 +48,6 @@ def unpack_metadata(file: NicFile) -> dict[str, bytes]:
     """ICC, EXIF and XMP blocks of a file, by `Picture`'s names."""
     return {
         name: read_packed(payload, f"the {name.upper()} section")
-        for name, kind in METADATA.items()
+        for name, kind in METADATA_SECTIONS.items()
         if (payload := file.payload(kind)) is not None
     }

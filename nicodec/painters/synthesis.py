@@ -33,7 +33,7 @@ from nicodec.references.expect import expect
 from nicodec.references.warp import Aligned
 
 TRUST_REACH = 2  # positions of the latent further than the networks see that a bounded picture depends on
-LED = 2  # positions further than HALO that tau makes pixels depend on, through g_a: even, for tokens two positions wide
+LEAD_REACH = 2  # beyond HALO, what tau makes pixels depend on through g_a: even, for tokens two positions wide
 
 
 class Synthesis:
@@ -49,15 +49,15 @@ class Synthesis:
         self.header, self.experts, self.depth, self.references = header, experts, depth, references
 
     @property
-    def reach(self) -> int:
+    def halo(self) -> int:
         """Positions of the latent around a crop that its pixels may depend on."""
         fuser = self.experts.fuser
-        return in_blocks(HALO + TRUST_REACH + (LED + fuser.halo if fuser else 0), self.header)
+        return in_blocks(HALO + TRUST_REACH + (LEAD_REACH + fuser.halo if fuser else 0), self.header)
 
     def needed(self, crop: Box) -> list[Box]:
         """The tiles whose symbols the pixels of `crop` depend on, in order."""
         every = tiles(self.header.width, self.header.height)
-        return [tile for tile in every if tile.common(crop, self.reach * PATCH)]
+        return [tile for tile in every if tile.common(crop, self.halo * PATCH)]
 
     def paint(self, symbols: Mapping[Box, TileSymbols], crop: Box, rendering: Rendering = PLAIN) -> list[Pixels]:
         """The symbols of the tiles in `needed` to the pixels of `crop`, for each tau.
@@ -71,7 +71,7 @@ class Synthesis:
         Raises:
             MissingPartError: see `Experts.paint`.
         """
-        region, _ = neighbourhood(crop, self.header.width, self.header.height, self.reach)
+        region, _ = neighbourhood(crop, self.header.width, self.header.height, self.halo)
         y_hat, code = self.gather(symbols, region)
         residual = None
         if y_hat is not None and self.experts.fuser is not None and max(rendering.taus) > 0:
@@ -113,7 +113,7 @@ class Synthesis:
         """y_hat, code vectors and residual of a region of the latent to the pixels of `crop` for each tau."""
         header, channels = self.header, 1 if self.header.colour is Colour.GREY else 3
         pictures = [blank(header, crop) for _ in rendering.taus]  # tiles of which nothing is whole stay so
-        halo = in_blocks(HALO + TRUST_REACH + (0 if residual is None else LED), header)
+        halo = in_blocks(HALO + TRUST_REACH + (0 if residual is None else LEAD_REACH), header)
         for tile, held in symbols.items():
             if (wanted := crop.common(tile)) is None or held.size == 0:
                 continue

@@ -7,14 +7,19 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nicodec.container.dictionary import Dictionary, read_dictionary
 from nicodec.container.layout import ID_BYTES, MAGIC
 from nicodec.container.limits import DEFAULT_MAX_PIXELS, check_declared
 from nicodec.container.reader import NicFile, read_file
 from nicodec.container.references import MAX_NAME, Reference, read_aligned, safe_name
-from nicodec.errors import InputError, LimitError, MissingReferenceError, NicodecError
-from nicodec.image.picture import Pixels
+from nicodec.errors import LimitError, MissingReferenceError, NicodecError
+from nicodec.image.given import bytes_of
+
+if TYPE_CHECKING:
+    from nicodec.image.given import AnyFile
+    from nicodec.image.picture import Pixels
 
 ENVIRONMENT = "NICODEC_DICTIONARIES"
 SUFFIX = ".nicdict"
@@ -47,30 +52,21 @@ class Held:
         return cls(data, name if fits else "", content_id(data), folder=folder)
 
     @classmethod
-    def read(cls, path: Path) -> Held:
-        """The file at a path.
+    def given(cls, file: AnyFile) -> Held:
+        """A file by its bytes, its path or a file object. Raises: as `bytes_of`."""
+        if isinstance(file, (str, os.PathLike)):
+            return cls.of(bytes_of(file), Path(file).name, Path(file).parent)
+        return cls.of(bytes_of(file))
 
-        Raises:
-            InputError: it cannot be read.
-        """
-        return cls.of(read(path), path.name, path.parent)
+
+def references_of(given: str | int | Sequence[AnyFile]) -> str | int | tuple[Held, ...]:
+    """What `EncodeOptions.references` takes of what `nicodec.encode` is given. Raises: as `bytes_of`."""
+    return given if isinstance(given, (str, int)) else tuple(map(Held.given, given))
 
 
 def content_id(data: bytes) -> bytes:
     """What a file is named by: the first 8 bytes of its SHA-256."""
     return hashlib.sha256(data).digest()[:ID_BYTES]
-
-
-def read(path: Path) -> bytes:
-    """The bytes of a file.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def dictionaries(named: Sequence[Path], *, everywhere: bool = True) -> Iterator[tuple[bytes, Dictionary]]:
@@ -84,19 +80,19 @@ def dictionaries(named: Sequence[Path], *, everywhere: bool = True) -> Iterator[
         CorruptFileError: it is none.
     """
     for path in named:
-        data = read(path)
+        data = bytes_of(path)
         yield content_id(data), read_dictionary(data)
     for entry in filter(None, os.environ.get(ENVIRONMENT, "").split(os.pathsep) if everywhere else ()):
         place = Path(entry)
         for path in sorted(place.glob(f"*{SUFFIX}")) if place.is_dir() else [place]:
             try:
-                data = read(path)
+                data = bytes_of(path)
                 yield content_id(data), read_dictionary(data)
             except NicodecError:  # nobody asked for this one
                 continue
 
 
-Decode = Callable[[bytes, "Library"], Pixels]
+Decode = Callable[[bytes, "Library"], "Pixels"]
 
 
 class Library:

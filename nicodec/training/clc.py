@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from nicodec.dictionary.asset import Dictionary
-from nicodec.dictionary.conditioning import USUAL
+from nicodec.dictionary.conditioning import AUTO_COUNT
 from nicodec.dictionary.features import describe
 from nicodec.entropy.order import passes
 from nicodec.entropy.scales import ScaleModel
@@ -77,9 +77,9 @@ class CLCStage:
         """Nothing: it starts as the base."""
 
     def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """Rate-distortion loss of a batch (B, 3, H, W), 0..1, each with 1 to USUAL of its references."""
+        """Rate-distortion loss of a batch (B, 3, H, W), 0..1, each with 1 to AUTO_COUNT of its references."""
         rate = random_low_rates(len(x)).to(x.device)
-        counts = torch.randint(1, USUAL + 1, (len(x),)).tolist()
+        counts = torch.randint(1, AUTO_COUNT + 1, (len(x),)).tolist()
         pictures = zip(torch.split(x, 1), torch.split(rate, 1), counts, strict=True)
         outcomes = [self.code(self.module, *each) for each in pictures]
         outcome = Outcome(*(torch.cat([getattr(o, name) for o in outcomes]) for name in ("x_hat", "z_bits", "y_bits")))
@@ -118,7 +118,7 @@ class CLCStage:
                 x = picture[None, :, :512, :512].float() / 255
                 rate = torch.tensor([float(value)], device=x.device)
                 plain = self.coding(*self.base.transform(x, rate), rate)
-                for name, outcome in {"off": plain, "on": self.code(module, x, rate, USUAL)}.items():
+                for name, outcome in {"off": plain, "on": self.code(module, x, rate, AUTO_COUNT)}.items():
                     rows[name].append((outcome.bits.item() / x[0, 0].numel(), psnr(outcome.x_hat, x)))
             for name, entries in rows.items():
                 figures[name].append([round(sum(column) / len(entries), 4) for column in zip(*entries, strict=True)])

@@ -41,7 +41,7 @@ def load_scales(part: Part) -> ScaleModel:
     Raises:
         DamagedPartError: the part does not hold one.
     """
-    with _described(part):
+    with _as_damaged_part(part):
         config = read_config(part)
         shape = config["latent"], config["hyper"], config["slices"], config.get("tunes", 1)
         return ScaleModel.from_arrays(_arrays(part, EXACT), *shape)
@@ -54,7 +54,7 @@ def load_prior(part: Part) -> TokenPrior:
     Raises:
         DamagedPartError: the part does not hold one.
     """
-    with _described(part):
+    with _as_damaged_part(part):
         config = read_config(part)
         return TokenPrior.from_arrays(_arrays(part, EXACT), config["bits"], config["stride"] // 16)
 
@@ -68,7 +68,7 @@ def load_base(part: Part, device: str) -> Base:
     """
     from nicodec.networks.base import Base, BaseConfig
 
-    with _described(part):
+    with _as_damaged_part(part):
         return _filled(lambda: Base(BaseConfig(**read_config(part))), part, device)
 
 
@@ -78,7 +78,7 @@ def is_foreign(part: Part) -> bool:
     Raises:
         DamagedPartError: it holds nothing of the kind that a base is.
     """
-    with _described(part):
+    with _as_damaged_part(part):
         return "architecture" in read_config(part)
 
 
@@ -94,7 +94,7 @@ def load_foreign(part: Part, device: str) -> ForeignBase:
 
     from nicodec.foreign.adapters import ForeignBase
 
-    with _described(part), torch.inference_mode(False):
+    with _as_damaged_part(part), torch.inference_mode(False):
         return ForeignBase(**read_config(part), state=load(read_part(part))).to(device)
 
 
@@ -107,7 +107,7 @@ def load_vq(part: Part, device: str) -> VQExpert:
     """
     from nicodec.networks.vq import VQConfig, VQExpert
 
-    with _described(part):
+    with _as_damaged_part(part):
         return _filled(lambda: VQExpert(VQConfig(**read_config(part))), part, device)
 
 
@@ -120,7 +120,7 @@ def load_mode(part: Part, device: str) -> MoDE:
     """
     from nicodec.networks.mode import MoDE, MoDEConfig
 
-    with _described(part):
+    with _as_damaged_part(part):
         return _filled(lambda: MoDE(MoDEConfig(**read_config(part))), part, device)
 
 
@@ -133,7 +133,7 @@ def load_fuser(part: Part, device: str) -> Denoiser:
     """
     from nicodec.networks.fuser import Denoiser, FuserConfig
 
-    with _described(part):
+    with _as_damaged_part(part):
         return _filled(lambda: Denoiser(FuserConfig(**read_config(part))), part, device)
 
 
@@ -144,7 +144,7 @@ def load_dictionary(part: Part) -> Dictionary:
     Raises:
         DamagedPartError: the part does not hold them.
     """
-    with _described(part):
+    with _as_damaged_part(part):
         return Dictionary.from_arrays(_arrays(part, REFERENCES))
 
 
@@ -154,7 +154,7 @@ def has_adapters(part: Part) -> bool:
     Raises:
         DamagedPartError: it holds nothing of the kind that a dictionary is.
     """
-    with _described(part):
+    with _as_damaged_part(part):
         return bool(read_config(part))
 
 
@@ -167,7 +167,7 @@ def load_clc(part: Part, base: Base) -> CLC:
     """
     from nicodec.networks.clc import CLC, CLCConfig
 
-    with _described(part):
+    with _as_damaged_part(part):
         return _filled(lambda: CLC(CLCConfig(**read_config(part)), base), part, str(base.std.device))
 
 
@@ -202,7 +202,7 @@ def read_weights(part: Part) -> Weights:
     Raises:
         DamagedPartError: the part is no safetensors file.
     """
-    with _described(part):
+    with _as_damaged_part(part):
         stored = {name: a for name, a in _stored(part).items() if not name.startswith((EXACT, REFERENCES))}
         return Weights({**_first_bases(part), **stored} if part.kind == "base" else stored)
 
@@ -241,7 +241,7 @@ def _filled(make: Callable[[], nn.Module], part: Part, device: str) -> Any:
 
 
 @contextmanager
-def _described(part: Part) -> Iterator[None]:
+def _as_damaged_part(part: Part) -> Iterator[None]:
     """Whatever a damaged file makes go wrong, said as one error."""
     try:
         yield

@@ -40,7 +40,7 @@ def seeds():
 @cache
 def referred():
     """What golden files refer to."""
-    return tuple(Held.read(path) for path in golden_folder().glob("r*.[np][in][cg]"))
+    return tuple(Held.given(path) for path in golden_folder().glob("r*.[np][in][cg]"))
 
 
 def dictionary(data):

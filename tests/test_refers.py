@@ -29,6 +29,7 @@ from nicodec.references.align import align
 from nicodec.references.build import clusters
 from nicodec.references.library import MAX_CHAIN, Held, Library
 from nicodec.references.look import look
+from nicodec.references.refer import agree
 from nicodec.references.warp import Aligned, warp
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -207,6 +208,24 @@ def test_a_turned_and_darker_shot_is_found():
     seen = warp([found], Motion.none(3, 5), (slice(0, 12), slice(0, 20)))[: len(picture), : picture.shape[1]]
     inner = (slice(32, -32), slice(32, -32))
     assert error_of(picture[inner], seen[inner].astype(int)) < 0.2 * error_of(picture[inner], pixels[inner].astype(int))
+
+
+def test_a_camera_that_stood_still_copies_without_interpolation():
+    pixels = pictures.scene(300, 200)
+    noise = np.random.default_rng(0).normal(0, 2, pixels.shape)
+    assert align(np.clip(pixels + noise, 0, 255).round().astype(np.uint8), pixels) == Alignment()
+
+
+def test_what_was_searched_in_vain_is_not_tried():
+    random = np.random.default_rng(0)
+    pixels, other = (
+        np.asarray(Image.fromarray(random.integers(0, 256, (30, 40, 3), np.uint8)).resize((400, 300), Image.BICUBIC))
+        for _ in range(2)
+    )
+    moved = pixels[9:, 14:]
+    for reference, expected in ((pixels, True), (other, False)):
+        aligned = Aligned(reference, align(moved, reference), moved.shape[1], moved.shape[0])
+        assert agree(moved, aligned) is expected
 
 
 # --- what is found and refused

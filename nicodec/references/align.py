@@ -25,6 +25,8 @@ REACHES = (
     4,
     3,
 )  # pixels that a block is searched around where it is expected: at the coarsest scale, then finer ones
+STILL = 0.97  # of the error of what stays where it is, at which it is taken to be still
+OFF = 12.0  # levels, beyond which an error says no more
 FITS = 5  # rounds of reweighting
 OUTLIER = 0.7  # pixels off at which a block's weight is a quarter
 CELL = 8  # pixels along a side of what brightness is fitted to
@@ -47,6 +49,8 @@ def align(pixels: Pixels, reference: Pixels) -> Alignment:
         matrix = refined(pyramid[level], below[level], matrix, reach)
         if level:
             matrix = np.diag([2, 2, 1]) @ matrix @ np.diag([0.5, 0.5, 1])
+    if STILL * unlike(pyramid[0], below[0], np.eye(3)) <= unlike(pyramid[0], below[0], matrix):
+        matrix = np.eye(3)  # a camera that stood still: what is copied stays sharp
     corners = to_corners(matrix, pixels.shape[1], pixels.shape[0])
     return Alignment(corners, brightness(pixels, reference, matrix))
 
@@ -77,6 +81,12 @@ def translation(plane: Array, reference: Array) -> tuple[float, float]:
     y, x = np.unravel_index(peaks.argmax(), shape)
     right, below = (float(v - n if v > n / 2 else v) for v, n in zip((x, y), shape[::-1], strict=True))
     return min(((0.0, 0.0), (right, below)), key=lambda place: dissimilarity(plane, reference, place))
+
+
+def unlike(plane: Array, reference: Array, matrix: Matrix) -> float:
+    """The mean error of what is seen through a homography, in levels; what has nothing to do with it counts little."""
+    moved, inside = warped(reference, matrix, plane.shape)
+    return float(np.minimum(np.abs(flat(moved) - flat(plane)), OFF)[inside].mean()) if inside.any() else OFF
 
 
 def dissimilarity(plane: Array, reference: Array, place: tuple[float, float]) -> float:

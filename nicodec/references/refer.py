@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nicodec.container.layout import MAX_REFERENCES, Section, SectionType
+from nicodec.container.layout import MAX_REFERENCES, STRIDE, Section, SectionType
 from nicodec.container.reader import read_file
 from nicodec.container.references import Reference, write_aligned
 from nicodec.drawing import block_errors
@@ -18,16 +18,19 @@ from nicodec.image.picture import Picture, Pixels
 from nicodec.latents.analysis import Analysed
 from nicodec.latents.effort import encode_tile
 from nicodec.latents.floats import Expected, FloatPath
-from nicodec.latents.geometry import coarser, to_input
+from nicodec.latents.geometry import BLOCK, coarser, cut, in_pixels, to_input
 from nicodec.latents.rates import to_rates
 from nicodec.rate.tile import TileRate
-from nicodec.references.align import align
+from nicodec.references.align import align, flat, luma
 from nicodec.references.classes import choose_classes, settled
 from nicodec.references.expect import expect, in_colour
 from nicodec.references.library import Library
 from nicodec.references.look import likely
 from nicodec.references.search import find_motion
-from nicodec.references.warp import Aligned
+from nicodec.references.warp import Aligned, warp
+
+MIDDLE = 16  # positions of the latent to each side of a picture's middle, in whole blocks
+AGREE = 0.25  # correlation of details from which on it is worth the time to try a reference
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +61,24 @@ def offer(picture: Picture, library: Library) -> list[Offered]:
     for held in (*library.given, *found):
         pixels = in_colour(library.pixels_of(held), picture.pixels.shape[2])
         alignment = align(picture.pixels, pixels)
-        reference = Reference(held.id, held.name, held.index, alignment)
-        offered.append(Offered(reference, Aligned(pixels, alignment, picture.width, picture.height)))
+        aligned = Aligned(pixels, alignment, picture.width, picture.height)
+        if held.name is not None or agree(picture.pixels, aligned):
+            offered.append(Offered(Reference(held.id, held.name, held.index, alignment), aligned))
     return offered
+
+
+def agree(pixels: Pixels, aligned: Aligned) -> bool:
+    """Whether a reference that was searched shows what the picture (H, W, C) does: by its middle, details alone."""
+    rows, columns = (
+        slice(middle - min(middle, MIDDLE), middle + min(middle, MIDDLE))
+        for middle in (BLOCK * (-(-length // STRIDE) // 2) for length in pixels.shape[:2])
+    )
+    if rows.stop == rows.start or columns.stop == columns.start:
+        return True
+    nothing = Motion.none((rows.stop - rows.start) // BLOCK, (columns.stop - columns.start) // BLOCK)
+    seen = flat(luma(warp([aligned], nothing, (rows, columns)))).ravel()
+    own = flat(luma(cut(pixels, *in_pixels((rows, columns))))).ravel()
+    return float(own @ seen) >= AGREE * float(np.linalg.norm(own) * np.linalg.norm(seen))
 
 
 def section(offered: Sequence[Offered]) -> Section:

@@ -79,7 +79,8 @@ def encode(
         model: name of the model package.
         base: another codec in its place, such as `compressai:mbt2018-mean-q3`, with `base_weights`.
         base_weights: a safetensors file, see `nicodec models fetch`.
-        verify: decode the symbols again and compare.
+        verify: decode the symbols again and compare; of what is no photograph, leave out tokens that nobody asked for
+            where they make a part of the picture worse.
         device: `auto`, `cpu` or `cuda`.
         engine: what runs the networks: `onnx` (on the CPU), `torch`, or `auto`: torch on a GPU and for models without
             graphs.
@@ -117,6 +118,7 @@ def decode(
     steps: int = DEFAULT_STEPS,
     seed: int | None = None,
     crop: tuple[int, int, int, int] | None = None,
+    scale: int = 1,
     max_pixels: int | None = None,
     memory_limit: int | None = None,
     base_weights: str | os.PathLike[str] | None = None,
@@ -134,6 +136,8 @@ def decode(
         steps: of the diffusion behind tau, 1..8.
         seed: of its noise; None: from the file.
         crop: only this part of the picture: (left, top, width, height) in pixels.
+        scale: 2, 4, 8 or 16: a picture that is so many times smaller each way, each pixel the average of a square. Of
+            the fidelity anchor it comes out of the latents alone, and quickly; all else is decoded in full first.
         max_pixels: most pixels that the file may declare; None: 2^27, and no more than files of its size have.
         memory_limit: bytes; refuse a file whose decode is estimated to need more.
         base_weights: of the other codec that the file was written with; None: an installed model's.
@@ -167,6 +171,7 @@ def decode(
         base_weights=weights,
         device=device,
         engine=engine,
+        scale=scale,
         references=tuple(map(Held.given, references)),
         beside=Path(data).parent if isinstance(data, (str, os.PathLike)) else None,
         dictionaries=tuple(map(Path, dictionaries)),

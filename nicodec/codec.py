@@ -47,8 +47,10 @@ from nicodec.zoo.model import Model
 
 if TYPE_CHECKING:
     from nicodec.bases.own import Analysis, OwnEncoder
+    from nicodec.dictionary.conditioning import Referred
     from nicodec.references.library import Library
     from nicodec.references.refer import Offered
+    from nicodec.weighing import Coded
 
 
 @translate_out_of_memory
@@ -95,7 +97,7 @@ class PictureEncoder:
         self.model = Model.named(options.model, options.engine, options.device)
 
     def encode(self, quality: float) -> bytes:
-        """The file at a quality: of those with and without references, the one of less bits and error.
+        """The file at a quality: of those with and without aligned references, the one of less bits and error.
 
         Raises: as `encode_picture`.
         """
@@ -104,28 +106,49 @@ class PictureEncoder:
             return alone
         from nicodec.references.refer import lighter
 
-        coded = self.base.code_referring(self.analysed, rate_from_quality(quality), self.offered)
-        return alone if coded is None else lighter(self.picture, alone, self.file(coded), self.library.picture)
+        rate = rate_from_quality(quality)
+        coded = self.base.code_referring(self.analysed, rate, self.offered)
+        if coded is None:
+            return alone
+        return lighter(self.picture, alone, self.file(coded), self.library.picture, self.model.weight(rate))
 
     def encode_alone(self, quality: float) -> bytes:
-        """The file without such references. No network is loaded where none is needed. Raises: as `encode_picture`."""
+        """The file without such references. No network is loaded where none is needed. Raises: as `encode_picture`.
+
+        What was written is decoded only where there is a doubt: whether references pay that `auto` found, and, in what
+        is no photograph, whether tokens do harm.
+        """
         rate = rate_from_quality(quality)
-        guessed = guess(self.picture.pixels, self.options, rate)
+        guessed = guess(self.picture.pixels, self.options, self.model.weight(rate))
         if guessed.mask.all() and self.drawn:
             return self.drawn
         if guessed.mask.any():
             from nicodec.weighing import mix
 
             return mix(self.picture, guessed.mask, rate, self.base, self.kept).data
+        base, options = self.base, self.options
+        referred = base.refer(self.picture, rate)
         drawn = None if guessed.sketch is None else self.drawn
-        coded = self.base.code(self.analysed, rate, keep=drawn is not None)
-        plain = self.file(coded)
-        if guessed.sketch is None or drawn is None:
-            return plain
-        from nicodec.weighing import Coded, lightest
+        found = bool(referred.sections) and not isinstance(options.references, int)
+        tokens = base.vq is not None and not options.asks_for_tokens
+        faithful = options.verify and not guessed.photograph and (found or tokens)
+        if drawn is None and not found and not faithful:
+            return self.file(base.code(self.analysed, rate, referred))
+        from nicodec.trials import settle
+        from nicodec.weighing import lightest
 
-        whole = Coded(plain, coded.header, coded.base, coded.symbols)
-        return lightest(self.picture, guessed.sketch, whole, drawn, self.base, self.kept)
+        ways = [self.coded(rate, way) for way in ([referred, base.plain] if found else [referred])]
+        coded = settle(self.picture, ways, options, faithful=faithful, tokens=tokens)
+        if guessed.sketch is None or drawn is None:
+            return coded.data
+        return lightest(self.picture, guessed.sketch, coded, drawn, base, self.kept)
+
+    def coded(self, rate: int, referred: Referred) -> Coded:
+        """A file of the networks' streams alone, and what it was made with."""
+        from nicodec.weighing import Coded
+
+        coded = self.base.code(self.analysed, rate, referred, keep=True)
+        return Coded(self.file(coded), coded.header, coded.base, coded.symbols)
 
     def file(self, streams: Streams) -> bytes:
         """The file of a base's streams, and what is kept beside them."""
@@ -194,6 +217,10 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
     file = read_file(data, damage)
     check_declared(file, options.max_pixels)
     crop = crop_of(file.header, options.crop)
+    if options.scale > 1:
+        from nicodec.scaled import decode_scaled
+
+        return decode_scaled(file, data, options, crop)
     library = library_of(file, options)
     check_memory(file, options, crop, 0 if library is None else library.declared)
     painted = paint(file, crop, options, zlib.crc32(data), damage, library)

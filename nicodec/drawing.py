@@ -1,7 +1,7 @@
 """What of a picture is drawn: a guess by pixels alone, the choice by real bits, and what the networks see there.
 
-Everything is compared by one sum, in bits: those that are written, and `lambda · 255^2 · MSE` for each pixel, which is
-what training made of error. A drawn block has no error.
+Everything is compared by one sum, in bits: those that are written, and `weight · 255^2 · MSE` for each pixel, where the
+weight is the lambda that training gave error (`lambda_from_rate`). A drawn block has no error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from nicodec.image.drawn import Mask, cover, grid, pack_drawn, unpack_drawn
 from nicodec.image.lossless import colours
 from nicodec.image.picture import Pixels
 from nicodec.options import EncodeOptions
-from nicodec.rate.scale import lambda_from_rate
 
 QUICK = 1  # effort at which streams are made that are only measured
 THIN = 16  # pixels: of a side below it, the networks would see four times as many as there are, or more
@@ -69,7 +68,7 @@ class Sketch:
         for _ in range(ROUNDS):
             if not mask.any():
                 break
-            real = 8 * len(pack_drawn(pixels, mask, QUICK))
+            real = stream_bits(pixels, mask)
             if (gain := float(coded[mask].sum() - real)) > most:
                 most, best = gain, mask
             kept = self.mask & (share * (real / share[mask].sum()) < coded)
@@ -83,11 +82,16 @@ class Sketch:
         share = self.drawn.copy()
         for kind in (self.mask & self.few, self.mask & ~self.few):
             if kind.any():
-                share[kind] *= 8 * len(pack_drawn(pixels, kind, QUICK)) / share[kind].sum()
+                share[kind] *= stream_bits(pixels, kind) / share[kind].sum()
         return share
 
 
-def sketch(pixels: Pixels, rate: int) -> Sketch:
+def stream_bits(pixels: Pixels, mask: Mask) -> int:
+    """What drawing the blocks of `mask` takes."""
+    return 8 * len(pack_drawn(pixels, mask, QUICK))
+
+
+def sketch(pixels: Pixels, weight: float) -> Sketch:
     """What pixels (H, W, 1 or 3) alone say. Quick: photographs are to lose no time by it."""
     number = colours(pixels)
     unlike = np.ones(number.shape, np.bool_)
@@ -104,7 +108,7 @@ def sketch(pixels: Pixels, rate: int) -> Sketch:
     drawn = novel * each + OTHER_BITS * area
     coded = np.zeros(shape)
     if mask.any():
-        coded[mask] = LEAST_BITS + transform_cost(in_blocks(pixels)[mask.ravel()], lambda_from_rate(rate))
+        coded[mask] = LEAST_BITS + transform_cost(in_blocks(pixels)[mask.ravel()], weight)
     return Sketch(mask, few, drawn, coded)
 
 
@@ -146,29 +150,37 @@ class Guess:
     Attributes:
         mask: (rows, columns) of blocks: what is drawn; none, all, or some.
         sketch: of a picture that is no photograph, where the guess is too near to be trusted; None: it is.
+        photograph: whether pixels say that it is one: next to nothing in it would be cheaper to draw.
     """
 
     mask: Mask
     sketch: Sketch | None = None
+    photograph: bool = False
 
 
-def guess(pixels: Pixels, options: EncodeOptions, rate: int) -> Guess:
+def guess(pixels: Pixels, options: EncodeOptions, weight: float) -> Guess:
     """What of a picture (H, W, 1 or 3) is drawn, by pixels alone."""
     height, width, _ = pixels.shape
     nothing = np.zeros(grid(height, width), np.bool_)
-    if options.drawn == "off" or options.streams == "vq":
+    if options.streams == "vq":
         return Guess(nothing)
-    if options.drawn == "all" or min(height, width) < THIN:
+    if options.drawn != "off" and (options.drawn == "all" or min(height, width) < THIN):
         return Guess(~nothing)
-    found = sketch(pixels, rate)
+    found = sketch(pixels, weight)
     worthwhile, all_drawing = WORTHWHILE * height * width, bool(found.mask.all())
     if not all_drawing and found.gain < worthwhile:
+        return Guess(nothing, photograph=True)
+    if options.drawn == "off":
         return Guess(nothing)
     coded = SPILT * found.coded
+    if all_drawing and stream_bits(pixels, ~nothing) <= (1 - CLEAR) * coded.sum():
+        return Guess(
+            ~nothing
+        )  # a part that the networks would do for less is hardly worth what they cost to begin with
     mask, gain = found.chosen(pixels, coded)
     if mask.any() and gain >= max(worthwhile, CLEAR * coded[mask].sum()) and (mask.all() or may_mix(options)):
         return Guess(mask)
-    return Guess(nothing, found if all_drawing or gain >= worthwhile else None)
+    return Guess(nothing, found if all_drawing or (gain >= worthwhile and may_mix(options)) else None)
 
 
 def drawn_section(pixels: Pixels, mask: Mask, header: Header, options: EncodeOptions) -> Section:
@@ -185,14 +197,13 @@ def drawn_section(pixels: Pixels, mask: Mask, header: Header, options: EncodeOpt
 
 def may_mix(options: EncodeOptions) -> bool:
     """Whether drawn blocks may stand beside an SQ stream: nothing is asked for that a file with both cannot have."""
-    tokens = options.streams == "sq+vq" or options.token_bits is not None or options.robust
-    return not tokens and not isinstance(options.references, int)
+    return not options.asks_for_tokens and not isinstance(options.references, int)
 
 
-def block_errors(pixels: Pixels, decoded: Pixels, rate: int) -> Bits:
+def block_errors(pixels: Pixels, decoded: Pixels, weight: float) -> Bits:
     """The error of each block in bits: (rows, columns)."""
     squares = np.square(pixels.astype(np.float32) - decoded).mean(2)
-    return lambda_from_rate(rate) * by_block(squares)
+    return weight * by_block(squares)
 
 
 def smoothed(pixels: Pixels, mask: Mask) -> Pixels:

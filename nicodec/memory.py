@@ -18,10 +18,12 @@ from nicodec.options import DecodeOptions
 P = ParamSpec("P")
 T = TypeVar("T")
 
-START = 630 << 20  # the interpreter, torch, and all of a model's networks
+START = 190 << 20  # the interpreter, onnxruntime, and all of a model's networks
+TORCH = 440 << 20  # what torch takes on top
 MARGIN = 2 * STRIDE  # pixels around a tile, and around a crop, that are worked on too
 # Bytes a pixel of the largest tile that the networks hold at once, and a pixel of the crop that stay until the end.
 ALONE, MORE = (180, 20), (450, 50)  # the base; experts together, or the fuser
+REDUCED = (150, 8)  # the latents alone, at a scale; several tiles are parsed at once
 CONDITIONED = 100 << 20  # the dictionary, and networks of the picture's own
 REFERRED = 20  # bytes a pixel of what it refers to, which is decoded whole, one after the other, and kept
 TAU = 8  # bytes a pixel of the crop for each further tau
@@ -33,6 +35,7 @@ FOREIGN_START, FOREIGN = 1300 << 20, 700
 def estimate_memory(file: NicFile, options: DecodeOptions, crop: Box, referred: int = 0) -> int:
     """Bytes that decoding takes, the program itself included; an upper estimate for all but the widest models.
 
+    With a scale: where it is quick (`nicodec.scaled`), and otherwise that of the full decode is the one to ask for.
     `referred`: pixels of the .nic files that it refers to.
     """
     width, height = file.header.width, file.header.height
@@ -40,11 +43,14 @@ def estimate_memory(file: NicFile, options: DecodeOptions, crop: Box, referred: 
     if not file.streams:
         return DRAWN_START + drawn
     if SectionType.FOREIGN in file.sections:
-        return START + FOREIGN_START + FOREIGN * coded_pixels(width, height)
+        return START + TORCH + FOREIGN_START + FOREIGN * coded_pixels(width, height)
     width, height = min(width, crop.width + 2 * MARGIN), min(height, crop.height + 2 * MARGIN)
     tile = coded_pixels(min(width, TILE + 2 * MARGIN), min(height, TILE + 2 * MARGIN))
     start = START + (CONDITIONED if SectionType.REFERENCES in file.sections else 0) + REFERRED * referred
+    start += TORCH if options.engine == "torch" or options.device == "cuda" else 0
     at_once, kept = MORE if SectionType.VQ in file.sections or max(options.taus) > 0 else ALONE
+    if options.scale > 1:
+        at_once, kept = REDUCED
     return start + drawn + tile * at_once + coded_pixels(width, height) * (kept + TAU * (len(options.taus) - 1))
 
 

@@ -32,6 +32,7 @@ LONGEST_CHAIN = 4  # files of a series that must be decoded before one of it, at
 STRIPPABLE = ("all", "icc", "exif", "xmp")
 ANCHORS = ("fidelity", "perception")
 ENGINES = ("auto", "onnx", "torch")
+SCALES = (1, 2, 4, 8, 16)
 TAU_RANGE = (0.0, 1.0)
 DEFAULT_STEPS = 1
 STEPS_RANGE = (1, 8)
@@ -78,6 +79,16 @@ def check_engine(engine: str) -> None:
         raise UsageError(f"engine is {engine!r}, expected one of {', '.join(ENGINES)}")
 
 
+def check_scale(scale: int) -> None:
+    """Refuse a scale that is none.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if scale not in SCALES:
+        raise UsageError(f"scale is {reprlib.repr(scale)}, expected one of {', '.join(map(str, SCALES))}")
+
+
 @dataclass(frozen=True)
 class EncodeOptions:
     """How to encode.
@@ -96,7 +107,8 @@ class EncodeOptions:
         base: name of another codec, such as `compressai:mbt2018-mean-q3`, in place of the model; streams, quality and
             effort then mean nothing.
         base_weights: its weights, a safetensors file.
-        verify: decode the symbols again and compare, before the file is handed out.
+        verify: decode the symbols again and compare, before the file is handed out; of what is no photograph, leave out
+            tokens that nobody asked for, and references of `auto`, where they make a part of the picture worse.
         device: `auto`, `cpu` or `cuda`, for the float networks.
         drawn: which blocks are kept exactly: `auto`: those that cost less so, in bits and error at this quality; `off`:
             none; `all`: the picture is kept without loss. Without a latent, or with another codec, `auto` means none.
@@ -125,6 +137,11 @@ class EncodeOptions:
     engine: str = ENGINES[0]
     dictionaries: tuple[Path, ...] = ()
 
+    @property
+    def asks_for_tokens(self) -> bool:
+        """Whether tokens are asked for, and not only welcome."""
+        return self.streams in ("vq", "sq+vq") or self.token_bits is not None or self.robust
+
     def __post_init__(self) -> None:
         check_engine(self.engine)
         check_number("quality", self.quality, *QUALITY_RANGE)
@@ -147,7 +164,7 @@ class EncodeOptions:
 
     def _check_references(self) -> None:
         if self.refers:
-            if (self.streams or "sq") != "sq" or self.token_bits is not None or self.robust:
+            if self.asks_for_tokens:
                 raise UsageError("a file that refers to pictures has no tokens; leave out what is about them")
             if self.base is not None or self.drawn == "all":
                 raise UsageError("a file of another codec, or all drawn, refers to no pictures")
@@ -182,12 +199,14 @@ class DecodeOptions:
         base_weights: weights of the other codec that the file names, a safetensors file; None: an installed package.
         device: `auto`, `cpu` or `cuda`, for the float networks.
         engine: what runs them: `onnx` (CPU), `torch`; `auto` is torch on a GPU and for models without graphs.
+        scale: 1, or by how many times the picture shall be smaller each way: 2, 4, 8 or 16, see `nicodec.scaled`.
         references: pictures that the file may refer to.
         beside: the folder that the file is from: what it refers to is looked for there too, by name.
         dictionaries: in which it is looked for too, before those in NICODEC_DICTIONARIES.
 
     Raises:
-        UsageError: unknown anchor or engine, a negative corner or no pixels; a number out of range, or none; no tau.
+        UsageError: unknown anchor or engine, a negative corner or no pixels; a number out of range, or none; no tau;
+            a scale that is none.
     """
 
     anchor: str = "fidelity"
@@ -201,12 +220,14 @@ class DecodeOptions:
     base_weights: Path | None = None
     device: str = "auto"
     engine: str = ENGINES[0]
+    scale: int = 1
     references: tuple[Held, ...] = ()
     beside: Path | None = None
     dictionaries: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         check_engine(self.engine)
+        check_scale(self.scale)
         if self.anchor not in ANCHORS:
             raise UsageError(f"anchor is {self.anchor!r}, expected one of {', '.join(ANCHORS)}")
         if not self.taus:

@@ -10,14 +10,14 @@ from typing import IO, Any
 from PIL import Image, ImageFile
 
 from nicodec.codec import decode_bytes, encode_picture
-from nicodec.container.layout import MAGIC, Colour, SectionType
+from nicodec.container.layout import MAGIC, MIME_TYPE, Colour, SectionType
 from nicodec.container.reader import read_file
 from nicodec.errors import UsageError
 from nicodec.image.files import from_pillow, to_pillow
 from nicodec.image.given import mask_of
 from nicodec.image.icc import space_of
 from nicodec.image.kept import unpack_metadata
-from nicodec.options import DecodeOptions, EncodeOptions
+from nicodec.options import SCALES, DecodeOptions, EncodeOptions
 from nicodec.references.library import references_of
 
 FORMAT = "NIC"
@@ -34,6 +34,7 @@ class NicImageFile(ImageFile.ImageFile):
     format_description = "nicodec"
     options = DecodeOptions()
     data: bytes | None = None
+    declared: tuple[int, int]
 
     def _open(self) -> None:
         assert self.fp is not None
@@ -41,7 +42,7 @@ class NicImageFile(ImageFile.ImageFile):
         file = read_file(self.data)
         if self.filename:
             self.options = replace(self.options, beside=Path(os.fsdecode(self.filename)).parent)
-        self._size = file.header.width, file.header.height
+        self._size = self.declared = file.header.width, file.header.height
         blocks = unpack_metadata(file)
         # Grey under a profile for RGB is decoded to RGB, see `to_pillow`.
         grey = file.header.colour is Colour.GREY and space_of(blocks.get("icc", b"")) != "RGB"
@@ -49,10 +50,25 @@ class NicImageFile(ImageFile.ImageFile):
         names = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}
         self.info.update({names[name]: block for name, block in blocks.items()})
 
+    def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Prepare to decode a smaller picture, of at least `size` where there is so much: `Image.thumbnail` asks so.
+
+        The mode stays. Returns what Pillow's JPEG plugin does: mode, and the box that the full picture has in it.
+        """
+        if self.data is None or size is None or self.options.crop is not None:
+            return None
+        room = min(have // max(1, want) for have, want in zip(self.declared, size, strict=True))
+        scale = max((scale for scale in SCALES if scale <= room), default=1)
+        self.options = replace(self.options, scale=scale)
+        self._size = -(-self.declared[0] // scale), -(-self.declared[1] // scale)
+        return self.mode, (0, 0, self.declared[0] / scale, self.declared[1] / scale)
+
     def load(self) -> Any:
         """Decode, the first time."""
         if self.data is not None:
-            self.im = to_pillow(decode_bytes(self.data, self.options)).im
+            decoded = to_pillow(decode_bytes(self.data, self.options))
+            self.im, self._size = decoded.im, decoded.size
+            self.info.update(decoded.info)
             self.data = None
             if self._exclusive_fp and self.fp:  # opened by name: closed once it is read, as Pillow's own plugins do
                 self.fp.close()
@@ -94,4 +110,4 @@ def register() -> None:
     Image.register_open(FORMAT, NicImageFile, lambda prefix: prefix.startswith(MAGIC))
     Image.register_save(FORMAT, save)
     Image.register_extension(FORMAT, ".nic")
-    Image.register_mime(FORMAT, "image/x-nicodec")
+    Image.register_mime(FORMAT, MIME_TYPE)

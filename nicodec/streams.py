@@ -15,7 +15,7 @@ from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.entropy.tokens import TokenPrior, Tokens, decode_tokens, encode_tokens, tokens_crc
 from nicodec.errors import CorruptFileError, InexactError
-from nicodec.rate.tile import TileRate
+from nicodec.latents.rates import file_rate
 from nicodec.zoo.model import Model
 
 T = TypeVar("T")
@@ -108,8 +108,7 @@ def read_latent(
     if scales is None or body is None:
         return None
     crc, stream = body
-    rate = TileRate(header.rate, header.tune or 0)
-    latent = decode_latent(scales, stream, *tile.grid, rate, header.mapped, header.referring)
+    latent = decode_latent(scales, stream, *tile.grid, file_rate(header), header.mapped, header.referring)
     check_crc("symbols", latent.crc(), crc)
     if latent.motion is not None and latent.motion.sources.max() > references:
         raise CorruptFileError(f"a tile takes from reference {latent.motion.sources.max()} of {references}")

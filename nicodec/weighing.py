@@ -21,6 +21,7 @@ from nicodec.latents.floats import FloatPath
 from nicodec.latents.geometry import PATCH
 from nicodec.painters.experts import Experts
 from nicodec.painters.synthesis import Synthesis
+from nicodec.rate.scale import lambda_from_rate
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,7 @@ def errors_of(picture: Picture, coded: Coded) -> Bits:
     held = dict(zip(tiles(header.width, header.height), coded.symbols, strict=True))
     whole = Box(0, 0, header.width, header.height)
     (decoded,) = Synthesis(header, Experts(coded.base)).paint(held, whole)
-    return block_errors(picture.pixels, decoded, header.rate)
+    return block_errors(picture.pixels, decoded, lambda_from_rate(header.rate, coded.base.lambda_max))
 
 
 def bits_of(coded: Coded, encoder: OwnEncoder) -> Bits:

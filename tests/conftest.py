@@ -40,7 +40,7 @@ def toy_folder(tiny, tmp_path_factory):
 def toys(toy_folder, tiny):
     """The toy packages and the tiny model are the ones to be found."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NICODEC_MODELS", f"{toy_folder}:{tiny.path.parents[1]}")
+        patch.setenv("NICODEC_MODELS", f"{toy_folder}{os.pathsep}{tiny.path.parents[1]}")
         yield toy_folder
 
 
@@ -77,7 +77,7 @@ def inside(tmp_path):
     from nicodec.cli.main import run
 
     def call(*arguments, stdin=b""):
-        streams = {name: io.TextIOWrapper(io.BytesIO(data), write_through=True) for name, data in
+        streams = {name: io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", write_through=True) for name, data in
                    (("stdin", stdin), ("stdout", b""), ("stderr", b""))}  # fmt: skip
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(tmp_path)
@@ -122,7 +122,7 @@ def coded(toys):
     import nicodec
 
     image = pictures.image(500, 400)
-    return image, nicodec.encode(image, model="toy16", device="cpu", quality=5)
+    return image, nicodec.encode(image, model="toy16", device="cpu", quality=5, streams="sq+vq")
 
 
 @pytest.fixture(scope="module")

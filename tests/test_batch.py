@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pictures
 import pytest
+from lab.batches import measure
 
 import nicodec
 from nicodec import errors
-from nicodec.bench.batches import measure
 from nicodec.container.reader import read_file
 from nicodec.engines import onnx
 from nicodec.zoo import load, store

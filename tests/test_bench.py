@@ -240,7 +240,7 @@ def test_names_say_how_nicodec_decodes():
 
 
 def test_the_plane_of_tau(toys, trunk, tmp_path, monkeypatch):
-    from nicodec.bench import taus
+    from lab import taus
 
     path = tmp_path / "a.png"
     pictures.image(140, 130).save(path)
@@ -260,7 +260,7 @@ def test_the_plane_of_tau(toys, trunk, tmp_path, monkeypatch):
 
 def test_what_references_are_worth(monkeypatch, tmp_path):
     """The table's points are those of real files."""
-    from nicodec.bench import references
+    from lab import references
 
     monkeypatch.setattr(references, "SIZES", (4,))
     monkeypatch.setattr(references, "NOISES", (1.0,))
@@ -280,3 +280,12 @@ def test_what_references_are_worth(monkeypatch, tmp_path):
     assert said == "auto refers in 0 of 4 files"
     references.draw({1: 0.0, 12: 0.1}, {0.0: 0.1, 1.0: 0.0}, tmp_path / "plot.png")
     assert Image.open(tmp_path / "plot.png").size > (300, 200)
+
+
+def test_what_is_shipped_is_what_the_command_runs():
+    """Experiments stand in tests/lab, outside the wheel."""
+    package = Path(errors.__file__).parent
+    sources = {path: path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
+    for module in (path for path in sources if path.parent.name == "bench" and path.stem != "__init__"):
+        others = (text for path, text in sources.items() if path != module)
+        assert any(f"from nicodec.bench.{module.stem} import" in text for text in others), module.stem

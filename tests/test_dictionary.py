@@ -13,8 +13,9 @@ from PIL import Image
 
 from nicodec.dictionary.build import build, regions
 from nicodec.dictionary.features import features_of
-from nicodec.errors import TrainingDataError
+from nicodec.errors import TrainingDataError, UsageError
 from nicodec.latents.floats import load_float_path
+from nicodec.networks.base import Base, BaseConfig
 from nicodec.zoo.load import load_base, load_dictionary
 from nicodec.zoo.manifest import read_manifest
 
@@ -47,6 +48,12 @@ def test_every_reference_is_a_real_region(base, all_regions):
     for reference in restored:
         nearest = np.abs(found.latents - reference).mean((1, 2, 3)).min()
         assert nearest < all_regions.step.mean(), "int8 is all that lies between"
+
+
+def test_a_base_of_too_few_components_is_refused_before_any_work():
+    narrow = Base(BaseConfig(latent=16, hyper=4, wide_8=8, wide_16=8, depth_8=1, depth_16=1, context=8))
+    with pytest.raises(UsageError, match="16 components, expected 24 or more"):
+        build(narrow, iter(()), 5)
 
 
 def test_a_region_finds_itself(base, path, all_regions):

@@ -28,10 +28,11 @@ from nicodec.image.kept import unpack_blocks
 from nicodec.look.session import Session
 from nicodec.metrics.psnr import psnr
 from nicodec.options import ANCHORS, DecodeOptions, EncodeOptions
-from nicodec.rate.scale import rate_from_quality
+from nicodec.rate.scale import lambda_from_rate, rate_from_quality
 from nicodec.target import Target, encode_to_target
 
 CASES = Path(__file__).parent / "cases"
+WEIGHT = lambda_from_rate(rate_from_quality(60))
 # Bytes of the smaller of the PNG and AVIF without loss (4:4:4, quality 100, speed 6), with libavif 1.3; of the sky,
 # which has more colours than lines, AVIF at 45.9 dB.
 SMALLEST = {"check8_64": 133, "dither128": 1883, "pixelart_48x48": 292, "text_bw": 4384, "patches": 570, "sky512": 394,
@@ -179,7 +180,7 @@ def test_a_photograph_is_told_quickly():
     pixels, times = photograph(768, 512), []
     for _ in range(5):
         started = time.process_time()
-        assert not guess(pixels, EncodeOptions(), rate_from_quality(60)).mask.any()
+        assert not guess(pixels, EncodeOptions(), WEIGHT).mask.any()
         times.append(time.process_time() - started)
     assert min(times) < 0.1  # 0.01 where nothing else runs
 
@@ -225,7 +226,7 @@ def test_what_lies_under_drawn_blocks_is_smooth():
 
 
 def test_the_sketch_knows_blocks_at_the_edges():
-    found = sketch(np.asarray(pictures.drawing(70, 45)), rate_from_quality(60))
+    found = sketch(np.asarray(pictures.drawing(70, 45)), WEIGHT)
     assert found.mask.shape == found.drawn.shape == found.coded.shape == (2, 3)
     assert found.mask.all()
     assert found.gain > 0

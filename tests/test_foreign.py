@@ -198,7 +198,7 @@ def test_memory_that_ends_inside_the_decoder_is_said(mean):
     data = encode(mean, pictures.image(512, 512), verify=False)
     decode(encode(mean, pictures.image(64, 64)))
     process = isolated.DECODER._process.pid
-    used = int(Path(f"/proc/{process}/statm").read_text().split()[0]) * resource.getpagesize()
+    used = int(Path(f"/proc/{process}/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
     resource.prlimit(process, resource.RLIMIT_AS, (used + (1 << 20), -1))
     with pytest.raises(errors.OutOfMemoryError, match="memory"):
         decode(data)

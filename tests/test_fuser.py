@@ -1,5 +1,7 @@
 """The fuser: tau, its noise, and what must not depend on how a picture is cut."""
 
+import os
+
 import numpy as np
 import pictures
 import pytest
@@ -117,8 +119,8 @@ def test_seed_and_steps_decide_and_the_default_seed_is_the_files_own():
 def test_a_crop_is_cut_out_of_the_whole(tiny, tmp_path, monkeypatch, stride, anchor):
     """Across the seam of two tiles, and where the fuser's halo is odd but tokens are two positions wide."""
     toy.make_model(tmp_path, "mine", tiny, stride=stride)
-    monkeypatch.setenv("NICODEC_MODELS", f"{tmp_path}:{tiny.path.parents[1]}")
-    data = nicodec.encode(pictures.image(1300, 300), model="mine", device="cpu", quality=20)
+    monkeypatch.setenv("NICODEC_MODELS", f"{tmp_path}{os.pathsep}{tiny.path.parents[1]}")
+    data = nicodec.encode(pictures.image(1300, 300), model="mine", device="cpu", quality=20, streams="sq+vq")
     whole = decode(data, tau=1, seed=3, anchor=anchor)
     part = decode(data, tau=1, seed=3, anchor=anchor, crop=(600, 200, 500, 60))
     assert np.abs(whole[200:260, 600:1100] - part).max() <= 1

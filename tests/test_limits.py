@@ -19,7 +19,7 @@ from nicodec.container.layout import Box, Section
 from nicodec.container.limits import DEFAULT_MAX_PIXELS, FREE_PIXELS, PIXELS_A_BYTE, check_declared, coded_pixels
 from nicodec.container.reader import read_file
 from nicodec.container.writer import write_file
-from nicodec.memory import START, estimate_memory
+from nicodec.memory import estimate_memory
 from nicodec.options import DecodeOptions
 
 ROOT = Path(__file__).parents[1]
@@ -89,7 +89,7 @@ def test_memory_limit(nicodec, tmp_path):
     assert code == errors.LimitError.exit_code
     assert "--memory-limit" in err
     assert not (tmp_path / "a.png").exists()
-    assert nicodec("decode", "a.nic", "-o", "a.png", "--memory-limit", "1GB")[0] == 0
+    assert nicodec("decode", "a.nic", "-o", "a.png", "--memory-limit", "200MiB")[0] == 0
     with pytest.raises(errors.LimitError):
         package.decode(NIC, memory_limit=100 << 20)
 
@@ -108,23 +108,31 @@ def test_memory_is_estimated_from_what_is_asked_for():
     assert estimate(large, taus=(0.0,)) < estimate(large, taus=(0.5, 1.0)) < estimate(large, taus=(0.2, 0.5, 1.0))
 
 
-def test_the_estimate_holds_for_the_shipped_model(tmp_path):
-    """Peak memory of a process that decodes, against the estimate; what torch alone takes differs between builds."""
-    Image.open(ROOT / "examples" / "scene.png").resize((640, 640)).save(tmp_path / "a.png")
-    script = (
-        "import sys, nicodec, nicodec.engines.onnx, nicodec.painters.synthesis\n"
-        "from nicodec.bench.worker import peak_mb\n"
-        "before = peak_mb()\n"
-        "nicodec.decode('a.nic', device='cpu', anchor='perception')\n"
-        "print(peak_mb() - before)\n"
-    )
-    data = package.encode(tmp_path / "a.png", effort=1, verify=False, device="cpu")
+WAYS = [
+    ("sq", {}), ("sq+vq", {}), ("sq+vq", {"anchor": "perception", "tau": 0.7}), ("sq", {"scale": 8}),
+    ("sq", {"engine": "torch"}),
+]  # fmt: skip
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell a process's own peak")
+@pytest.mark.parametrize(("streams", "asked"), WAYS)
+def test_the_estimate_is_neither_too_low_nor_double(streams, asked, tmp_path):
+    """Peak memory of a whole process that decodes with the shipped model."""
+    Image.open(ROOT / "examples" / "scene.png").resize((768, 512)).save(tmp_path / "a.png")
+    data = package.encode(tmp_path / "a.png", effort=1, streams=streams, verify=False, device="cpu", drawn="off")
     (tmp_path / "a.nic").write_bytes(data)
-    grown = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, check=True,
+    script = (
+        "import nicodec\n"
+        "from pathlib import Path\n"
+        f"nicodec.decode('a.nic', **{asked!r})\n"
+        "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, check=True,
                            capture_output=True, text=True)  # fmt: skip
-    file = read_file(data)
-    estimate = estimate_memory(file, DecodeOptions("perception"), Box(0, 0, 640, 640)) - START
-    assert 0.5 * estimate < float(grown.stdout) * 2**20 < estimate + (150 << 20)
+    options = DecodeOptions(**{"taus" if name == "tau" else name: (value,) if name == "tau" else value
+                               for name, value in asked.items()})  # fmt: skip
+    estimate = estimate_memory(read_file(data), options, Box(0, 0, 768, 512))
+    assert estimate / 2 < int(ended.stdout) << 10 < estimate
 
 
 AUDITED = """

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import pictures
 import pytest
+from lab.drag import measure
 from PIL import Image
 from test_batch import hear_ctrl_c
 from werkzeug.test import Client
 
 import nicodec
 from nicodec import errors
-from nicodec.bench.drag import measure
 from nicodec.container.layout import Box
 from nicodec.image.files import from_pillow
 from nicodec.look.compare import compare

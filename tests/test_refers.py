@@ -427,3 +427,11 @@ def test_encoding_at_a_target_refers_too(first, shot, tmp_path, inside):
 def test_encode_picture_takes_what_the_api_takes(first, shot):
     options = EncodeOptions(quality=40, model="tiny", device="cpu", drawn="off", references=(Held.of(first),))
     assert encode_picture(from_array(np.asarray(shot)), options) == encode(shot, first, quality=40)
+
+
+@pytest.mark.parametrize("scale", [2, 16])
+def test_a_small_picture_is_the_full_one_averaged(first, second, scale):
+    from nicodec.image.shrink import averaged
+
+    small, full = (decode(second, first, scale=each) for each in (scale, 1))
+    assert np.abs(small - averaged(full.astype(np.uint8), scale)).max() <= 1

@@ -26,8 +26,11 @@ COUNT, SIDE = 16, 256  # pictures that a toy dictionary is built of
 COARSER = 0.5  # log-steps of the last channel in tune `eye` of a toy base, beyond those in `psnr`
 
 
-def make_model(folder, name, tiny, *, stride):
-    """A package `name` in `folder` with all parts; its base is the tiny frozen one."""
+def make_model(folder, name, tiny, *, stride, spread=0.005):
+    """A package `name` in `folder` with all parts; its base is the tiny frozen one.
+
+    `spread`: of MoDE's random weights: from 0.01 on encoders find that tokens do harm, from 0.02 on decoders too.
+    """
     target = folder / name
     shutil.copytree(tiny.path.parent, target)
     manifest = target / "model.toml"
@@ -39,9 +42,9 @@ def make_model(folder, name, tiny, *, stride):
     vq = VQExpert(config)
     mode = MoDE.between(base, vq)
     vq.tokenizer.start_from(base.std, base.std.argsort(descending=True)[:8])
-    anchored = (mode.fidelity, mode.perception, mode.painter)
-    for parameter in (p for module in (vq.painter, *anchored) for p in module.parameters()):
-        torch.nn.init.normal_(parameter, std=0.02)
+    for module in (vq.painter, mode.fidelity, mode.perception, mode.painter):
+        for parameter in module.parameters():
+            torch.nn.init.normal_(parameter, std=0.02 if module is vq.painter else spread)
     net = TokenNet(base.config.latent, base.config.hyper, config, 16)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.2)

@@ -6,9 +6,9 @@ What references say of a picture is known in one place a direction, `OwnEncoder.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from nicodec.bases import Streams, header_of
@@ -48,6 +48,16 @@ class Analysis:
     picture: Picture
     tiles: Iterable[Analysed]
     levels: Levels | None
+
+
+@dataclass(frozen=True)
+class Anew:
+    """Tiles that are analysed anew whenever they are walked through, so that none need be held."""
+
+    analyse: Callable[[], Iterator[Analysed]]
+
+    def __iter__(self) -> Iterator[Analysed]:
+        return self.analyse()
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,20 +102,24 @@ class OwnEncoder:
         return OwnEncoder(self.model, replace(self.options, streams="sq", references="off"))
 
     def analyse(self, picture: Picture, keep: bool = False) -> Analysis:
-        """As `Encoder`: each tile as it is asked for, once. `keep`: all of them, for several files."""
+        """As `Encoder`: each tile as it is asked for. `keep`: all of them, for several files."""
         from nicodec.latents.analysis import analyse
 
-        found = analyse(picture, self.model.base, self.vq, self.depth)
+        found = Anew(partial(analyse, picture, self.model.base, self.vq, self.depth))
         return Analysis(picture, list(found) if keep else found, self.levels(picture))
 
-    def code(self, analysed: Analysis, rate: int, keep: bool = False) -> OwnStreams:
-        """As `Encoder`: tile by tile. `keep`: the symbols.
+    def code(self, analysed: Analysis, rate: int, referred: Referred | None = None, keep: bool = False) -> OwnStreams:
+        """As `Encoder`: tile by tile.
+
+        Args:
+            referred: None: as `refer` says.
+            keep: the symbols.
 
         Raises:
             InexactError: the symbols do not come back from the stream (with `options.verify`).
         """
         of_blocks = TileRate(rate, self.tune or 0, analysed.levels)
-        referred = self.refer(analysed.picture, rate)
+        referred = referred or self.refer(analysed.picture, rate)
         symbols = self.symbols(analysed.tiles, referred, of_blocks)
         kept = list(symbols) if keep else []
         sections = [*referred.sections, *self.sections(kept if keep else symbols, rate)]
@@ -133,15 +147,21 @@ class OwnEncoder:
             parts.append(mask_levels(roi, picture.height, picture.width))
         return total(*parts) if parts else None
 
+    @property
+    def plain(self) -> Referred:
+        """The base itself, without references."""
+        from nicodec.dictionary.conditioning import Referred
+
+        return Referred(self.model.base)
+
     def refer(self, picture: Picture, rate: int) -> Referred:
-        """What a picture is coded with, if references pay or are asked for: all that knows them is in here."""
-        from nicodec.dictionary.conditioning import Referred, refer
+        """What a picture is coded with, if references may pay or are asked for: all that knows them is in here."""
+        from nicodec.dictionary.conditioning import refer
 
         wanted = self.options.references
         if not self.refers or wanted == "off":
-            return Referred(self.model.base)
-        count = wanted if isinstance(wanted, int) else None
-        return refer(picture, self.model, rate, count)
+            return self.plain
+        return refer(picture, self.model, rate, wanted if isinstance(wanted, int) else None)
 
     def symbols(self, tiles: Iterable[Analysed], referred: Referred, rate: TileRate) -> Iterable[TileSymbols]:
         """The symbols of each tile in order: all that floats decide. `rate`: of all blocks."""

@@ -64,13 +64,13 @@ class Bench:
             (folder / part).mkdir(parents=True, exist_ok=True)
         self.file = folder / "measurements.jsonl"
         self.done: dict[tuple[str, float, str], dict[str, Any]] = {}
-        for line in self.file.read_text().splitlines() if self.file.exists() else []:
+        for line in self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else []:
             try:
                 row = json.loads(line)
             except ValueError:  # the last line of a run that was killed while writing it
                 continue
             self.done[row["codec"], row["setting"], row["key"]] = row
-        self.file.write_text("".join(json.dumps(row) + "\n" for row in self.done.values()))
+        self.file.write_text("".join(json.dumps(row) + "\n" for row in self.done.values()), encoding="utf-8")
 
     def measure(self, names: Sequence[str], sources: Sequence[Source], settings: Callable[[str], Sequence[float]],
                 progress: Callable[[int, int], None]) -> None:  # fmt: skip
@@ -105,7 +105,7 @@ class Bench:
         if keep_crop:
             _center(decoded).save(self.folder / "crops" / f"{stem}.png")
             _center(original).save(self.folder / "crops" / f"original-{source.key}.png")
-        with self.file.open("a") as file:
+        with self.file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         self.done[name, setting, source.key] = row
 

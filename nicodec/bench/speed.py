@@ -141,11 +141,11 @@ def time_processes(path: Path) -> dict[str, float]:
         return cold
 
 
-def time_sizes(path: Path) -> list[dict[str, float]]:
+def time_sizes(path: Path) -> list[dict[str, float | None]]:
     """Seconds and peak memory of encode and decode over sizes, each direction of each size in a process of its own."""
     rows = []
     for megapixels in MEGAPIXELS:
-        row: dict[str, float] = {"megapixels": megapixels}
+        row: dict[str, float | None] = {"megapixels": megapixels}
         with tempfile.TemporaryDirectory() as folder:
             for side in ("encode", "decode"):
                 with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as worker:
@@ -155,7 +155,7 @@ def time_sizes(path: Path) -> list[dict[str, float]]:
     return rows
 
 
-def _code_once(side: str, path: Path, megapixels: float, nic: Path) -> tuple[float, float]:
+def _code_once(side: str, path: Path, megapixels: float, nic: Path) -> tuple[float, float | None]:
     """In a worker: one direction of one picture, weights loaded before the clock starts; seconds and peak MB."""
     import nicodec
 
@@ -212,7 +212,7 @@ def _markdown(figures: dict[str, Any]) -> str:
         size = row["megapixels"]
         cells = [f"{size:g}"]
         for side in ("encode", "decode"):
-            seconds = row[f"{side}_s"]
-            cells += [f"{seconds:.2f}", f"{seconds / size:.2f}", f"{row[f'{side}_peak_mb']:.0f}"]
+            seconds, peak = row[f"{side}_s"], row[f"{side}_peak_mb"]
+            cells += [f"{seconds:.2f}", f"{seconds / size:.2f}", "-" if peak is None else f"{peak:.0f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

@@ -91,7 +91,7 @@ def machine() -> dict[str, Any]:
 
     model = platform.processor()
     try:
-        with open("/proc/cpuinfo") as file:  # noqa: PTH123
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
             model = next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import sys
 import time
 from functools import cache
 from pathlib import Path
@@ -40,13 +40,18 @@ def code(name: str, pixels: NDArray[np.uint8], setting: float) -> dict[str, Any]
     }
 
 
-def peak_mb() -> float:
-    """Peak resident memory of this process, MB of 2^20 bytes.
+def peak_mb() -> float | None:
+    """Peak resident memory of this process, MB of 2^20 bytes; None where the system does not tell (Windows).
 
     From the kernel's own page on Linux: what getrusage tells survives fork and exec, and so may be the parent's.
     """
     try:
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
         return int(status.split("VmHWM:")[1].split()[0]) / 1024
     except (OSError, IndexError, ValueError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        pass
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1024)

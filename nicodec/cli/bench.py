@@ -67,8 +67,8 @@ def command(
         from nicodec.bench.speed import measure_speed
 
         text, figures = measure_speed(pictures[0])
-        (output / "speed.json").write_text(json.dumps(figures, indent=1) + "\n")
-        (output / "speed.md").write_text(text)
+        (output / "speed.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        (output / "speed.md").write_text(text, encoding="utf-8")
         click.echo(text)
         return
 
@@ -91,15 +91,15 @@ def command(
     bench = Bench(output, Perception(found) if found else None, dists)
     ladder = {name: settings if settings and name.startswith("nicodec") else make(name).settings for name in names}
     bench.measure(names, sources, ladder.__getitem__, Progress())
-    curves = json.loads(published.read_text()) if published else {}
+    curves = json.loads(published.read_text(encoding="utf-8")) if published else {}
     result = report(bench, names, sources, skipped, absent, curves)
     (output / "plots").mkdir(exist_ok=True)
     plots = draw(result, output / "plots")
-    (output / "report.json").write_text(json.dumps(result, indent=1) + "\n")
-    (output / "measurements.csv").write_text(to_csv(result["measurements"]))
-    (output / "summary.csv").write_text(to_csv(result["summary"]))
-    (output / "report.md").write_text(markdown(result, plots))
-    (output / "report.html").write_text(page(result, plots, output, sources))
+    (output / "report.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (output / "measurements.csv").write_text(to_csv(result["measurements"]), encoding="utf-8")
+    (output / "summary.csv").write_text(to_csv(result["summary"]), encoding="utf-8")
+    (output / "report.md").write_text(markdown(result, plots), encoding="utf-8")
+    (output / "report.html").write_text(page(result, plots, output, sources), encoding="utf-8")
     for name, why in absent.items():
         click.echo(f"nicodec: not measured: {name}: {why}", err=True)
     click.echo(f"{output / 'report.html'}: written", err=True)

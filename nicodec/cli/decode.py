@@ -13,7 +13,7 @@ import click
 from nicodec.cli import batch, streams
 from nicodec.cli.sizes import Size
 from nicodec.errors import PartialPictureError, UsageError
-from nicodec.options import ANCHORS, DEFAULT_STEPS, ENGINES, STRIPPABLE, DecodeOptions, spell_tau
+from nicodec.options import ANCHORS, DEFAULT_STEPS, ENGINES, SCALES, STRIPPABLE, DecodeOptions, spell_tau
 
 TAU = "{tau}"
 ALIASES = {"jpeg": "jpg", "tiff": "tif"}
@@ -149,6 +149,10 @@ class Crop(click.ParamType[Any]):
 @click.option(
     "--crop", type=Crop(), metavar="X,Y,W,H", help="Decode only W x H pixels from (X, Y). Default: all of it."
 )
+@click.option("--scale", type=click.Choice([str(scale) for scale in SCALES]), default="1", show_default=True,
+              help="A picture so many times smaller each way, each pixel the average of a square. Quick with the "
+              "fidelity anchor and tau 0; another anchor, a tau, alpha, --best-effort, or a --crop (in pixels of the "
+              "full picture) that does not start at a multiple of it take a full decode first.")  # fmt: skip
 @streams.max_pixels_option
 @click.option("--memory-limit", type=Size(), metavar="SIZE",
               help="Refuse, before any network runs, what is estimated to need more memory, such as 2GiB. "
@@ -173,17 +177,17 @@ class Crop(click.ParamType[Any]):
 @streams.common_options
 def command(
     sources: tuple[str, ...], output: str | None, kind: str | None, anchor: str, taus: tuple[float, ...], steps: int,
-    seed: int | None, best_effort: bool, crop: tuple[int, int, int, int] | None, max_pixels: int | None,
-    memory_limit: float | None, base_weights: Path | None, pictures: tuple[Path, ...], dictionaries: tuple[Path, ...],
-    device: str, engine: str, strip: tuple[str, ...],
-    preserve_time: bool, force: bool, threads: int | None, as_json: bool, verbose: bool, quiet: bool, **inputs: Any,
+    seed: int | None, best_effort: bool, crop: tuple[int, int, int, int] | None, scale: str,
+    max_pixels: int | None, memory_limit: float | None, base_weights: Path | None, pictures: tuple[Path, ...],
+    dictionaries: tuple[Path, ...], device: str, engine: str, strip: tuple[str, ...], preserve_time: bool, force: bool,
+    threads: int | None, as_json: bool, verbose: bool, quiet: bool, **inputs: Any,
 ) -> None:  # fmt: skip
     """Decode FILE.nic (- is stdin) to a picture file."""
     limit = None if memory_limit is None else int(memory_limit)
     from nicodec.references.library import Held
 
     options = DecodeOptions(
-        anchor, taus, steps, seed, best_effort, crop, max_pixels, limit, base_weights, device, engine,
+        anchor, taus, steps, seed, best_effort, crop, max_pixels, limit, base_weights, device, engine, int(scale),
         tuple(map(Held.given, pictures)), dictionaries=dictionaries,
     )  # fmt: skip
     given = batch.Inputs(sources, output, suffixes=frozenset({".nic"}), **inputs)

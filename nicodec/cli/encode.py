@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,7 +102,20 @@ class Encoding:
             "input": job.source, "output": output, "input_bytes": len(data), "seconds": round(seconds, 3), **facts,
             **report,
         }  # fmt: skip
-        return batch.Outcome(line, fields, picture.notes)
+        return batch.Outcome(line, fields, (*picture.notes, *left_out(self.options, facts)))
+
+
+def left_out(options: EncodeOptions, facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the encoder left out of a file that could hold it, as a sentence; `facts`: as `describe` gives them."""
+    from nicodec.zoo.store import find_package
+
+    welcome = options.base is None and options.streams is None and facts["format_version"] == 1
+    if not welcome or facts["tokens"] or "vq" not in find_package(options.model).parts:
+        return ()
+    return (
+        "tokens make a part of this picture worse, and were left out; --streams sq+vq writes them all the same, for "
+        "--anchor perception",
+    )
 
 
 def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
@@ -160,7 +174,8 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
               "its entropy path is float, so its files are not promised to decode on other machines.")  # fmt: skip
 @click.option("--base-weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
               help="Its weights, a safetensors file, see `nicodec models fetch`.")  # fmt: skip
-@click.option("--verify/--no-verify", default=True, show_default=True, help="Decode the symbols again and compare.")
+@click.option("--verify/--no-verify", default=True, show_default=True, help="Decode the symbols again and compare; "
+              "of what is no photograph, leave out tokens that make a part of the picture worse.")  # fmt: skip
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="Where the float networks run. The entropy path always runs on the CPU.")  # fmt: skip
 @click.option("--engine", type=click.Choice(ENGINES), default=ENGINES[0], show_default=True,

@@ -194,7 +194,7 @@ def _give_rights(temporary: str, path: Path) -> None:
         return
     old = path.stat()
     mode = stat.S_IMODE(old.st_mode)
-    for owner, group in ((-1, old.st_gid), (old.st_uid, -1)):
+    for owner, group in ((-1, old.st_gid), (old.st_uid, -1)) if hasattr(os, "chown") else ():  # not on Windows
         with contextlib.suppress(PermissionError):
             os.chown(temporary, owner, group)
     new = Path(temporary).stat()

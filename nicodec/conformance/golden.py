@@ -49,7 +49,7 @@ class Golden:
     @classmethod
     def read(cls, path: Path) -> Golden:
         """The golden file at a path, and its facts."""
-        return cls(path, **json.loads(path.with_suffix(".json").read_text()))
+        return cls(path, **json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
 
 
 def golden_folder() -> Path:

@@ -9,6 +9,7 @@ from enum import IntEnum
 from nicodec.errors import CorruptFileError
 
 MAGIC = b"\x8eNIC"
+MIME_TYPE = "image/x-nicodec"
 VERSIONS = (1, 2)
 ID_BYTES = 8
 NO_BASE = bytes(ID_BYTES)

@@ -69,8 +69,13 @@ def build(base: Base, pictures: Iterable[Pixels], size: int, seed: int = 0) -> D
 
     Raises:
         TrainingDataError: the pictures hold fewer regions.
-        UsageError: scikit-learn is not installed.
+        UsageError: the base has fewer components than a reference keeps; scikit-learn is not installed.
     """
+    if base.config.latent < CHANNELS:
+        raise UsageError(
+            f"the base has {base.config.latent} components, expected {CHANNELS} or more; a dictionary keeps so many of "
+            "each reference: build it for a wider base"
+        )
     try:
         from sklearn.cluster import MiniBatchKMeans
     except ImportError:

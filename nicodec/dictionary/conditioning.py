@@ -78,7 +78,7 @@ class Conditioning:
 
 
 def refer(picture: Picture, model: Model, rate: int, count: int | None) -> Referred:
-    """Search a picture's references, and decide whether they pay.
+    """Search a picture's references, and decide whether they may pay; what files say has the last word (`trials`).
 
     They are tried on its middle (`central`): bits by the real tables, errors in pixels. Where they would change little,
     as on most photographs, they are not even tried.
@@ -106,7 +106,7 @@ def cost(base: FloatPath, scales: ScaleModel, x: Array, y: Array, rate: int) -> 
     """Bits and error of a picture x (1, 3, H, W) whose latent is y, in bits, as `effort.correct` weighs them."""
     rates = to_rates(TileRate(rate))
     scaled, z_hat = base.scaled(y, rates)
-    rounding = ThriftyRounding(scales, z_hat, TileRate(rate))
+    rounding = ThriftyRounding(base, scales, z_hat, TileRate(rate))
     _, y_hat = base.quantise(scaled, z_hat, rates, rounding)
     error = float(np.square(base.g_s(y_hat * base.ungain(rates), rates) - x).sum())
     return rounding.bits + error * lambda_from_rate(rate, base.lambda_max) * 255**2 / 3

@@ -14,7 +14,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
-from nicodec.engines import MAPPED, Array
+from nicodec.engines import MAPPED, Array, thread_count
 from nicodec.errors import DamagedPartError, NicodecError, OutOfMemoryError, brief, out_of_memory
 from nicodec.zoo.load import read_weights
 from nicodec.zoo.manifest import Part
@@ -102,14 +102,6 @@ if hasattr(os, "register_at_fork"):
 def load_onnx(part: Part) -> OnnxNetworks:
     """See `nicodec.engines.load_networks`."""
     return OnnxNetworks(part, read_weights(part))
-
-
-def thread_count() -> int:
-    """As many threads as the caller allows numeric libraries, or else as this process may use cores."""
-    try:
-        return max(1, int(os.environ["OMP_NUM_THREADS"]))
-    except (KeyError, ValueError):
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def weights_of(graph: bytes) -> list[str]:

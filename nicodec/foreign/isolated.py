@@ -27,6 +27,7 @@ from nicodec.container.layout import Foreign
 from nicodec.errors import CorruptFileError, NicodecError, OutOfMemoryError, out_of_memory
 from nicodec.zoo.manifest import Part
 
+KILL = 9  # the signal; Windows has no name for it, nor ends a process by one
 START = "import sys; sys.path[:] = sys.argv[1:]; from nicodec.foreign.isolated import serve; serve()"
 PATIENCE = 120.0  # seconds, for the start
 SLOWEST = 5000  # pixels a second: a tenth of what the slowest of these codecs does on one core
@@ -112,7 +113,7 @@ class Decoder:
 
 DECODER = Decoder()
 atexit.register(DECODER.close)
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(after_in_child=DECODER.forget)
 
 
@@ -120,7 +121,7 @@ def _ended(name: str, code: int, limit: float | None) -> NicodecError:
     """Why there is no answer, by how the process ended."""
     if limit is not None:
         return CorruptFileError(f"the strings keep {name}'s decoder busy: no end in {limit:.0f} s; they may be damaged")
-    if code == -signal.SIGKILL:
+    if code == -KILL:
         return OutOfMemoryError(f"{name}'s decoder was killed: it takes the whole picture at once; is there memory?")
     if code < 0:
         return CorruptFileError(f"the strings crash {name}'s decoder ({signal.Signals(-code).name}): they are damaged")

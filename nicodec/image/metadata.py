@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image, PngImagePlugin
@@ -13,7 +13,8 @@ from nicodec.image.picture import Picture
 ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x0112, 0x011A, 0x011B, 0x0128
 INCHES = 2
 MAX_DPI = 65535  # that JPEG's, PNG's and BMP's own fields hold
-TABLES = {34665, 34853}  # Exif and GPS
+EXIF_TABLE = 34665
+TABLES = {EXIF_TABLE, 34853}  # and GPS
 # What describes a TIFF picture, as against how its pixels are stored.
 DESCRIPTIVE = {269, 270, 271, 272, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, 305, 306, 315, 316, 33432, *TABLES}
 STORING = {*range(254, 533), 34675} - DESCRIPTIVE
@@ -27,6 +28,9 @@ NAMES = [(b"ImageWidth", b"ImageLength"), (b"XResolution", b"YResolution"),
 OTHER_TAG = {a: b for pair in PAIRS for a, b in (pair, pair[::-1])}
 OTHER_NAME = {a: b for pair in NAMES for a, b in (pair, pair[::-1])}
 XMP_SIDED = re.compile(rb"(?<=tiff:|exif:)(?:" + b"|".join(OTHER_NAME) + rb")\b")
+# What is said of the picture's own size, in EXIF's main table and its Exif table, and in XMP.
+WIDTHS, HEIGHTS = {256, 40962}, {257, 40963}
+XMP_SIZE = re.compile(rb"""((?:tiff:Image|exif:Pixel)(Width|XDimension|Length|YDimension)(?:=["']|>))\d+""")
 TURNED = (5, 6, 7, 8)  # orientations whose width is the upright picture's height
 
 
@@ -103,6 +107,40 @@ def _with_sides_changed(exif: Image.Exif) -> Image.Exif:
         sided = {OTHER_TAG.get(name, name): entry for name, entry in value.items()} if tag in TABLES else value
         changed[OTHER_TAG.get(tag, tag)] = sided
     return changed
+
+
+def with_size(picture: Picture) -> Picture:
+    """Metadata that say a size say the picture's own: those of one that was decoded smaller, or in part.
+
+    EXIF that says none, or that nobody can read, stays as it is, to the byte.
+    """
+    sides = {
+        b"Width": picture.width,
+        b"XDimension": picture.width,
+        b"Length": picture.height,
+        b"YDimension": picture.height,
+    }
+    xmp = picture.xmp and XMP_SIZE.sub(lambda said: said[1] + str(sides[said[2]]).encode(), picture.xmp)
+    return replace(picture, exif=picture.exif and _sized_exif(picture.exif, picture.width, picture.height), xmp=xmp)
+
+
+def _sized_exif(block: bytes, width: int, height: int) -> bytes:
+    own = dict.fromkeys(WIDTHS, width) | dict.fromkeys(HEIGHTS, height)
+    try:
+        exif = Image.Exif()
+        exif.load(readable_exif(block) or b"")
+        tables = {tag: exif.get_ifd(tag) if tag in TABLES else value for tag, value in exif.items()}
+        if not own.keys() & (tables.keys() | tables.get(EXIF_TABLE, {}).keys()):
+            return block
+        sized = Image.Exif()
+        for tag, value in tables.items():
+            kept = {name: own.get(name, entry) for name, entry in value.items()} if tag == EXIF_TABLE else value
+            sized[tag] = own.get(tag, kept)
+        return sized.tobytes()
+    except MemoryError:
+        raise
+    except Exception:  # as above
+        return block
 
 
 def save_parameters(picture: Picture, kind: str, dpi: tuple[float, float] | None) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def encode_tile(
     motion = None if expected is None else expected.motion
     own_rate = rate.cut(*coarser(core))
     classes = None if motion is None else motion.classes
-    rounding = None if effort == 1 else ThriftyRounding(scales, z_hat, own_rate, classes)
+    rounding = None if effort == 1 else ThriftyRounding(base, scales, z_hat, own_rate, classes)
     own = y[:, :, core[0], core[1]]
     if rounding:
         rounds = CORRECTIONS[effort - 1] if classes is None or (classes == 0).any() else 0
@@ -107,17 +107,20 @@ class ThriftyRounding:
 
     It follows the coder's passes, because a pass's scales depend on the symbols chosen before. What a symbol does
     to the scales and means of later ones is not counted: WORTH, above what theory says, makes up for it.
+    Flat colours are rounded plainly: where all else is flat, neighbours would err alike, and a sky get blotches of hue.
     Good for any number of walks over the passes; the first pass of each forgets the walk before. `bits` is what the
     symbols of the last walk cost, y's alone; `cost_map` has it by position, with the error that they leave.
     """
 
     def __init__(
-        self, scales: ScaleModel, z_hat: Array, rate: TileRate, classes: NDArray[np.uint8] | None = None
-    ) -> None:
+        self, base: FloatPath, scales: ScaleModel, z_hat: Array, rate: TileRate,
+        classes: NDArray[np.uint8] | None = None,
+    ) -> None:  # fmt: skip
         self.scales, self.rate, self.classes = scales, rate, classes
         self.features = scales.features(to_array(z_hat), self.rate)
         self.costs = scales.tables[self.rate.tune].costs(MAGNITUDES)
         self.savings = np.diff(self.costs, axis=1, prepend=self.costs[:, :1])  # of magnitude k - 1 in place of k
+        self.thrifty = ~base.flat
         self.bits = 0.0
         self.worths = np.full((*self.features.shape[:2], 1), WORTH, np.float32)
         if classes is not None:
@@ -140,8 +143,8 @@ class ThriftyRounding:
         rest = np.moveaxis(residual[0], 0, 2)[mask]
         magnitude = np.abs(rest) + 0.5
         nearest = np.minimum(magnitude, MAGNITUDES - 1).astype(np.int64)
-        saved = self.savings[indices, nearest]
         part = slice(step.start, step.stop)
+        saved = self.savings[indices, nearest] * self.thrifty[part]
         magnitude = np.floor(magnitude - saved / (2 * self.worths[mask]))
         bits = self.costs[indices, np.minimum(magnitude, MAGNITUDES - 1).astype(np.int64)]
         self.bits += float(bits.sum())

@@ -14,7 +14,7 @@ from nicodec.engines import Networks, load_networks
 from nicodec.entropy.motion import Motion
 from nicodec.entropy.order import Pass, checkerboard, passes
 from nicodec.entropy.tables import SYMBOL_MAX
-from nicodec.latents.geometry import BLOCK, WHOLE, Array, Span, coarser
+from nicodec.latents.geometry import BLOCK, PATCH, WHOLE, Array, Span, coarser
 from nicodec.latents.rates import interpolate, spread
 from nicodec.rate.scale import LAMBDA_MAX
 from nicodec.zoo.load import read_config
@@ -65,6 +65,13 @@ class FloatPath:
     def std(self) -> Array:
         """The spread of y on training pictures (1, M, 1, 1)."""
         return self.networks.weight("std")[None, :, None, None]
+
+    @cached_property
+    def flat(self) -> NDArray[np.bool_]:
+        """Which components of y are a flat colour, more than anything else: (M,)."""
+        waves = self.networks.weight("g_s.klt_t.weight").reshape(3, PATCH**2, self.latent)
+        power = np.square(waves).sum((0, 1))
+        return np.square(waves.mean(1)).sum(0) * PATCH**2 > power / 2
 
     def gain(self, rates: Array) -> Array:
         """Natural units to quantiser steps: (1, M, 1, 1), or (1, M, h/4, w/4) with a quality map; positive."""

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from nicodec.container.layout import Header
 from nicodec.latents.geometry import Array
 from nicodec.rate.scale import KNOT_SPACING
 from nicodec.rate.tile import TileRate
+
+
+def file_rate(header: Header) -> TileRate:
+    """What a file's header says of all its blocks; what a quality map makes of it stands in the tiles."""
+    return TileRate(header.rate, header.tune or 0)
 
 
 def to_rates(rate: TileRate) -> Array:

@@ -43,14 +43,17 @@ def compare(named: list[tuple[str, bytes]], taus: tuple[float, ...], steps: int,
         raise UsageError(f"pictures of one size can be compared; these have {sorted(sizes)}")
     ((width, height),) = sizes
     content = json.dumps({"width": width, "height": height, "items": items}).replace("</", "<\\/")
-    folder = files("nicodec.look")
-    page = folder.joinpath("page.html").read_text()
-    style = f"<style>{folder.joinpath('page.css').read_text()}</style>\n<script>window.NIC_STATIC = {content};</script>"
+    page = _held("page.html")
+    style = f"<style>{_held('page.css')}</style>\n<script>window.NIC_STATIC = {content};</script>"
     page = page.replace('<link rel="stylesheet" href="page.css">', style)
     for name in ("sources.js", "page.js"):
-        script = f"<script>{folder.joinpath(name).read_text()}</script>"
+        script = f"<script>{_held(name)}</script>"
         page = page.replace(f'<script src="{name}"></script>', script)
     return page
+
+
+def _held(name: str) -> str:
+    return files("nicodec.look").joinpath(name).read_text(encoding="utf-8")
 
 
 def _item(name: str, data: bytes, taus: tuple[float, ...], steps: int, device: str) -> dict[str, Any]:

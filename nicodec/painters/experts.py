@@ -18,17 +18,22 @@ from nicodec.painters.fuser import Fuser
 from nicodec.zoo.store import missing
 
 FIDELITY_LIMIT = 0.6  # see `bounded`; of photographs, one block of 16x16 in two hundred is beyond, at high rates
-NATURAL_LIMIT = 1.5  # of the perception anchor, and wherever tau leads
+NATURAL_LIMIT = 0.8  # of the perception anchor, and wherever tau leads
 
 
 @dataclass(frozen=True)
 class Experts:
-    """The networks that a file's streams, and what is installed, allow."""
+    """The networks that a file's streams, and what is installed, allow.
+
+    Attributes:
+        linear: paint the linear synthesis of the latents alone, which all others are held to.
+    """
 
     base: FloatPath
     vq: TokenPath | None = None
     mode: Networks | None = None
     fuser: Fuser | None = None
+    linear: bool = False
 
     @property
     def token_side(self) -> int:
@@ -58,6 +63,8 @@ class Experts:
             assert code is not None
             return [self.vq.networks("painter", code)[0]] * len(taus)
         linear, step = self.base.linear(y_hat), spread(self.base.ungain(rates), y_hat)
+        if self.linear:
+            return [linear + np.float32(0.5)] * len(taus)
         pictures = self._anchored(anchor, linear, y_hat, code, rates, residual, taus)
         fidelity, centred = anchor is Anchor.FIDELITY, linear + np.float32(0.5)
         limits = [FIDELITY_LIMIT if fidelity and tau == 0 else NATURAL_LIMIT for tau in taus]

@@ -24,7 +24,7 @@ from nicodec.latents.geometry import (
     to_pixels,
     within,
 )
-from nicodec.latents.rates import to_rates
+from nicodec.latents.rates import file_rate, to_rates
 from nicodec.painters import PLAIN, Rendering
 from nicodec.painters.experts import Experts
 from nicodec.painters.fuser import normals
@@ -141,7 +141,7 @@ def in_blocks(halo: int, header: Header) -> int:
 
 def rate_of(held: TileSymbols, header: Header) -> TileRate:
     """A tile's own rate; the file's, where its latent is damaged."""
-    return held.latent.rate if held.latent else TileRate(header.rate, header.tune or 0)
+    return held.latent.rate if held.latent else file_rate(header)
 
 
 def rates_around(symbols: Mapping[Box, TileSymbols], header: Header, region: Span) -> Array:
@@ -150,7 +150,7 @@ def rates_around(symbols: Mapping[Box, TileSymbols], header: Header, region: Spa
     Returns:
         (1,), or (1, h/4, w/4) where there is a quality map; the region is then one of whole blocks.
     """
-    plain = to_rates(TileRate(header.rate, header.tune or 0))
+    plain = to_rates(file_rate(header))
     if not header.mapped:
         return plain
     place = coarser(region)

@@ -48,7 +48,7 @@ def _costs(base: FloatPath, scales: ScaleModel, y: Array, z_hat: Array, rate: Ti
     costs = []
     for each in range(CLASSES):
         classes = np.where(taken, each, 0).astype(np.uint8)
-        rounding = ThriftyRounding(scales, z_hat, rate, classes)
+        rounding = ThriftyRounding(base, scales, z_hat, rate, classes)
         base.quantise(y, z_hat, to_rates(rate), rounding, replace(found, motion=replace(found.motion, classes=classes)))
         costs.append(rounding.cost_map)
     return np.stack(costs)

@@ -86,14 +86,15 @@ def section(offered: Sequence[Offered]) -> Section:
     return Section(SectionType.REFERENCES, write_aligned(tuple(each.reference for each in offered)))
 
 
-def lighter(picture: Picture, alone: bytes, referring: bytes, decode: Callable[[bytes], Pixels]) -> bytes:
-    """Of two files the one of less bits and error: real bytes, tokens aside, and real pixels."""
+def lighter(
+    picture: Picture, alone: bytes, referring: bytes, decode: Callable[[bytes], Pixels], weight: float
+) -> bytes:
+    """Of two files the one of less bits and error: real bytes, tokens aside, and real pixels. `weight`: of errors."""
 
     def cost(data: bytes) -> float:
         tokens = read_file(data).payload(SectionType.VQ) or b""
-        return 8 * (len(data) - len(tokens)) + block_errors(picture.pixels, decode(data), rate).sum()
+        return 8 * (len(data) - len(tokens)) + block_errors(picture.pixels, decode(data), weight).sum()
 
-    rate = read_file(referring).header.rate
     return min(alone, referring, key=cost)
 
 

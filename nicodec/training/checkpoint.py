@@ -74,7 +74,10 @@ def check_same(path: Path, description: dict[str, Any]) -> None:
         TrainingRunError: stage, widths, crops, batches, pictures or frozen parts are others; says which, in one line.
     """
     try:
-        before = {"processes": description["processes"], **json.loads(path.read_text())}  # older runs do not say
+        before = {
+            "processes": description["processes"],
+            **json.loads(path.read_text(encoding="utf-8")),
+        }  # older runs do not say
         was, now = _settings(before), _settings(description)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrainingRunError(f"{path} does not say what run this is: {brief(error)}") from None

@@ -56,7 +56,7 @@ def load_module(run: Path, stage: str, build: Callable[[dict[str, Any]], ModuleT
         found = stage_of(run)
         if found != stage:
             raise TrainingRunError(f"{run} is a run of stage {found}, expected {stage}")
-        module = build(json.loads((run / "run.json").read_text())["config"])
+        module = build(json.loads((run / "run.json").read_text(encoding="utf-8"))["config"])
         module.load_state_dict(read_average(run / STATE))
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise TrainingRunError(f"{run} holds no finished run of stage {stage}: {brief(error)}") from None
@@ -70,7 +70,7 @@ def stage_of(run: Path) -> str:
         TrainingRunError: the folder holds no run.
     """
     try:
-        return str(json.loads((run / "run.json").read_text())["stage"])
+        return str(json.loads((run / "run.json").read_text(encoding="utf-8"))["stage"])
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise TrainingRunError(f"{run} holds no run: {brief(error)}") from None
 
@@ -88,7 +88,7 @@ def export_average(run: Path, file: Path) -> int:
     """
     stage_of(run)
     state = read_state(run / STATE, torch.device("cpu"))
-    step, described = int(state["step"]), (run / "run.json").read_text()
+    step, described = int(state["step"]), (run / "run.json").read_text(encoding="utf-8")
     tensors = {name: _stored(value) for name, value in state["ema"].items()}
     file.parent.mkdir(parents=True, exist_ok=True)
     replace(file, lambda path: save_file(tensors, path, metadata={"run": described, "step": str(step)}))

@@ -83,7 +83,7 @@ class Family:
             f"# {self.plan.name}\n\n{self.plan.summary}. Plan: `{self.plan.path.name}`; fingerprints: {data}.\n\n"
             f"| stage | is | steps | minutes | last validation |\n|---|---|---|---|---|\n{rows}\n"
         )
-        replace(self.folder / "report.md", lambda path: path.write_text(text))
+        replace(self.folder / "report.md", lambda path: path.write_text(text, encoding="utf-8"))
 
     def _row(self, stage: PlannedStage) -> str:
         if stage.name not in self.notes["begun"]:
@@ -134,17 +134,17 @@ class Family:
     def _read(self) -> dict[str, Any]:
         path = self.folder / "plan.json"
         try:
-            return {"begun": {}, "made": {}, **json.loads(path.read_text())}
+            return {"begun": {}, "made": {}, **json.loads(path.read_text(encoding="utf-8"))}
         except (OSError, ValueError, TypeError) as error:
             raise TrainingRunError(f"{path} does not say what was planned: {brief(error)}") from None
 
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.notes, indent=2) + "\n"
-        replace(self.folder / "plan.json", lambda path: path.write_text(text))
+        replace(self.folder / "plan.json", lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def _last(path: Path) -> dict[str, Any]:
     """The last line of a record; nothing where there is none."""
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return dict(json.loads(lines[-1])) if lines else {}

@@ -222,7 +222,7 @@ class Run:
             return
         entry = {"step": self.step, "minutes": round(self.elapsed / 60, 3)}
         entry |= {name: float(f"{value:.5g}") if isinstance(value, float) else value for name, value in figures.items()}
-        with (self.folder / "record.jsonl").open("a") as record:
+        with (self.folder / "record.jsonl").open("a", encoding="utf-8") as record:
             record.write(json.dumps(entry) + "\n")
         bar.n = int(self.progress * 1000)
         bar.set_postfix({k: v for k, v in entry.items() if k in ("step", "loss", "bpp", "psnr")})
@@ -239,7 +239,7 @@ class Run:
         }  # fmt: skip
         replace(self.folder / STATE, lambda path: torch.save(state, path))
         if self.validation is not None and not self.stopping:
-            with (self.folder / "validation.jsonl").open("a") as record:
+            with (self.folder / "validation.jsonl").open("a", encoding="utf-8") as record:
                 figures = self.stage.validate(self.ema, self.validation)
                 record.write(json.dumps({"step": self.step, "minutes": round(self.elapsed / 60, 2), **figures}) + "\n")
         if self.saved is not None:
@@ -263,7 +263,7 @@ class Run:
         if self.ranks.rank > 0:
             return
         text = json.dumps(self._description(), indent=2) + "\n"
-        replace(self.folder / "run.json", lambda path: path.write_text(text))
+        replace(self.folder / "run.json", lambda path: path.write_text(text, encoding="utf-8"))
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         self.asked = True  # no more: a rank that stops before the others know leaves them waiting for its gradients

@@ -14,7 +14,8 @@ from nicodec.dictionary.asset import Dictionary
 from nicodec.engines import Networks, load_networks
 from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.tokens import TokenPrior
-from nicodec.zoo.load import has_adapters, load_dictionary, load_prior, load_scales
+from nicodec.rate.scale import LAMBDA_MAX, lambda_from_rate
+from nicodec.zoo.load import has_adapters, load_dictionary, load_prior, load_scales, read_config
 from nicodec.zoo.manifest import TRAINED_ON, Package, Part
 from nicodec.zoo.store import all_packages, find_package, find_part, find_trained, missing
 
@@ -61,6 +62,10 @@ class Model:
         """A part that was trained on just those that are used; None where no package has one."""
         on = TRAINED_ON[kind]
         return find_trained(kind, {self.ids[each] for each in on}, self.among) if self.ids.keys() >= {*on} else None
+
+    def weight(self, rate: int) -> float:
+        """Of `255^2 · MSE` against bits a pixel, as the base was trained at a rate; no network is loaded for it."""
+        return lambda_from_rate(rate, read_config(self.part("base")).get("lambda_max", LAMBDA_MAX))
 
     @cached_property
     def scales(self) -> ScaleModel:

@@ -1,6 +1,6 @@
 """Pictures a second of one batch against single calls and other encoders, and whether a batch's memory is flat.
 
-python -m nicodec.bench.batches FOLDER [OPTIONS of `nicodec encode`]     PNGs in, a Markdown table out
+python tests/lab/batches.py FOLDER [OPTIONS of `nicodec encode`]     PNGs in, a Markdown table out
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _batch(paths: list[Path], target: Path, options: list[str]) -> list[float]:
 def _peak_mb(process: int) -> float | None:
     """Peak resident memory of a running process, MB of 2^20 bytes; None where the kernel does not tell."""
     try:
-        return int(Path(f"/proc/{process}/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+        return int(Path(f"/proc/{process}/status").read_text(encoding="utf-8").split("VmHWM:")[1].split()[0]) / 1024
     except (OSError, IndexError):
         return None
 

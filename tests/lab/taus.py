@@ -1,6 +1,6 @@
 """The plane of tau: what each anchor, tau and number of steps makes of the same files.
 
-python -m nicodec.bench.taus MODEL ALEXNET_TRUNK PLOT.png PICTURES...
+python tests/lab/taus.py MODEL ALEXNET_TRUNK PLOT.png PICTURES...
 """
 
 from __future__ import annotations

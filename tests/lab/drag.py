@@ -1,6 +1,6 @@
 """How long a drag of tau takes until the picture is there, in a real browser.
 
-python -m nicodec.bench.drag FILES.nic...     a table; needs Chromium, and the packages playwright and werkzeug
+python tests/lab/drag.py FILES.nic...     a table; needs Chromium, and the packages playwright and werkzeug
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What references are worth: those that search finds, others, spoilt ones, and those of small dictionaries.
 
-python -m nicodec.bench.references MODEL PLOT.png PICTURES...
+python tests/lab/references.py MODEL PLOT.png PICTURES...
 """
 
 from __future__ import annotations

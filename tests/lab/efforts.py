@@ -1,7 +1,7 @@
 """What effort buys, and how long others take.
 
-python -m nicodec.bench.efforts PICTURES...          seconds of encoding against BD-rate, effort by effort
-python -m nicodec.bench.efforts --others PICTURE     CompressAI models with random weights, in this process
+python tests/lab/efforts.py PICTURES...          seconds of encoding against BD-rate, effort by effort
+python tests/lab/efforts.py --others PICTURE     CompressAI models with random weights, in this process
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What each expert, and each part of MoDE, is worth in the installed model.
 
-python -m nicodec.bench.experts MODEL ALEXNET_TRUNK PICTURES...
+python tests/lab/experts.py MODEL ALEXNET_TRUNK PICTURES...
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def synthesise_reduced(
     canvas = np.full((3, *sides), 0.5, np.float32)
     for tile, held in symbols:
         own = positions(tile)
-        y_hat, _ = gather({tile: held}, Experts(base), own, 0, header, ())
+        y_hat, _ = gather({tile: held}, Experts(base), own, 0)
         assert y_hat is not None
         at = _both(own, near)
         synthesis.add(canvas, origin, y_hat[:, :, *_within(at, own)], at, blocks)

@@ -187,7 +187,7 @@ def _export_fuser(run: Path, output: Path, summary: str, pictures: Pictures | No
 
 
 def _export_clc(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:
-    from nicodec.cli.dictionary import dictionary_of
+    from nicodec.cli.pooled import dictionary_of
     from nicodec.networks.clc import CLC, CLCConfig
     from nicodec.training.export import export_dictionary, load_module
     from nicodec.zoo.load import load_base

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import reprlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from nicodec.container.layout import ID_BYTES, MAGIC
 from nicodec.container.limits import DEFAULT_MAX_PIXELS, check_declared
 from nicodec.container.reader import NicFile, read_file
 from nicodec.container.references import MAX_NAME, Reference, read_aligned, safe_name
-from nicodec.errors import LimitError, MissingReferenceError, NicodecError
+from nicodec.errors import LimitError, MissingReferenceError, NicodecError, UsageError
 from nicodec.image.given import bytes_of
 
 if TYPE_CHECKING:
@@ -60,8 +61,12 @@ class Held:
 
 
 def references_of(given: str | int | Sequence[AnyFile]) -> str | int | tuple[Held, ...]:
-    """What `EncodeOptions.references` takes of what `nicodec.encode` is given. Raises: as `bytes_of`."""
-    return given if isinstance(given, (str, int)) else tuple(map(Held.given, given))
+    """What `EncodeOptions.references` takes of what `nicodec.encode` is given. Raises: UsageError; as `bytes_of`."""
+    if isinstance(given, (str, int)):
+        return given
+    if not isinstance(given, Sequence) or isinstance(given, bytes):
+        raise UsageError(f"references are {reprlib.repr(given)}, expected auto, off, a number or a list of files")
+    return tuple(map(Held.given, given))
 
 
 def content_id(data: bytes) -> bytes:

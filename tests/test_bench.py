@@ -165,7 +165,7 @@ def test_a_report_resumes_and_names_what_is_missing(nicodec, tmp_path, trunk):
     assert len(report["measurements"]) == 2 * 8 * 2
     for row in report["measurements"]:
         assert row["bpp"] == pytest.approx(8 * row["bytes"] / (row["width"] * row["height"]))
-        assert row["lpips"] > 0
+        assert row["lpips"] >= 0  # the toy model keeps such a picture without loss
     documented = set(re.findall(r"`(\w+)`", SCHEMA.read_text()))
     assert set(report) <= documented
     assert set(report["measurements"][0]) <= documented

@@ -1,7 +1,10 @@
 """Metrics against known values and independent computations; the report end to end."""
 
+import hashlib
+import io
 import json
 import re
+import sys
 import warnings
 from pathlib import Path
 
@@ -9,19 +12,24 @@ import numpy as np
 import pictures
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, features
 from scipy.integrate import trapezoid
-from scipy.interpolate import PchipInterpolator
+from scipy.interpolate import Akima1DInterpolator, PchipInterpolator
 from scipy.ndimage import gaussian_filter1d
 
 import nicodec as api
 from nicodec import errors
+from nicodec.bench import sets
 from nicodec.bench.codecs import make
 from nicodec.bench.curves import Curve, bd_psnr, bd_rate, overlap
+from nicodec.bench.measures import MEASURES, comparisons
+from nicodec.bench.summary import curve, to_json
 from nicodec.image.files import read_picture
 from nicodec.metrics.perceptual import Perception, frechet_distance, kernel_distance
 from nicodec.metrics.psnr import psnr, psnr_y
 from nicodec.metrics.structure import ms_ssim
+from nicodec.metrics.visible import Cvvdp, ssimulacra2
+from nicodec.zoo.store import find_package
 
 SCHEMA = Path(errors.__file__).parent / "bench" / "REPORT.md"
 BLACK = np.zeros((8, 8, 3), np.uint8)
@@ -71,6 +79,45 @@ def test_ms_ssim_against_an_independent_computation():
     assert ms_ssim(a, a) == pytest.approx(1)
     assert ms_ssim(a, b) == pytest.approx(independent_ms_ssim(a, b), abs=2e-4)
     assert ms_ssim(a[:160], b[:160]) is None
+
+
+def by_jpeg(pixels, quality):
+    """As decoded from a JPEG file."""
+    codec = make("jpeg")
+    return np.asarray(codec.decode(codec.encode(Image.fromarray(pixels), quality)))
+
+
+def test_ssimulacra2_is_that_of_files(tmp_path):
+    """The package's own way is by files, the original first; what it returns depends on which is first."""
+    from ssimulacra2 import compute_ssimulacra2
+
+    a = pictures.scene(96, 120)
+    b = by_jpeg(a, 30)
+    for name, pixels in (("a", a), ("b", b)):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    files = tmp_path / "a.png", tmp_path / "b.png"
+    assert ssimulacra2(a, b) == pytest.approx(compute_ssimulacra2(*files), abs=1e-9)
+    assert abs(ssimulacra2(a, b) - compute_ssimulacra2(*files[::-1])) > 1e-3
+    assert ssimulacra2(a, a) == 100
+    assert ssimulacra2(a, by_jpeg(a, 5)) < ssimulacra2(a, b) < ssimulacra2(a, by_jpeg(a, 90)) < 100
+    assert ssimulacra2(a[:7], 255 - a[:7]) is None
+
+
+def test_cvvdp_falls_from_ten():
+    pytest.importorskip("pycvvdp")
+    metric, a = Cvvdp(), pictures.scene(96, 120)
+    assert metric.quality(a, a) == pytest.approx(10)
+    assert metric.quality(a, by_jpeg(a, 5)) < metric.quality(a, by_jpeg(a, 30)) < metric.quality(a, by_jpeg(a, 90)) < 10
+
+
+@pytest.mark.parametrize("package", ["ssimulacra2", "pycvvdp"])
+def test_a_metric_without_its_package_says_what_to_install(package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    found, absent = comparisons(None)
+    name = {"ssimulacra2": "ssimulacra2", "pycvvdp": "cvvdp"}[package]
+    assert name not in found
+    assert absent[name.upper()] == f"pip install {name}, which is part of nicodec[bench]"
+    assert {"psnr", "psnr_y", "ms_ssim"} <= set(found)
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +187,41 @@ def test_bd_rate_against_an_independent_computation():
     assert bd_rate("psnr", ANCHOR, test) == pytest.approx(independent, abs=0.1)
 
 
+REALISTIC = {  # a metric's values for a rising rate, and where its differences are taken, higher is better
+    "ssimulacra2": ([-12.0, 31.0, 55.5, 71.0, 84.2], lambda value: value),
+    "cvvdp": ([7.9, 8.9, 9.4, 9.7, 9.88], lambda value: value),
+    "ms_ssim": ([0.89, 0.95, 0.979, 0.991, 0.9965], lambda value: -10 * np.log10(1 - value)),
+    "lpips": ([0.43, 0.31, 0.19, 0.09, 0.03], lambda value: -value),
+    "kid": ([0.21, 0.12, 0.05, 0.012, 0.0007], lambda value: -value),
+}
+
+
+@pytest.mark.parametrize("metric", REALISTIC)
+def test_bd_rate_of_each_metric_against_an_independent_computation(metric):
+    """The mean distance of two Akima curves of log rate over the shared quality, by a fine sum."""
+    values, axis = REALISTIC[metric]
+    anchor = Curve(ANCHOR.bpp, values)
+    test = Curve([0.08, 0.17, 0.37, 0.66, 1.5], [values[0], *np.diff(values) * 0.07 + values[1:]])
+    (ra, qa), (rt, qt) = ((np.log(c.bpp), axis(np.array(c.value))) for c in (anchor, test))
+    q = np.linspace(max(qa.min(), qt.min()), min(qa.max(), qt.max()), 100001)
+    gap = trapezoid(Akima1DInterpolator(qt, rt)(q) - Akima1DInterpolator(qa, ra)(q), q) / np.ptp(q)
+    assert bd_rate(metric, anchor, test) == pytest.approx(100 * (np.exp(gap) - 1), abs=0.1)
+    assert bd_rate(metric, anchor, test) < -5
+    assert set(REALISTIC) < set(MEASURES)
+
+
+def test_a_setting_without_loss_is_no_point_of_a_curve():
+    """Its PSNR is infinite, and so is its MS-SSIM in dB."""
+    points = zip(ANCHOR.bpp, ANCHOR.value, REALISTIC["ms_ssim"][0], strict=True)
+    lossy = [{"codec": "a", "bpp": bpp, "psnr": value, "ms_ssim": ssim} for bpp, value, ssim in points]
+    rows = [*lossy, {"codec": "a", "bpp": 12.0, "psnr": float("inf"), "ms_ssim": 1.0}]
+    assert curve(rows, "a", "psnr") == ANCHOR
+    assert curve(rows, "a", "ms_ssim") == curve(lossy, "a", "ms_ssim")
+    assert curve(rows[-1:], "a", "psnr") is None
+    assert curve([*lossy, {"codec": "a", "bpp": 9.0, "psnr": None}], "a", "psnr") is None
+    assert json.loads(to_json({"a": [float("inf"), float("nan"), 1.5]})) == {"a": [None, None, 1.5]}
+
+
 def test_too_little_overlap_is_no_number():
     far = Curve(ANCHOR.bpp, [value + 10.5 for value in ANCHOR.value])
     assert overlap("psnr", ANCHOR, far) < 0.1
@@ -165,7 +247,7 @@ def test_a_report_resumes_and_names_what_is_missing(nicodec, tmp_path, trunk):
     assert len(report["measurements"]) == 2 * 8 * 2
     for row in report["measurements"]:
         assert row["bpp"] == pytest.approx(8 * row["bytes"] / (row["width"] * row["height"]))
-        assert row["lpips"] > 0
+        assert (row["lpips"] > 0) == (row["psnr"] is not None)  # null: a picture that was kept exactly
     documented = set(re.findall(r"`(\w+)`", SCHEMA.read_text()))
     assert set(report) <= documented
     assert set(report["measurements"][0]) <= documented
@@ -173,13 +255,81 @@ def test_a_report_resumes_and_names_what_is_missing(nicodec, tmp_path, trunk):
     assert "src='data:image/png;base64," in page
     assert not re.findall(r"src='(?!data:)", page)
 
+    tables = [part.splitlines() for part in (folder / "report.md").read_text().split("\n## ")[1:]]
+    assert len(tables) == 2 * 2 + 3  # differences from each of two, and means, of two kinds; and what it costs
+    for title, _, sentence, _, head, _, *rows in tables:
+        assert sentence.startswith(title.split(":")[0])
+        assert len({MEASURES[cell].asks for cell in head.split(" | ") if cell in MEASURES}) <= 1
+        assert head.endswith("| version and settings |")
+        for row in rows:
+            assert row.endswith(f"| {report['encoders'][row.split(' | ')[0].removeprefix('| ')]} |")
+    assert f"libjpeg_turbo {features.version('libjpeg_turbo')}; quality=setting" in report["encoders"]["jpeg"]
+    assert find_package("tiny").parts["base"].id.hex() in report["encoders"]["nicodec@tiny"]
+    assert report["set"] is None
+
     lines = (folder / "measurements.jsonl").read_text().splitlines()
+    lines[0] = lines[0].replace("libjpeg_turbo", "libjpeg_older")  # measured with what is no longer here
+    lines[1] = lines[1].replace('"ssimulacra2"', '"ssimulacra1"')  # measured before a metric was there
     (folder / "measurements.jsonl").write_text("\n".join(lines[:-3]) + '\n{"codec": "jpe')  # killed while writing
     assert nicodec(*call)[0] == errors.InputError.exit_code
     again = json.loads((folder / "report.json").read_text())
     kept = [row for row in again["measurements"] if row in report["measurements"]]
-    assert len(kept) == len(lines) - 3
+    assert len(kept) == len(lines) - 3 - 2
+    assert {row["encoder"] for row in again["measurements"]} == set(again["encoders"].values())
+    assert all(row["ssimulacra2"] is not None for row in again["measurements"])
     assert len(again["measurements"]) == len(lines)
+
+
+def curve_of(name, image):
+    codec = make(name)
+    files = [codec.encode(image, setting) for setting in codec.settings]
+    errors_db = [psnr(np.asarray(image), np.asarray(codec.decode(data))) for data in files]
+    return Curve([8 * len(data) / (image.width * image.height) for data in files], errors_db)
+
+
+@pytest.mark.parametrize("name", ["jpeg", "avif"])
+def test_the_tune_for_psnr_takes_fewer_bits_by_psnr(name):
+    image = pictures.image(160, 160)
+    default, tuned = curve_of(name, image), curve_of(f"{name}:tune=psnr", image)
+    assert tuned.bpp == sorted(tuned.bpp)
+    assert bd_rate("psnr", default, tuned) < -2
+    assert "psnr" not in make(name).encoder
+    assert make(name).encoder != make(f"{name}:tune=psnr").encoder
+
+
+def test_rivals_write_what_their_names_say():
+    image = pictures.image(64, 48)
+    for name, table in (("jpeg", None), ("jpeg:tune=psnr", [20] * 64)):
+        opened = Image.open(io.BytesIO(make(name).encode(image, 20)))
+        assert opened.info["progressive"]
+        assert (opened.quantization[0] == table) == (table is not None)
+    assert "'tune': 'psnr'" in make("avif:tune=psnr").encoder
+    assert "aom" in make("avif").encoder
+
+
+def test_named_sets(tmp_path, monkeypatch, nicodec):
+    assert {name: len(sets.read_manifest(name)) for name in sets.MANIFESTS} == {"kodak": 24, "validation": 193}
+    for index, name in enumerate(("a.png", "b.png", "unlisted.png")):
+        pictures.image(20 + index, 20).save(tmp_path / name)
+    digests = {name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("a.png", "b.png")}
+    manifest = tmp_path / "three.sha256"
+    manifest.write_text("".join(f"{digest}  {name}\n" for name, digest in (digests | {"c.png": "0" * 64}).items()))
+    monkeypatch.setitem(sets.MANIFESTS, "three", manifest)
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes())
+    found = sets.find_set("three", tmp_path)
+    assert found.paths == [tmp_path / "a.png"]
+    assert found.faults() == ["three: 1 missing: c.png", "three: 1 other than listed: b.png"]
+    assert found.as_json() == {"name": "three", "listed": 3, "missing": ["c.png"], "other": ["b.png"]}
+
+    (tmp_path / "kodim01.png").write_bytes((tmp_path / "a.png").read_bytes())
+    code, _, err = nicodec("bench", ".", "--set", "kodak", "-o", "r")
+    assert code == errors.InputError.exit_code
+    assert err.strip().endswith("no picture of kodak as listed; 1 of them have other content")
+    code, _, err = nicodec("bench", "a.png", "--set", "kodak", "-o", "r")
+    assert code == errors.InputError.exit_code
+    assert "not a folder" in err
+    code, _, err = nicodec("bench", "a.png", "b.png", "--set", "kodak", "-o", "r")
+    assert code == errors.UsageError.exit_code
 
 
 def test_unknown_codecs_are_a_usage_error(nicodec, tmp_path):

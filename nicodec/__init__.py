@@ -10,6 +10,7 @@ Importing this loads neither torch nor numpy; the first call does.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from typing_extensions import Buffer
 
-    from nicodec.image.given import AnyPicture
+    from nicodec.image.given import AnyFile, AnyPicture
 
 __version__ = "0.1.0"
 __all__ = ["NicodecError", "__version__", "decode", "encode", "read_info", "register_pillow_plugin"]
@@ -43,7 +44,8 @@ def encode(
     streams: str | None = None,
     token_bits: int | None = None,
     robust: bool = False,
-    references: str | int = DEFAULT_REFERENCES,
+    references: str | int | Sequence[AnyFile] = DEFAULT_REFERENCES,
+    dictionaries: Sequence[str | os.PathLike[str]] = (),
     drawn: str = DRAWN[0],
     roi: AnyPicture | None = None,
     model: str = DEFAULT_MODEL,
@@ -68,8 +70,10 @@ def encode(
         streams: `sq`, `vq` or `sq+vq`; None: all that the model has parts for, of those that the file can hold.
         token_bits: bits a token; None: as many as the codebook has.
         robust: code tokens so that they survive damage to the SQ stream.
-        references: how many entries of the model's dictionary the file refers to: a number, `off`, or `auto`: some,
-            where they pay.
+        references: pictures (.nic or others; bytes, paths or file objects) that the file may refer to, which its
+            decoder then needs; or how many entries of the model's dictionary: a number, `off`, or `auto`: some, where
+            they pay.
+        dictionaries: paths of .nicdict files, in which such pictures are searched too.
         drawn: which blocks are kept exactly, as drawings and text are cheaper: `auto`, `off`, or `all` of them.
         roi: a mask, anything that `image` may be, in grey, which is stretched over it: white parts get more quality.
         model: name of the model package.
@@ -93,14 +97,15 @@ def encode(
     from nicodec.codec import encode_picture
     from nicodec.image.given import mask_of, picture_of
     from nicodec.options import EncodeOptions, check_number
+    from nicodec.references.library import references_of
 
     if frame is not None:
         check_number("frame", frame, 0, whole=True)
     weights = None if base_weights is None else Path(base_weights)
     mask = None if roi is None else mask_of(roi)
     options = EncodeOptions(
-        quality, effort, tune, streams, token_bits, robust, references, model, base, weights, verify, device, drawn,
-        mask, engine,
+        quality, effort, tune, streams, token_bits, robust, references_of(references), model, base, weights, verify,
+        device, drawn, mask, engine, tuple(map(Path, dictionaries)),
     )  # fmt: skip
     return encode_picture(picture_of(image, frame, allow_8bit=allow_8bit, allow_damaged=allow_damaged), options)
 
@@ -117,6 +122,8 @@ def decode(
     max_pixels: int | None = None,
     memory_limit: int | None = None,
     base_weights: str | os.PathLike[str] | None = None,
+    references: Sequence[AnyFile] = (),
+    dictionaries: Sequence[str | os.PathLike[str]] = (),
     device: str = "auto",
     engine: str = "auto",
 ) -> Image.Image:
@@ -134,6 +141,9 @@ def decode(
         max_pixels: most pixels that the file may declare; None: 2^27, and no more than files of its size have.
         memory_limit: bytes; refuse a file whose decode is estimated to need more.
         base_weights: of the other codec that the file was written with; None: an installed model's.
+        references: pictures that the file may refer to, as for `encode`. Where `data` is a path, they are looked for
+            beside it as well.
+        dictionaries: paths of .nicdict files, besides those that NICODEC_DICTIONARIES names.
         device: `auto`, `cpu` or `cuda`.
         engine: as for `encode`.
 
@@ -147,6 +157,7 @@ def decode(
     from nicodec.image.files import to_pillow
     from nicodec.image.given import bytes_of
     from nicodec.options import DecodeOptions
+    from nicodec.references.library import Held
 
     weights = None if base_weights is None else Path(base_weights)
     options = DecodeOptions(
@@ -161,6 +172,9 @@ def decode(
         device=device,
         engine=engine,
         scale=scale,
+        references=tuple(map(Held.given, references)),
+        beside=Path(data).parent if isinstance(data, (str, os.PathLike)) else None,
+        dictionaries=tuple(map(Path, dictionaries)),
     )
     return to_pillow(decode_bytes(bytes_of(data), options))
 

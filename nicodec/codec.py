@@ -19,15 +19,15 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nicodec.bases import Streams, find_decoder, header_of
-from nicodec.container.layout import Anchor, Box, Header, Section, SectionType
+from nicodec.container.layout import MAGIC, Anchor, Box, Header, Section, SectionType
 from nicodec.container.limits import check_declared, check_size, is_usual
 from nicodec.container.reader import NicFile, read_file
 from nicodec.container.writer import write_file
@@ -48,6 +48,8 @@ from nicodec.zoo.model import Model
 if TYPE_CHECKING:
     from nicodec.bases.own import Analysis, OwnEncoder
     from nicodec.dictionary.conditioning import Referred
+    from nicodec.references.library import Library
+    from nicodec.references.refer import Offered
     from nicodec.weighing import Coded
 
 
@@ -64,7 +66,7 @@ def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
     check_size(picture.width, picture.height)
     other = find_foreign(options)
     if other is None:
-        return PictureEncoder(picture, options, several=False).encode(options.quality)
+        return PictureEncoder(picture, options, several=options.refers).encode(options.quality)
     base = ForeignEncoder(other, options)
     streams = base.code(base.analyse(picture), rate=0)
     return write_file(streams.header, [*streams.sections, *kept_sections(picture)])
@@ -95,7 +97,23 @@ class PictureEncoder:
         self.model = Model.named(options.model, options.engine, options.device)
 
     def encode(self, quality: float) -> bytes:
-        """The file at a quality. No network is loaded where none is needed. Raises: as `encode_picture`.
+        """The file at a quality: of those with and without aligned references, the one of less bits and error.
+
+        Raises: as `encode_picture`.
+        """
+        alone = self.encode_alone(quality)
+        if not (self.options.refers and self.offered):
+            return alone
+        from nicodec.references.refer import lighter
+
+        rate = rate_from_quality(quality)
+        coded = self.base.code_referring(self.analysed, rate, self.offered)
+        if coded is None:
+            return alone
+        return lighter(self.picture, alone, self.file(coded), self.library.picture, self.model.weight(rate))
+
+    def encode_alone(self, quality: float) -> bytes:
+        """The file without such references. No network is loaded where none is needed. Raises: as `encode_picture`.
 
         What was written is decoded only where there is a doubt: whether references pay that `auto` found, and, in what
         is no photograph, whether tokens do harm.
@@ -111,7 +129,7 @@ class PictureEncoder:
         base, options = self.base, self.options
         referred = base.refer(self.picture, rate)
         drawn = None if guessed.sketch is None else self.drawn
-        found = bool(referred.sections) and options.references == "auto"
+        found = bool(referred.sections) and not isinstance(options.references, int)
         tokens = base.vq is not None and not options.asks_for_tokens
         faithful = options.verify and not guessed.photograph and (found or tokens)
         if drawn is None and not found and not faithful:
@@ -147,6 +165,22 @@ class PictureEncoder:
     def analysed(self) -> Analysis:
         """All that the base's networks see in the picture."""
         return self.base.analyse(self.picture, keep=self.several)
+
+    @cached_property
+    def library(self) -> Library:
+        """Where the pictures are that it may refer to."""
+        from nicodec.references.library import Library
+
+        given = self.options.references if isinstance(self.options.references, tuple) else ()
+        decode = partial(decode_reference, self.options.engine, self.options.device)
+        return Library(decode, given, named=self.options.dictionaries)
+
+    @cached_property
+    def offered(self) -> list[Offered]:
+        """These pictures, laid under it."""
+        from nicodec.references.refer import offer
+
+        return offer(self.picture, self.library)
 
     @cached_property
     def kept(self) -> list[Section]:
@@ -187,12 +221,9 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
         from nicodec.scaled import decode_scaled
 
         return decode_scaled(file, data, options, crop)
-    check_memory(file, options, crop)
-    painted = paint(file, crop, options, zlib.crc32(data), damage)
-    drawn = attempt(lambda: unpack_blocks(file), damage)
-    if drawn is not None:
-        for pixels in painted:
-            drawn.paint(pixels, crop)
+    library = library_of(file, options)
+    check_memory(file, options, crop, 0 if library is None else library.declared)
+    painted = paint(file, crop, options, zlib.crc32(data), damage, library)
     alpha = attempt(lambda: unpack_transparency(file), damage)
     blocks = attempt(lambda: unpack_metadata(file), damage) or {}
     if alpha is not None:
@@ -201,16 +232,64 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
     return [Picture(pixels, alpha, *metadata, damage=tuple(damage or ())) for pixels in painted]
 
 
-def paint(file: NicFile, crop: Box, options: DecodeOptions, own_seed: int, damage: list[str] | None) -> list[Pixels]:
-    """The pixels of `crop` for each tau, without drawn blocks. `damage` is as in `decode_symbols`.
+def library_of(file: NicFile, options: DecodeOptions) -> Library | None:
+    """Where the pictures are that a file refers to; None where it refers to none.
+
+    Raises:
+        MissingReferenceError, LimitError, CorruptFileError: see `Library.check`; nothing has been decoded yet.
+    """
+    if not file.header.referring:
+        return None
+    from nicodec.references.library import Library
+
+    beside = () if options.beside is None else (options.beside,)
+    decode = partial(decode_reference, options.engine, options.device)
+    library = Library(decode, options.references, beside, options.dictionaries, options.max_pixels)
+    attempt(lambda: library.check(file), [] if options.best_effort else None)
+    return library
+
+
+def decode_reference(engine: str, device: str, data: bytes, library: Library) -> Pixels:
+    """What a picture is for a file that refers to it: a picture file's pixels, or what the base alone paints.
+
+    Experts and fuser may get better while files that refer to this one stay.
+    """
+    if not data.startswith(MAGIC):
+        from nicodec.image.files import read_picture
+
+        return read_picture(data, allow_8bit=True).pixels
+    file = read_file(data)
+    without_tokens = dict(file.sections)
+    without_tokens.pop(SectionType.VQ, None)
+    options = DecodeOptions(device=device, engine=engine)
+    return paint(replace(file, sections=without_tokens), crop_of(file.header, None), options, 0, None, library)[0]
+
+
+def paint(
+    file: NicFile, crop: Box, options: DecodeOptions, own_seed: int, damage: list[str] | None, library: Library | None
+) -> list[Pixels]:
+    """The pixels of `crop` for each tau. `damage` is as in `decode_symbols`.
 
     Args:
         own_seed: of the file; the options may name another.
+        library: where the pictures are that the file refers to.
     """
+    painted = paint_streams(file, crop, options, own_seed, damage, library)
+    drawn = attempt(lambda: unpack_blocks(file), damage)
+    if drawn is not None:
+        for pixels in painted:
+            drawn.paint(pixels, crop)
+    return painted
+
+
+def paint_streams(
+    file: NicFile, crop: Box, options: DecodeOptions, own_seed: int, damage: list[str] | None, library: Library | None
+) -> list[Pixels]:
+    """As `paint`, without drawn blocks."""
     if file.streams:
         seed = own_seed if options.seed is None else options.seed
         rendering = Rendering(Anchor[options.anchor.upper()], options.taus, options.steps, seed)
-        base = find_decoder(file, options, rendering, damage)
+        base = find_decoder(file, options, rendering, damage, library)
         return base.synthesise(base.parse(crop), crop)
     if SectionType.DRAWN in file.sections:
         return [blank(file.header, crop) for _ in options.taus]

@@ -197,7 +197,7 @@ def drawn_section(pixels: Pixels, mask: Mask, header: Header, options: EncodeOpt
 
 def may_mix(options: EncodeOptions) -> bool:
     """Whether drawn blocks may stand beside an SQ stream: nothing is asked for that a file with both cannot have."""
-    return not options.asks_for_tokens and options.references in ("auto", "off")
+    return not options.asks_for_tokens and not isinstance(options.references, int)
 
 
 def block_errors(pixels: Pixels, decoded: Pixels, weight: float) -> Bits:

@@ -149,6 +149,12 @@ class MissingPackageError(NicodecError):
     exit_code = 23
 
 
+class MissingReferenceError(NicodecError, OSError):
+    """A picture that the file refers to is not there, or another one is in its place."""
+
+    exit_code = 24
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error of Python, numpy, onnxruntime or torch (RuntimeErrors) says that there is no more memory."""
     text = str(error)

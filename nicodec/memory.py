@@ -25,16 +25,18 @@ MARGIN = 2 * STRIDE  # pixels around a tile, and around a crop, that are worked 
 ALONE, MORE = (180, 20), (450, 50)  # the base; experts together, or the fuser
 REDUCED = (150, 8)  # the latents alone, at a scale; several tiles are parsed at once
 CONDITIONED = 100 << 20  # the dictionary, and networks of the picture's own
+REFERRED = 20  # bytes a pixel of what it refers to, which is decoded whole, one after the other, and kept
 TAU = 8  # bytes a pixel of the crop for each further tau
 DRAWN_START, DRAWN = 100 << 20, 20  # where no network is loaded; and for each pixel, whatever the crop is
 # What other codecs take on top, their decoder's own process included, and bytes a pixel: they know no tiles.
 FOREIGN_START, FOREIGN = 1300 << 20, 700
 
 
-def estimate_memory(file: NicFile, options: DecodeOptions, crop: Box) -> int:
+def estimate_memory(file: NicFile, options: DecodeOptions, crop: Box, referred: int = 0) -> int:
     """Bytes that decoding takes, the program itself included; an upper estimate for all but the widest models.
 
     With a scale: where it is quick (`nicodec.scaled`), and otherwise that of the full decode is the one to ask for.
+    `referred`: pixels of the .nic files that it refers to.
     """
     width, height = file.header.width, file.header.height
     drawn = DRAWN * width * height if SectionType.DRAWN in file.sections else 0
@@ -44,7 +46,7 @@ def estimate_memory(file: NicFile, options: DecodeOptions, crop: Box) -> int:
         return START + TORCH + FOREIGN_START + FOREIGN * coded_pixels(width, height)
     width, height = min(width, crop.width + 2 * MARGIN), min(height, crop.height + 2 * MARGIN)
     tile = coded_pixels(min(width, TILE + 2 * MARGIN), min(height, TILE + 2 * MARGIN))
-    start = START + (CONDITIONED if SectionType.REFERENCES in file.sections else 0)
+    start = START + (CONDITIONED if SectionType.REFERENCES in file.sections else 0) + REFERRED * referred
     start += TORCH if options.engine == "torch" or options.device == "cuda" else 0
     at_once, kept = MORE if SectionType.VQ in file.sections or max(options.taus) > 0 else ALONE
     if options.scale > 1:
@@ -52,16 +54,19 @@ def estimate_memory(file: NicFile, options: DecodeOptions, crop: Box) -> int:
     return start + drawn + tile * at_once + coded_pixels(width, height) * (kept + TAU * (len(options.taus) - 1))
 
 
-def check_memory(file: NicFile, options: DecodeOptions, crop: Box) -> None:
+def check_memory(file: NicFile, options: DecodeOptions, crop: Box, referred: int = 0) -> None:
     """Refuse a decode that is estimated to need more than `options.memory_limit`, before any network is loaded.
+
+    `referred` is as in `estimate_memory`.
 
     Raises:
         LimitError: it is.
     """
-    if options.memory_limit is not None and (needed := estimate_memory(file, options, crop)) > options.memory_limit:
+    limit = options.memory_limit
+    if limit is not None and (needed := estimate_memory(file, options, crop, referred)) > limit:
         raise LimitError(
             f"decoding {crop.width}x{crop.height} of {file.header.width}x{file.header.height} pixels takes about "
-            f"{needed >> 20} MiB, more than the limit of {options.memory_limit >> 20} MiB; allow more with "
+            f"{needed >> 20} MiB, more than the limit of {limit >> 20} MiB; allow more with "
             "--memory-limit, or decode a part with --crop"
         )
 

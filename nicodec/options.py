@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from nicodec.references.library import Held
+
 DEFAULT_MODEL = "base1"
 DEFAULT_QUALITY = 60.0
 QUALITY_RANGE = (0.0, 100.0)
@@ -26,6 +28,7 @@ TUNES = ("eye", "psnr")
 STREAMS = ("sq", "vq", "sq+vq")
 DEFAULT_REFERENCES = "auto"
 DRAWN = ("auto", "off", "all")
+LONGEST_CHAIN = 4  # files of a series that must be decoded before one of it, at most
 STRIPPABLE = ("all", "icc", "exif", "xmp")
 ANCHORS = ("fidelity", "perception")
 ENGINES = ("auto", "onnx", "torch")
@@ -97,7 +100,9 @@ class EncodeOptions:
         streams: `sq`, `vq` or `sq+vq`; None: all that the model has parts for, of those that the file can hold.
         token_bits: bits a token, from 1 to the depth of the model's codebook; None: that depth.
         robust: code tokens without regard to the SQ symbols: larger, but they survive damage there.
-        references: how many entries of the model's dictionary: a number, `off`, or `auto`: some, where they pay.
+        references: pictures that the file may refer to, and that its decoder then needs; or how many entries of the
+            model's dictionary: a number, `off`, or `auto`: some, where they pay.
+        dictionaries: of pictures, in which such are searched too.
         model: name of the model package.
         base: name of another codec, such as `compressai:mbt2018-mean-q3`, in place of the model; streams, quality and
             effort then mean nothing.
@@ -121,7 +126,7 @@ class EncodeOptions:
     streams: str | None = None
     token_bits: int | None = None
     robust: bool = False
-    references: str | int = DEFAULT_REFERENCES
+    references: str | int | tuple[Held, ...] = DEFAULT_REFERENCES
     model: str = DEFAULT_MODEL
     base: str | None = None
     base_weights: Path | None = None
@@ -130,6 +135,7 @@ class EncodeOptions:
     drawn: str = DRAWN[0]
     roi: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
     engine: str = ENGINES[0]
+    dictionaries: tuple[Path, ...] = ()
 
     @property
     def asks_for_tokens(self) -> bool:
@@ -154,10 +160,26 @@ class EncodeOptions:
             raise UsageError(f"tune is {self.tune!r}, expected one of {', '.join(TUNES)}")
         if self.streams is not None and self.streams not in STREAMS:
             raise UsageError(f"streams are {self.streams!r}, expected one of {', '.join(STREAMS)}")
-        if self.references not in ("auto", "off") and self.references not in range(1, MAX_REFERENCES + 1):
+        self._check_references()
+
+    def _check_references(self) -> None:
+        if self.refers:
+            if self.asks_for_tokens:
+                raise UsageError("a file that refers to pictures has no tokens; leave out what is about them")
+            if self.base is not None or self.drawn == "all":
+                raise UsageError("a file of another codec, or all drawn, refers to no pictures")
+        if isinstance(self.references, tuple):
+            if not 1 <= len(self.references) <= MAX_REFERENCES:
+                raise UsageError(f"{len(self.references)} references, expected 1..{MAX_REFERENCES}")
+        elif self.references not in ("auto", "off") and self.references not in range(1, MAX_REFERENCES + 1):
             raise UsageError(
                 f"references are {reprlib.repr(self.references)}, expected auto, off or 1..{MAX_REFERENCES}"
             )
+
+    @property
+    def refers(self) -> bool:
+        """Whether there are pictures to refer to."""
+        return isinstance(self.references, tuple) or bool(self.dictionaries)
 
 
 @dataclass(frozen=True)
@@ -178,6 +200,9 @@ class DecodeOptions:
         device: `auto`, `cpu` or `cuda`, for the float networks.
         engine: what runs them: `onnx` (CPU), `torch`; `auto` is torch on a GPU and for models without graphs.
         scale: 1, or by how many times the picture shall be smaller each way: 2, 4, 8 or 16, see `nicodec.scaled`.
+        references: pictures that the file may refer to.
+        beside: the folder that the file is from: what it refers to is looked for there too, by name.
+        dictionaries: in which it is looked for too, before those in NICODEC_DICTIONARIES.
 
     Raises:
         UsageError: unknown anchor or engine, a negative corner or no pixels; a number out of range, or none; no tau;
@@ -196,6 +221,9 @@ class DecodeOptions:
     device: str = "auto"
     engine: str = ENGINES[0]
     scale: int = 1
+    references: tuple[Held, ...] = ()
+    beside: Path | None = None
+    dictionaries: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         check_engine(self.engine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +18,7 @@ from nicodec.image.given import mask_of
 from nicodec.image.icc import space_of
 from nicodec.image.kept import unpack_metadata
 from nicodec.options import SCALES, DecodeOptions, EncodeOptions
+from nicodec.references.library import references_of
 
 FORMAT = "NIC"
 METADATA = ("icc_profile", "exif", "xmp", "dpi")
@@ -38,6 +40,8 @@ class NicImageFile(ImageFile.ImageFile):
         assert self.fp is not None
         self.data = self.fp.read()
         file = read_file(self.data)
+        if self.filename:
+            self.options = replace(self.options, beside=Path(os.fsdecode(self.filename)).parent)
         self._size = self.declared = file.header.width, file.header.height
         blocks = unpack_metadata(file)
         # Grey under a profile for RGB is decoded to RGB, see `to_pillow`.
@@ -89,6 +93,10 @@ def save(image: Image.Image, file: IO[bytes], name: str | bytes) -> None:
         given["base_weights"] = Path(given["base_weights"])
     if given.get("roi") is not None:
         given["roi"] = mask_of(given["roi"])
+    if "references" in given:
+        given["references"] = references_of(given["references"])
+    if "dictionaries" in given:
+        given["dictionaries"] = tuple(map(Path, given["dictionaries"]))
     options = EncodeOptions(**given)
     copy = image.copy()
     copy.info.update(metadata)

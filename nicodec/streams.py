@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from nicodec.container.layout import Box, Header, Prior, SectionType, TileBody, TokenStreams, tiles
 from nicodec.container.reader import NicFile, note_damage, read_tiles
+from nicodec.container.references import read_aligned
 from nicodec.entropy.coder import Latent, decode_latent, encode_latent
 from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.symbols import TileSymbols
@@ -30,7 +31,8 @@ def code_latent(scales: ScaleModel, latent: Latent, verify: bool) -> tuple[int, 
     if verify:
         height, width, _ = latent.z_hat.shape
         plain, mapped = replace(latent.rate, levels=None), latent.rate.levels is not None
-        if decode_latent(scales, stream, height, width, plain, mapped).crc() != latent.crc():
+        referring = latent.motion is not None
+        if decode_latent(scales, stream, height, width, plain, mapped, referring).crc() != latent.crc():
             raise InexactError("the encoded symbols do not decode to themselves on this machine; please report it")
     return latent.crc(), stream
 
@@ -80,10 +82,11 @@ def decode_symbols(
         said = "no tune" if header.tune is None else f"tune {header.tune.name.lower()}"
         raise CorruptFileError(f"the file says {said} of a base that has {scales.tunes}")
     prior = None if streams is None else model.prior
+    references = attempt(lambda: read_aligned(file), damage)
     symbols = {}
     for index, (tile, sq) in enumerate(zip(geometry, sq_tiles, strict=True)):
         if wanted is None or tile in wanted:
-            latent = attempt(partial(read_latent, scales, header, tile, sq), damage)
+            latent = attempt(partial(read_latent, scales, header, tile, sq, len(references or ())), damage)
             tokens = attempt(partial(read_token_map, prior, header.rate, streams, index, tile, latent), damage)
             symbols[tile] = TileSymbols(latent, tokens)
     return symbols
@@ -98,13 +101,17 @@ def attempt(call: Callable[[], T], damage: list[str] | None) -> T | None:
         return None
 
 
-def read_latent(scales: ScaleModel | None, header: Header, tile: Box, body: TileBody | None) -> Latent | None:
+def read_latent(
+    scales: ScaleModel | None, header: Header, tile: Box, body: TileBody | None, references: int
+) -> Latent | None:
     """Decode and check the latent of one tile, if there is one. Raises: as `decode_symbols`."""
     if scales is None or body is None:
         return None
     crc, stream = body
-    latent = decode_latent(scales, stream, *tile.grid, file_rate(header), header.mapped)
+    latent = decode_latent(scales, stream, *tile.grid, file_rate(header), header.mapped, header.referring)
     check_crc("symbols", latent.crc(), crc)
+    if latent.motion is not None and latent.motion.sources.max() > references:
+        raise CorruptFileError(f"a tile takes from reference {latent.motion.sources.max()} of {references}")
     return latent
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nicodec.codec import decode_bytes, encode_at
+from nicodec.container.limits import DEFAULT_MAX_PIXELS
 from nicodec.errors import TargetError, UsageError
 from nicodec.image.picture import Picture
 from nicodec.options import QUALITY_RANGE, DecodeOptions, EncodeOptions, check_number
@@ -115,7 +116,12 @@ def _next(target: Target, tried: dict[float, tuple[bytes, float]], low: float, h
 def _judge(picture: Picture, target: Target, options: EncodeOptions) -> Callable[[bytes], float]:
     if target.kind == "bytes":
         return len
-    everything = DecodeOptions(max_pixels=picture.width * picture.height, device=options.device, engine=options.engine)
+    referred = options.references if isinstance(options.references, tuple) else ()
+    pixels = max([picture.width * picture.height, *([DEFAULT_MAX_PIXELS] if options.refers else [])])
+    everything = DecodeOptions(
+        max_pixels=pixels, device=options.device, engine=options.engine, references=referred,
+        dictionaries=options.dictionaries,
+    )  # fmt: skip
 
     def decoded(data: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         return decode_bytes(data, everything).pixels

@@ -14,6 +14,7 @@ sys.path.insert(0, str(TESTS))
 # Toy networks gain nothing by threads; and where several processes of them share few cores, they lose a lot by waiting.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["NICODEC_MODELS"] = str(TESTS / "golden" / "models")
+os.environ["NICODEC_DICTIONARIES"] = str(TESTS / "golden")
 
 
 @pytest.fixture(scope="session")

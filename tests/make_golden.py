@@ -19,10 +19,12 @@ from PIL import Image  # noqa: E402
 
 import nicodec  # noqa: E402
 from nicodec.bases.own import OwnDecoder  # noqa: E402
+from nicodec.container.dictionary import Dictionary, Entry, write_dictionary  # noqa: E402
 from nicodec.container.info import describe  # noqa: E402
 from nicodec.container.layout import Anchor, Hint, Section, SectionType  # noqa: E402
 from nicodec.container.reader import read_file  # noqa: E402
 from nicodec.container.writer import write_file, write_header, write_section, write_tiles  # noqa: E402
+from nicodec.references.look import look  # noqa: E402
 from nicodec.streams import code_latent  # noqa: E402
 from nicodec.zoo.load import load_scales  # noqa: E402
 from nicodec.zoo.store import find_part  # noqa: E402
@@ -32,6 +34,8 @@ EYE, PSNR = {"model": "tiny-tunes"}, {"model": "tiny-tunes", "tune": "psnr"}
 RAMP = np.arange(0, 256, 5, np.uint8)[None]  # a mask, from black on the left to white
 REFERRING = {"model": "tiny-references"}
 PERCEPTION = {"anchor": "perception"}
+DICTIONARY = "two-pictures.nicdict"
+SEARCHING = {"dictionaries": [FOLDER / DICTIONARY], "drawn": "off"}
 FOUR = {"steps": 4}
 
 
@@ -76,6 +80,17 @@ def with_extreme_symbols(data):
     return write_file(file.header, [Section(SectionType.SQ, write_tiles([tile]))])
 
 
+def two_halves():
+    """The left half of one golden picture beside the right half of another."""
+    left, right = pictures.scene(96, 80)[:64, :64], pictures.scene(50, 90)[:64, :48]
+    return Image.fromarray(np.concatenate([left, right], 1))
+
+
+def to(*names):
+    """Refer to golden files, and draw nothing."""
+    return {"references": [FOLDER / name for name in names], "drawn": "off"}
+
+
 y, x = np.mgrid[:20, :24]
 # Name: picture, how it is encoded, what is done to the file, and how it is decoded: (suffix of the PNG, arguments).
 CASES = {
@@ -117,6 +132,16 @@ CASES = {
     "drawn-alone-colours": (pictures.image(90, 10), {}),
     "drawn-beside-150x100": (pictures.captioned(150, 100), {"quality": 60}),
     "drawn-beside-grey-alpha": (pictures.captioned(130, 90, "LA"), {"quality": 30}),
+    "refers-96x80": (pictures.another_shot(96, 80), {"quality": 50, **to("rgb-96x80-q50.nic")}),
+    "refers-in-a-chain": (pictures.another_shot(96, 80, across=5), {"quality": 60, **to("refers-96x80.nic")}),
+    "refers-to-two-mapped": (two_halves(), {"roi": RAMP, **EYE, **to("rgb-96x80-q50.png", "rgba-50x90-q40.png")}),
+    "refers-to-the-same": (Image.open(FOLDER / "rgb-96x80-q50.png"), to("rgb-96x80-q50.nic")),
+    "refers-in-grey": (pictures.another_shot(96, 80).convert("L"), to("rgb-96x80-q50.nic")),
+    "refers-1100x70": (pictures.another_shot(1100, 70, across=9), {"quality": 30, **to("rgb-1100x70-q20.nic")}),
+    "refers-to-an-entry": (
+        pictures.another_shot(130, 90, across=1, down=1),
+        {"dictionaries": [FOLDER / DICTIONARY], "drawn": "off"},
+    ),
 }
 CHANGED = {
     "extreme-symbols": with_extreme_symbols, "hint-16-bit": hinted, "unknown-section": with_unknown_section,
@@ -134,16 +159,29 @@ DECODED = {
     "drawn-beside-150x100": {"": {}, "-tau1": {"tau": 1.0}, "-crop": {"crop": (20, 50, 100, 40)}},
     "references-100x90": {"": {}, "-perception": {**PERCEPTION, "tau": 0.7}},
     "map-of-one-tune-130x100": {"": {}, "-tau1": {"tau": 1.0}},
+    "refers-1100x70": {"-seam": {"crop": (960, 3, 120, 60)}},
+    "refers-96x80": {"": {}, "-tau1": {"tau": 1.0}},
     "map-1100x70": {"-seam": {"crop": (950, 3, 130, 60)}},
     "rgb-1100x70-q20": {"": {}, "-crop": {"crop": (1030, 5, 60, 40)},
                         "-tau": {"crop": (1000, 5, 60, 40), "tau": 1.0, **FOUR}},
 }  # fmt: skip
 
 
+def make_dictionary():
+    path = FOLDER / DICTIONARY
+    if not path.exists():
+        entries = []
+        for image in (pictures.drawing(64, 64), pictures.image(130, 90)):
+            data = nicodec.encode(image, model="tiny", device="cpu", quality=80, drawn="off")
+            entries.append(Entry(data, look(np.asarray(image))))
+        path.write_bytes(write_dictionary(Dictionary(tuple(entries))))
+
+
 def main():
     from nicodec.conformance.golden import digests, symbols_of, use_golden_models
 
     use_golden_models()
+    make_dictionary()
     for name, (image, options) in CASES.items():
         path = FOLDER / f"{name}.nic"
         if path.with_suffix(".json").exists():

@@ -24,6 +24,7 @@ from nicodec.container.drawn import deflate, read_drawn, write_drawn  # noqa: E4
 from nicodec.container.layout import Colour, Foreign, Header, Section, SectionType, Tune, write_varint  # noqa: E402
 from nicodec.container.limits import MAX_METADATA  # noqa: E402
 from nicodec.container.reader import read_file, read_references, read_tiles, read_tokens  # noqa: E402
+from nicodec.container.references import Alignment, read_aligned, write_aligned  # noqa: E402
 from nicodec.container.writer import (  # noqa: E402
     write_file,
     write_foreign,
@@ -39,11 +40,11 @@ from nicodec.zoo.load import load_scales  # noqa: E402
 from nicodec.zoo.store import find_part  # noqa: E402
 
 GOLDEN = TESTS / "golden"
-PLAIN, TILED, TOKENS, ALONE, ALPHA, REFERRING, DRAWING, COLOURS, BESIDE = (
+PLAIN, TILED, TOKENS, ALONE, ALPHA, REFERRING, DRAWING, COLOURS, BESIDE, REFERS, REFERS_TO_ENTRY = (
     (GOLDEN / f"{name}.nic").read_bytes()
     for name in (
         "effort9-60x40", "rgb-1100x70-q20", "tokens-90x70", "tokens-alone-64x48", "rgba-50x90-q40", "references-100x90",
-        "drawn-alone-70x45", "drawn-alone-colours", "drawn-beside-150x100",
+        "drawn-alone-70x45", "drawn-alone-colours", "drawn-beside-150x100", "refers-96x80", "refers-to-an-entry",
     )
 )  # fmt: skip
 
@@ -110,6 +111,39 @@ def mapped(change=None, level=3):
     return write_file(replace(file.header, version=2, mapped=True), sections)
 
 
+def referring(data=None, **fields):
+    """REFERS with fields of its one reference changed."""
+    data = data or REFERS
+    (held,) = read_aligned(read_file(data))
+    return remade(data, REFERENCES=write_aligned((replace(held, **fields),)))
+
+
+def aligned(**fields):
+    (held,) = read_aligned(read_file(REFERS))
+    return referring(alignment=replace(held.alignment, **fields))
+
+
+def unlit():
+    """REFERS_TO_ENTRY, lying just so."""
+    return referring(REFERS_TO_ENTRY, alignment=Alignment())
+
+
+def renamed(name):
+    """REFERS with other bytes for the name of what it refers to."""
+    old = read_aligned(read_file(REFERS))[0].name.encode()
+    change = bytes([len(old)]) + old, bytes([len(name)]) + name
+    return remade(REFERS, REFERENCES=payload(REFERS).replace(*change))
+
+
+def moved(change):
+    """REFERS_TO_ENTRY with its motion changed."""
+    file = read_file(REFERS_TO_ENTRY)
+    (held,) = OwnDecoder(file).symbols().values()
+    latent = replace(held.latent, motion=change(held.latent.motion))
+    coded = latent.crc(), encode_latent(load_scales(find_part("base", file.header.base_id)), latent)
+    return remade(REFERS_TO_ENTRY, SQ=write_tiles([coded]))
+
+
 def payload(data):
     return read_file(data).payload(SectionType.REFERENCES)
 
@@ -154,7 +188,6 @@ def cases():
         },
         "UnsupportedVersionError": {
             "version-0": raw_header(PLAIN, _4=PLAIN[4] - 16), "version-3": raw_header(PLAIN, _4=PLAIN[4] + 32),
-            "references-of-version-2": second(REFERRING),
             "drawn-blocks": head + write_section(sq, last=False) + sealed(0x40 | 9, b"drawn"),
             "unknown-critical-section": head + write_section(sq, last=False) + sealed(0x40 | 50, b"new"),
         },
@@ -249,6 +282,32 @@ def cases():
             "drawn-beside-no-base": write_file(
                 replace(read_file(BESIDE).header, base_id=bytes(8)), list(read_file(BESIDE).sections.values())
             ),
+            "references-of-version-2": second(REFERRING),
+            "refers-in-another-way": remade(REFERS, REFERENCES=b"\1" + payload(REFERS)[1:]),
+            "refers-to-none": remade(REFERS, REFERENCES=b"\0\0" + payload(REFERS)[2:]),
+            "refers-to-nine": remade(REFERS, REFERENCES=b"\0\x09" + 9 * payload(REFERS)[2:]),
+            "refers-to-two-of-one": remade(REFERS, REFERENCES=b"\0\2" + payload(REFERS)[2:]),
+            "refers-and-more": remade(REFERS, REFERENCES=payload(REFERS) + b"\0"),
+            "refers-cut": remade(REFERS, REFERENCES=payload(REFERS)[:-1]),
+            "refers-of-nothing": remade(REFERS, REFERENCES=b""),
+            "refers-of-form-4": remade(REFERS, REFERENCES=payload(REFERS)[:2] + b"\4" + payload(REFERS)[3:]),
+            "refers-to-a-folder-above": renamed(b"../rgb-96x80-q50.nic"), "refers-to-dots": renamed(b".."),
+            "refers-to-a-drive": renamed(b"c:x.nic"), "refers-to-no-text": renamed(b"\xff\xfe"),
+            "refers-to-a-line-end": renamed(b"a\nb"),
+            "refers-mirrored": aligned(corners=((1600, 0), (-1600, 0), (1600, 0), (-1600, 0))),
+            "refers-collapsed": aligned(corners=((0, 0), (-1536, 0), (0, -1536), (-1536, -1536))),
+            "refers-too-far": aligned(corners=((1 << 25, 0), (1 << 25, 0), (1 << 25, 0), ((1 << 25) + 1, 0))),
+            "refers-without-gain": aligned(light=((0, 0),) * 3),
+            "refers-with-much-gain": aligned(light=((4097, 0),) * 3),
+            "refers-with-much-light": aligned(light=((1024, 1025),) * 3),
+            "refers-unlit-but-said": remade(
+                REFERS_TO_ENTRY,
+                REFERENCES=payload(unlit())[:2] + bytes([payload(unlit())[2] | 1]) + payload(unlit())[3:] + bytes(6),
+            ),
+            "refers-without-a-section": remade(REFERS, drop=("REFERENCES",)),
+            "refers-without-saying-so": second(REFERS, referring=False),
+            "refers-to-the-second-of-one": moved(lambda held: replace(held, sources=held.sources * np.uint8(2))),
+            "refers-without-a-motion": second(PLAIN, referring=True),
             "map-not-said": second(mapped()), "map-said-of-none": second(PLAIN, mapped=True),
         },
         "LimitError": {
@@ -264,7 +323,14 @@ def cases():
             "another-dictionary": references(dictionary_id=b"\7" * 8),
             "another-codebook": tokens(ALONE, vq_id=b"\7" * 8), "another-codec": foreign(),
         },
+        "MissingReferenceError": {
+            "refers-to-no-file": referring(id=b"\7" * 8),
+            "refers-to-no-dictionary": referring(REFERS_TO_ENTRY, id=b"\7" * 8),
+            "refers-beyond-the-dictionary": referring(REFERS_TO_ENTRY, index=2), "refers-without-a-name": renamed(b""),
+        },
         "InexactError": {
+            "other-motion": remade(REFERS_TO_ENTRY, SQ=(lambda sq: bytes([sq[0] ^ 1]) + sq[1:])(
+                read_file(REFERS_TO_ENTRY).sections[SectionType.SQ].payload)),
             "other-drawn-blocks": drawn(DRAWING, crc=0), "other-drawn-colours": drawn(COLOURS, crc=0),
             "other-levels": mapped(lambda crc, coded: (crc ^ 1, coded)),
             "other-symbols": restreamed(lambda crc, stream: (crc ^ 1, stream)),

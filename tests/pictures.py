@@ -20,6 +20,12 @@ def scene(width, height, channels=3):
     return np.ascontiguousarray(np.clip(pixels, 0, 255).astype(np.uint8)[:, :, :channels])
 
 
+def another_shot(width, height, *, across=3, down=2, gain=0.9):
+    """A Pillow image: a scene seen from a little further right and below, in another light."""
+    pixels = np.pad(scene(width, height)[down:, across:], ((0, down), (0, across), (0, 0)), mode="edge")
+    return Image.fromarray((pixels * gain + 5).clip(0, 255).round().astype(np.uint8))
+
+
 def alpha(width, height):
     """A ramp with a hole: (height, width) uint8."""
     y, x = np.mgrid[:height, :width]

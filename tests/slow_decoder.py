@@ -41,7 +41,7 @@ def parse(data):
     elif more:
         settings = data[at]
         assert settings != 0
-        assert settings & 0xF0 == 0
+        assert settings & 0xE0 == 0
         at += 1 + (settings >> 3 & 1)
     assert int.from_bytes(data[at : at + 2], "little") == binascii.crc_hqx(data[:at], 0xFFFF)
     at += 2
@@ -57,13 +57,89 @@ def parse(data):
         sections[tag & 63] = payload
         if tag & 64:
             assert at == len(data)
-            assert version == 1 or not {2, 5} & set(sections)
+            assert version == 1 or 5 not in sections
+            assert version == 1 or (2 in sections) == bool(settings & 16)
             assert version == 2 or 9 not in sections
             assert settings & 3 < 3
             tune, mapped = settings & 3, settings >> 2 & 1
             header = {"width": width, "height": height, "rate": rate, "base": base, "tune": tune, "mapped": mapped}
-            header["channels"] = 3 if data[4] & 1 else 1
+            header["channels"], header["motion"] = 3 if data[4] & 1 else 1, settings >> 4 & 1
             return header, sections
+
+
+def signed(data, at):
+    value, at = varint(data, at)
+    return (value >> 1 if value % 2 == 0 else -(value + 1 >> 1)), at
+
+
+def read_references(header, payload):
+    """Of each: id, name or index, corners (top left, top right, bottom left, bottom right; x and y), light."""
+    kind, count, at, found = payload[0], payload[1], 2, []
+    assert kind == 0
+    assert 1 <= count <= 8
+    for _ in range(count):
+        form, id_, at = payload[at], payload[at + 1 : at + 9], at + 9
+        assert form < 4
+        if form & 2:
+            where, at = varint(payload, at)
+        else:
+            where, at = payload[at + 1 : at + 1 + payload[at]].decode(), at + 1 + payload[at]
+        numbers = []
+        for _ in range(14 if form & 1 else 8):
+            number, at = signed(payload, at)
+            numbers.append(number)
+        x, y = numbers[:2]
+        corners = [(x, y)] + [(x + numbers[i], y + numbers[i + 1]) for i in (2, 4, 6)]
+        light = [(1024 + g, o) for g, o in zip(numbers[8::2], numbers[9::2], strict=True)] or [(1024, 0)] * 3
+        found.append((id_, where, corners, light))
+    assert at == len(payload)
+    return found
+
+
+def corner(header, corners, i, j):
+    """Where corner (row i, column j) of the blocks lies, in 64ths of a pixel: row, column."""
+    across, down = -(-header["width"] // 32), -(-header["height"] // 32)
+    places = ((0, 0), (across, 0), (0, down), (across, down))
+    (x0, y0), (x1, y1), (x2, y2), (x3, y3) = (
+        (512 * x + dx, 512 * y + dy) for (x, y), (dx, dy) in zip(places, corners, strict=True)
+    )
+    rx, ry, bx, by, kx, ky = x1 - x3, y1 - y3, x2 - x3, y2 - y3, x0 - x1 + x3 - x2, y0 - y1 + y3 - y2
+    d, g, h = bx * ry - rx * by, bx * ky - kx * by, kx * ry - rx * ky
+    assert min(d, d + g, d + h, d + g + h) > 0
+    under = g * down * j + h * across * i + d * across * down
+    found = []
+    for v0, v1, v2 in ((y0, y1, y2), (x0, x1, x2)):
+        over = (d * (v1 - v0) + g * v1) * down * j + (d * (v2 - v0) + h * v2) * across * i + d * v0 * across * down
+        found.append(min(max((8 * over + under) // (2 * under), -(1 << 30)), 1 << 30))
+    return found
+
+
+def taps(f):
+    before, after = 128 * f * f - f**3 - 4096 * f + 2048 >> 12, 256 * f * f - 3 * f**3 + 4096 * f + 2048 >> 12
+    last = f**3 - 64 * f * f + 2048 >> 12
+    return before, 128 - before - after - last, after, last
+
+
+def warped(header, reference, pixels, vector, row, column):
+    """The colour of pixel (row, column) of the picture in a reference, whose pixels are lists of lists of samples."""
+    _, _, corners, light = reference
+    (i, p), (j, q) = divmod(row, 32), divmod(column, 32)
+    a, b = 2 * p + 1, 2 * q + 1
+    weights = ((64 - a) * (64 - b), (64 - a) * b, a * (64 - b), a * b)
+    four = [corner(header, corners, i + down, j + right) for down, right in ((0, 0), (0, 1), (1, 0), (1, 1))]
+    at = [sum(w * c[k] for w, c in zip(weights, four, strict=True)) + 2048 >> 12 for k in (0, 1)]
+    at = [place + 16 * part - 32 for place, part in zip(at, vector, strict=True)]
+    rows, columns = (
+        [min(max((place >> 6) + k, 0), size - 1) for k in range(-1, 3)]
+        for place, size in zip(at, (len(pixels), len(pixels[0])), strict=True)
+    )
+    down, right = taps(at[0] & 63), taps(at[1] & 63)
+    colour = []
+    for channel in range(len(pixels[0][0])):
+        s = sum(down[m] * right[n] * pixels[rows[m]][columns[n]][channel] for m in range(4) for n in range(4))
+        gain, offset = light[channel]
+        colour.append(min(max((s + 512 >> 10) * gain + 4096 * offset + 8192 >> 14, 0), 255))
+    return colour
 
 
 def inflated(data):
@@ -228,12 +304,62 @@ class Integers:
         x = self.shuffle(self.pointwise(256 * np.clip(z, -127, 127), "hyper.embed"))
         return self.shuffle(self.pointwise(self.depthwise(x, "hyper.mix"), "hyper.grow"))
 
-    def indices(self, features, y, k):
+    def indices(self, features, y, k, classes):
         known = (k // 2 + k % 2) * self.latent // self.slices
         magnitude = self.a["magnitude"].astype(np.int64)
         seen = magnitude[np.minimum(np.abs(y[:, :, :known]), 255)]
         x = self.pointwise(np.concatenate([features, seen], 2), f"{k}.embed")
-        return self.pointwise(self.pointwise(self.depthwise(x, f"{k}.mix"), f"{k}.hidden"), f"{k}.head")
+        index = self.pointwise(self.pointwise(self.depthwise(x, f"{k}.mix"), f"{k}.hidden"), f"{k}.head")
+        return np.maximum(index - np.array([0, 0, 3, 9, 15])[classes][:, :, None], 0)
+
+
+class Following:
+    def __init__(self, entries, likely):
+        self.counts = [7 if entry == likely else 1 for entry in range(entries)]
+
+    def decode(self, decoder):
+        n, t = len(self.counts), sum(self.counts)
+        weights = [count * ((1 << 24) - n) // t + 1 for count in self.counts]
+        weights[0] += (1 << 24) - sum(weights)
+        entry = decoder.decode(weights)
+        self.counts[entry] += 24
+        if sum(self.counts) > 1024:
+            self.counts = [count + 1 >> 1 for count in self.counts]
+        return entry
+
+
+def read_motion(decoder, rows, columns):
+    """Sources (2h, 2w), vectors (2h, 2w, 2) and classes (4h, 4w) of a tile of h x w positions of z."""
+    sources, vectors = np.zeros((2 * rows, 2 * columns), np.int64), np.zeros((2 * rows, 2 * columns, 2), np.int64)
+    tables = [Following(9, i) for i in range(9)]
+    sizes = [[Following(16, 0) for _ in range(2)] for _ in range(2)]
+    for r in range(2 * rows):
+        for s in range(2 * columns):
+            beside = sources[r, s - 1] if s else sources[r - 1, s] if r else 1
+            sources[r, s] = tables[beside].decode(decoder)
+            if not sources[r, s]:
+                continue
+            places = [(r, s - 1), (r - 1, s), (r - 1, s + 1)]
+            inside = [(i, j) for i, j in places if i >= 0 and 0 <= j < 2 * columns]
+            around = [vectors[at].tolist() for at in inside if sources[at]]
+            agree = len(around) > 1 and around[0] == around[1]
+            for k in (0, 1):
+                parts = [vector[k] for vector in around]
+                expected = sorted(parts)[1] if len(parts) == 3 else parts[0] if parts else 0
+                digits = sizes[agree][k].decode(decoder)
+                value = 1 if digits else 0
+                for _ in range(digits - 1):
+                    value = 2 * value + decoder.decode([1 << 23] * 2)
+                vectors[r, s, k] = expected + (value // 2 if value % 2 == 0 else -(value + 1) // 2)
+                assert -8192 <= vectors[r, s, k] <= 8191
+    classes, tables = np.zeros((4 * rows, 4 * columns), np.int64), [Following(5, i // 2) for i in range(9)]
+    for r in range(4 * rows):
+        for s in range(4 * columns):
+            if sources[r // 2, s // 2]:
+                west = classes[r, s - 1] if s else classes[r - 1, s] if r else 0
+                north = classes[r - 1, s] if r else west
+                classes[r, s] = tables[west + north].decode(decoder)
+    return sources, vectors, classes
 
 
 def read_group(decoder, net, indices):
@@ -287,7 +413,18 @@ def decode_symbols(data, part):
     """z (h, w, N) and y (4h, 4w, M) of every tile, int64, checked against the file's own CRCs."""
     header, sections = parse(data)
     net = integers(part, header)
-    return [decode_tile(net, grid, body, header["mapped"])[1:] for grid, body in tiles(header, sections[3])]
+    found = [
+        decode_tile(net, grid, body, header["mapped"], header["motion"]) for grid, body in tiles(header, sections[3])
+    ]
+    return [tile[-2:] for tile in found]
+
+
+def decode_motion(data, part):
+    """Sources, vectors and classes of every tile."""
+    header, sections = parse(data)
+    assert header["motion"]
+    net = integers(part, header)
+    return [decode_tile(net, grid, body, header["mapped"], 1)[1] for grid, body in tiles(header, sections[3])]
 
 
 def decode_levels(data, part):
@@ -295,7 +432,7 @@ def decode_levels(data, part):
     header, sections = parse(data)
     assert header["mapped"]
     net = integers(part, header)
-    return [decode_tile(net, grid, body, True)[0] for grid, body in tiles(header, sections[3])]
+    return [decode_tile(net, grid, body, True, header["motion"])[0] for grid, body in tiles(header, sections[3])]
 
 
 class TokenIntegers(Integers):
@@ -359,12 +496,16 @@ def read_levels(decoder, net, number, rows, columns):
     return levels
 
 
-def decode_tile(net, grid, body, mapped):
-    crc, rows, columns, levels = body[:3], *grid, None
+def decode_tile(net, grid, body, mapped, moved):
+    """Levels and motion, if there are any, or None, z and y."""
+    crc, rows, columns, levels, motion = body[:3], *grid, None, None
     decoder = RangeDecoder(body[4:] if mapped else body[3:])
     if mapped:
         levels = read_levels(decoder, net, body[3], rows, columns)
         net.use(levels.tolist())
+    if moved:
+        motion = read_motion(decoder, rows, columns)
+    classes = motion[2] if moved else np.zeros((4 * rows, 4 * columns), np.int64)
     z = np.array(read_group(decoder, net, net.z_indices(rows, columns))).reshape(rows, columns, net.hyper)
     features = net.features(z)
     y = np.zeros((4 * rows, 4 * columns, net.latent), np.int64)
@@ -373,13 +514,13 @@ def decode_tile(net, grid, body, mapped):
         slice_, parity = divmod(k, 2)
         channels = range(slice_ * width, (slice_ + 1) * width)
         places = [(r, s) for r in range(4 * rows) for s in range(4 * columns) if (r + s) % 2 == parity]
-        index = net.indices(features, y, k)
+        index = net.indices(features, y, k, classes)
         flat = read_group(decoder, net, [int(index[r, s, c]) for r, s in places for c in range(width)])
         for (r, s), values in zip(places, np.array(flat).reshape(-1, width), strict=True):
             y[r, s, channels.start : channels.stop] = values
     decoder.finish()
     check = 0
-    for part in (levels, z, y) if mapped else (z, y):
+    for part in (*([levels] if mapped else []), *(motion if moved else ()), z, y):
         check = zlib.crc32(part.astype("<i2").tobytes(), check)
     assert check & 0xFFFFFF == int.from_bytes(crc, "little")
-    return levels, z, y
+    return levels, motion, z, y

@@ -94,20 +94,20 @@ def test_the_command_builds_shows_and_searches(nicodec, tiny, tmp_path):
     (tmp_path / "data").mkdir()
     for index in range(COUNT):
         Image.fromarray(picture(index)).save(tmp_path / "data" / f"{index:02}.png")
-    arguments = ("dictionary", "build", "--data", "data", "--size", 20, "-o", "models/tiny")
+    arguments = ("train", "dictionary", "build", "--data", "data", "--size", 20, "-o", "models/tiny")
     assert nicodec(*arguments, environment=environment)[0] == 0
     assert nicodec(*arguments, environment=environment)[0] == 12
     part = read_manifest(tmp_path / "models" / "tiny" / "model.toml").parts["dictionary"]
     assert part.trained_on == {tiny.id}
 
-    _, out, _ = nicodec("dictionary", "info", "tiny", "--json", environment=environment)
+    _, out, _ = nicodec("train", "dictionary", "info", "tiny", "--json", environment=environment)
     facts = json.loads(out)
     assert facts["references"] == len(load_dictionary(part)) <= 20
     assert facts["bits"] == 5
     assert facts["adapters"] is False
     assert facts["regions"] == 5 * COUNT
 
-    code, out, _ = nicodec("dictionary", "search", "data/04.png", "--model", "tiny", "-n", 3, "--json",
+    code, out, _ = nicodec("train", "dictionary", "search", "data/04.png", "--model", "tiny", "-n", 3, "--json",
                            environment=environment)  # fmt: skip
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 0
@@ -117,6 +117,6 @@ def test_the_command_builds_shows_and_searches(nicodec, tiny, tmp_path):
 
 
 def test_a_model_without_a_dictionary_says_so(nicodec):
-    code, _, message = nicodec("dictionary", "info", "tiny")
+    code, _, message = nicodec("train", "dictionary", "info", "tiny")
     assert code == 9
-    assert "nicodec dictionary build" in message
+    assert "nicodec train dictionary build" in message

@@ -23,7 +23,13 @@ def test_broken_files_are_refused_or_decoded(name, count):
 def test_any_words_are_refused_or_decoded():
     for seed in range(300):
         random = np.random.default_rng(seed)
-        targets.entropy(random.bytes(3 + 4 * int(random.integers(40))))
+        targets.entropy(bytes([seed % 8]) + random.bytes(2 + 4 * int(random.integers(40))))
+
+
+def test_broken_dictionaries_are_refused_or_read():
+    (data,) = targets.seeds_of("dictionary")
+    for seed in range(1000):
+        targets.dictionary(targets._changed(data, np.random.default_rng(seed)))
 
 
 @pytest.mark.parametrize("kind", targets.PICTURES)

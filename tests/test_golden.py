@@ -12,6 +12,7 @@ import slow_decoder
 from nicodec.conformance.golden import Golden, check_exact, check_pixels, golden_files, symbols_of
 from nicodec.container.layout import Box, SectionType, Tune
 from nicodec.container.reader import read_file
+from nicodec.container.references import UNLIT, read_aligned
 from nicodec.errors import ConformanceError, NicodecError
 from nicodec.image.drawn import cover
 from nicodec.image.kept import unpack_blocks
@@ -34,6 +35,12 @@ def test_golden_files_have_every_feature_that_we_write():
     assert methods(files, SectionType.ICC) | methods(files, SectionType.XMP) == {0, 1}
     assert sum(file.header.hint is not None for file in files) == 1
     assert {(file.header.tune, file.header.mapped) for file in files} == set(product((None, *Tune), (False, True)))
+    referring = [file for file in files if file.header.referring]
+    named = [reference for file in referring for reference in read_aligned(file)]
+    assert {reference.name is None for reference in named} == {False, True}
+    assert {reference.alignment.light == UNLIT for reference in named} == {False, True}
+    assert {file.header.mapped for file in referring} == {False, True}
+    assert max(len(read_aligned(file)) for file in referring) > 1
     symbols = [np.frombuffer(tile, "<i2") for path in FILES for tile in symbols_of(path)]
     assert {max(tile.max() for tile in symbols), min(tile.min() for tile in symbols)} == {32767, -32768}  # escapes
 
@@ -65,6 +72,8 @@ def test_the_slow_decoder(path):
         assert len(held) == cover(drawn.mask, picture.shape[:2]).sum()
     if 3 in sections:
         decoded = slow_decoder.decode_symbols(data, base)
+        if header["motion"]:
+            decoded = [(*m, *tile) for m, tile in zip(slow_decoder.decode_motion(data, base), decoded, strict=True)]
         if header["mapped"]:
             decoded = [(m, *tile) for m, tile in zip(slow_decoder.decode_levels(data, base), decoded, strict=True)]
         tiles = [b"".join(np.asarray(part).astype("<i2").tobytes() for part in tile) for tile in decoded]

@@ -4,6 +4,7 @@ import numpy as np
 import pictures
 import pytest
 from PIL import Image
+from toy import CODED
 
 import nicodec
 from nicodec.bases.own import OwnDecoder
@@ -70,7 +71,7 @@ def test_maps_add_up_in_the_formats_range_and_nothing_is_no_map():
 def test_what_is_white_is_closer_and_costs_more(model):
     image, mask = pictures.image(256, 128), np.zeros((16, 32), np.uint8)
     mask[:, :16] = 255
-    options = {"model": model, "tune": "psnr", "quality": 40, "device": "cpu"}
+    options = {"model": model, "tune": "psnr", "quality": 40, **CODED}
     plain, better = nicodec.encode(image, **options), nicodec.encode(image, roi=mask, **options)
     assert levels_of(better).tolist() == [[WHITE, WHITE, 0, 0]] * 2
     assert nicodec.read_info(better)["quality_map"]
@@ -87,13 +88,13 @@ def test_tiles_get_their_part_of_the_mask_and_their_neighbours_in_the_halo():
     """An encode of several tiles is as good as one of a single tile, on either side of the seam."""
     image, mask = pictures.image(1100, 70), np.zeros((1, 1100), np.uint8)
     mask[:, 960:] = 255
-    data = nicodec.encode(image, model="tiny", roi=mask, quality=50, device="cpu")
+    data = nicodec.encode(image, model="tiny", roi=mask, quality=50, **CODED)
     first, second = OwnDecoder(read_file(data)).symbols().values()
     assert first.latent.rate.levels.tolist() == [[0] * 15 + [WHITE]] * 2
     assert second.latent.rate.levels.tolist() == [[WHITE] * 2] * 2
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nicodec.container.layout.TILE", 4096)
-        single = nicodec.decode(nicodec.encode(image, model="tiny", roi=mask, quality=50, device="cpu"), device="cpu")
+        single = nicodec.decode(nicodec.encode(image, model="tiny", roi=mask, quality=50, **CODED), device="cpu")
     errors = [np.square(np.asarray(picture).astype(float) - np.asarray(image))[:, 1008:1040].mean()
               for picture in (nicodec.decode(data, device="cpu"), single)]  # fmt: skip
     assert errors[0] < 1.05 * errors[1]
@@ -101,26 +102,27 @@ def test_tiles_get_their_part_of_the_mask_and_their_neighbours_in_the_halo():
 
 def test_contrast_draws_a_map_in_tune_eye_alone():
     image = Image.fromarray(np.concatenate([np.full((128, 128, 3), 90, np.uint8), textured(128, 128)], 1))
-    eye, psnr = (nicodec.encode(image, model="tiny-tunes", tune=tune, device="cpu") for tune in ("eye", "psnr"))
+    eye, psnr = (nicodec.encode(image, model="tiny-tunes", tune=tune, **CODED) for tune in ("eye", "psnr"))
     assert np.array_equal(levels_of(eye), contrast_levels(np.asarray(image)))
     assert levels_of(psnr) is None
-    assert not nicodec.read_info(nicodec.encode(image, model="tiny", device="cpu"))["quality_map"]
-    both = nicodec.encode(image, model="tiny-tunes", roi=Image.new("L", (1, 1), 255), device="cpu")
+    assert not nicodec.read_info(nicodec.encode(image, model="tiny", **CODED))["quality_map"]
+    both = nicodec.encode(image, model="tiny-tunes", roi=Image.new("L", (1, 1), 255), **CODED)
     assert np.array_equal(levels_of(both), contrast_levels(np.asarray(image)) + WHITE)
 
 
 def test_a_black_mask_is_no_map():
     image, black = pictures.image(70, 60), Image.new("L", (9, 9))
-    data = nicodec.encode(image, model="tiny", roi=black, device="cpu")
+    data = nicodec.encode(image, model="tiny", roi=black, **CODED)
     assert not nicodec.read_info(data)["quality_map"]
-    assert np.array_equal(nicodec.decode(data), nicodec.decode(nicodec.encode(image, model="tiny", device="cpu")))
+    assert np.array_equal(nicodec.decode(data), nicodec.decode(nicodec.encode(image, model="tiny", **CODED)))
 
 
 def test_the_command_takes_a_mask(tmp_path, inside):
     for name in "ab":
         pictures.image(90, 70).save(tmp_path / f"{name}.png")
     Image.new("I;16", (5, 4), 65535).save(tmp_path / "white.png")
-    code, _, said = inside("encode", "a.png", "b.png", "-o", "out", "--model", "tiny", "--roi", "white.png")
+    code, _, said = inside("encode", "a.png", "b.png", "-o", "out", "--model", "tiny", "--roi", "white.png",
+                           "--drawn", "off")  # fmt: skip
     assert code == 0, said
     assert (levels_of((tmp_path / "out" / "b.nic").read_bytes()) == WHITE).all()
     code, _, said = inside(

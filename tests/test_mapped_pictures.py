@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pictures
 import pytest
+from toy import CODED
 
 import nicodec
 from nicodec.bases.own import OwnDecoder
@@ -38,7 +39,7 @@ def part(model="tiny-tunes"):
 
 def file_of(size, tune=Tune.EYE, levels=None, rate=30000, model="tiny-tunes"):
     """A picture's symbols in a file of another base. `levels`: of a grid of blocks, its quality map."""
-    file = read_file(nicodec.encode(pictures.image(*size), model="tiny", quality=60, effort=1, device="cpu"))
+    file = read_file(nicodec.encode(pictures.image(*size), model="tiny", quality=60, effort=1, **CODED))
     scales, tiles = load_scales(part(model)), []
     for held in OwnDecoder(file).symbols().values():
         map_ = None if levels is None else levels(*held.latent.z_hat.shape[:2]).astype(np.int16)
@@ -139,7 +140,7 @@ def test_the_fuser_hears_the_mean_rate_of_a_tiles_map():
 def test_each_tune_is_encoded_and_said(effort):
     image, files = pictures.image(150, 100), {}
     for tune in ("eye", "psnr"):
-        files[tune] = nicodec.encode(image, model="tiny-tunes", tune=tune, effort=effort, quality=70, device="cpu")
+        files[tune] = nicodec.encode(image, model="tiny-tunes", tune=tune, effort=effort, quality=70, **CODED)
         assert nicodec.read_info(files[tune])["tune"] == tune
         assert psnr(np.asarray(image), decode(files[tune])) > 15
     assert len(files["eye"]) < len(files["psnr"])  # its steps are coarser
@@ -148,7 +149,7 @@ def test_each_tune_is_encoded_and_said(effort):
 
 def test_a_model_with_one_tune_is_coded_in_that():
     image = pictures.image(70, 60)
-    eye, either = (nicodec.encode(image, model="tiny", tune=tune, device="cpu") for tune in ("eye", "psnr"))
+    eye, either = (nicodec.encode(image, model="tiny", tune=tune, **CODED) for tune in ("eye", "psnr"))
     assert eye == either
     assert nicodec.read_info(eye)["tune"] is None
     with pytest.raises(UsageError, match="tune is 'ssim', expected one of eye, psnr"):
@@ -158,7 +159,7 @@ def test_a_model_with_one_tune_is_coded_in_that():
 def test_the_psnr_of_the_old_base_is_the_psnr_of_the_base_with_tunes():
     """The toy's second tune is the tiny base: the same symbols, coded by the same tables, and the same pixels."""
     image = pictures.image(150, 100)
-    old, new = (nicodec.encode(image, model=model, tune="psnr", device="cpu") for model in ("tiny", "tiny-tunes"))
+    old, new = (nicodec.encode(image, model=model, tune="psnr", **CODED) for model in ("tiny", "tiny-tunes"))
     assert read_file(old).payload(SectionType.SQ) == read_file(new).payload(SectionType.SQ)
     assert np.array_equal(decode(old), decode(new))
 
@@ -166,10 +167,12 @@ def test_the_psnr_of_the_old_base_is_the_psnr_of_the_base_with_tunes():
 def test_the_command_takes_a_tune_in_batches_and_with_targets(tmp_path, inside):
     for name in "ab":
         pictures.image(90, 70).save(tmp_path / f"{name}.png")
-    code, _, said = inside("encode", "a.png", "b.png", "-o", "out", "--model", "tiny-tunes", "--tune", "psnr")
+    code, _, said = inside("encode", "a.png", "b.png", "-o", "out", "--model", "tiny-tunes", "--tune", "psnr",
+                           "--drawn", "off")  # fmt: skip
     assert code == 0, said
     assert nicodec.read_info(tmp_path / "out" / "b.nic")["tune"] == "psnr"
-    code, _, said = inside("encode", "a.png", "-o", "c.nic", "--model", "tiny-tunes", "--target-size", "1000")
+    code, _, said = inside("encode", "a.png", "-o", "c.nic", "--model", "tiny-tunes", "--target-size", "1000",
+                           "--drawn", "off")  # fmt: skip
     assert code == 0, said
     assert nicodec.read_info(tmp_path / "c.nic")["tune"] == "eye"
     assert 900 < (tmp_path / "c.nic").stat().st_size <= 1000

@@ -141,10 +141,11 @@ def test_every_position_reads_the_rate_of_its_own_block(levels, seed, rate, tune
     expected = slow.features(latent.z_hat.astype(np.int64))
     assert np.array_equal(features, expected)
     y = latent.symbols.astype(np.int64)
+    unreferred = np.zeros(y.shape[:2], np.int64)
     for step in MODEL.passes:
         found = MODEL.y_indices(features, latent.symbols, step, mapped)
         mask = coder.checkerboard(*y.shape[:2], step.parity)
-        assert np.array_equal(found, slow.indices(expected, y, step.index)[mask])
+        assert np.array_equal(found, slow.indices(expected, y, step.index, unreferred)[mask])
 
 
 @settings(max_examples=60, deadline=None)

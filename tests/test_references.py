@@ -135,7 +135,7 @@ def trained(tmp_path_factory):
 def test_training_pays_and_the_encoder_notices(trained, inside, monkeypatch):
     monkeypatch.setenv("NICODEC_MODELS", str(trained))
     data, model, run = trained / "data", trained / "model", trained / "run"
-    assert inside("dictionary", "build", "--data", data, "--size", 12, "-o", model)[0] == 0
+    assert inside("train", "dictionary", "build", "--data", data, "--size", 12, "-o", model)[0] == 0
     untrained = encode(toy.picture(3), model="model")
     where = ("--data", data, "--validation", trained / "held out", "--out", run)
     code, _, message = inside("train", "clc", "--model", "model", *where, "--steps", 40, "--batch", 4, "--crop", 64,
@@ -162,7 +162,7 @@ def test_export_without_a_dictionary_says_what_is_missing(inside, tmp_path):
     (tmp_path / "run" / "run.json").write_text('{"stage": "clc"}')
     code, _, message = inside("models", "export", tmp_path / "run", "-o", tmp_path / "bare")
     assert code == 9
-    assert "nicodec dictionary build" in message
+    assert "nicodec train dictionary build" in message
 
 
 def test_auto_refuses_references_that_do_not_pay():

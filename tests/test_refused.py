@@ -12,6 +12,7 @@ from nicodec.options import DecodeOptions
 FILES = sorted((Path(__file__).parent / "refused").glob("*/*.nic"))
 DECODE_ONLY = {  # what verify does not need: another codec's weights, the dictionary
     "another-codec", "another-dictionary", "references-beyond-the-dictionary", "references-of-other-bits",
+    "refers-to-no-file", "refers-to-no-dictionary", "refers-beyond-the-dictionary", "refers-without-a-name",
 }  # fmt: skip
 
 
@@ -38,6 +39,6 @@ def test_best_effort_refuses_or_reports(path):
 def test_there_are_files_for_every_error_that_a_file_can_cause():
     assert {path.parent.name for path in FILES} == {
         "NotNicodecError", "UnsupportedVersionError", "CorruptFileError", "LimitError", "MissingPartError",
-        "InexactError",
+        "InexactError", "MissingReferenceError",
     }  # fmt: skip
     assert len(FILES) >= 50

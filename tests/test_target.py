@@ -13,7 +13,7 @@ from nicodec.latents.floats import FloatPath
 from nicodec.metrics.psnr import psnr
 from nicodec.options import EncodeOptions
 
-TINY = EncodeOptions(model="tiny", device="cpu")
+TINY = EncodeOptions(model="tiny", device="cpu", drawn="off")
 
 
 @pytest.fixture
@@ -30,11 +30,10 @@ def test_a_search_analyses_once_and_ends_in_the_file_of_its_quality(files, monke
     analysed, picture = [], from_pillow(pictures.image(1100, 70))
     g_a = FloatPath.g_a
     monkeypatch.setattr(FloatPath, "g_a", lambda base, x: analysed.append(1) or g_a(base, x))
-    options = replace(TINY, drawn="off")
-    data, quality, _ = target.encode_to_target(picture, options, target.Target("bytes", 7000))
+    data, quality, _ = target.encode_to_target(picture, TINY, target.Target("bytes", 7000))
     assert len(analysed) == 2
     assert 1 < len(files) <= target.TRIES
-    assert data == codec.encode_picture(picture, replace(options, quality=quality))
+    assert data == codec.encode_picture(picture, replace(TINY, quality=quality))
 
 
 @pytest.mark.parametrize("value", [1200, 1500, 2500, 4000])

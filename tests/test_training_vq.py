@@ -23,6 +23,7 @@ from nicodec.training.critic import Critic, grid
 from nicodec.training.data import Pictures
 from nicodec.training.tokens import bits_of, integer_prior, sample_of, train_prior
 from nicodec.zoo.load import load_base, load_scales
+from nicodec.zoo.manifest import read_manifest
 
 ROOT = Path(__file__).parents[1]
 
@@ -108,6 +109,11 @@ def test_all_stages_train_export_and_decode(data, trunk, tiny, tmp_path, monkeyp
     call("models", "export", tmp_path / "fuser", "-o", tmp_path / "tiny")
     call("train", "mode", *shared, "--out", tmp_path / "mode")
     call("models", "export", tmp_path / "mode", "-o", tmp_path / "tiny")
+    package = read_manifest(tmp_path / "tiny" / "model.toml")
+    for part in package.parts.values():  # exported with their graphs; the base's are those that it came with
+        assert part.graphs
+        assert all(part.graph(name) for name in part.graphs)
+    assert package.parts["base"].graphs == tiny.graphs
     monkeypatch.setenv("NICODEC_MODELS", str(tmp_path))
     coded = nicodec.encode(pictures.image(70, 60), model="tiny", device="cpu")
     for anchor in ("fidelity", "perception"):

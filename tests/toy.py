@@ -23,6 +23,7 @@ from nicodec.zoo.load import EXACT, load_base, load_scales, read_config
 from nicodec.zoo.manifest import read_manifest, write_manifest
 
 COUNT, SIDE = 16, 256  # pictures that a toy dictionary is built of
+CODED = {"device": "cpu", "drawn": "off"}  # toy networks cost so many bits that a drawing would take fewer
 COARSER = 0.5  # log-steps of the last channel in tune `eye` of a toy base, beyond those in `psnr`
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nicodec.container.layout import NO_BASE, Box, Colour, Header, Section, SectionType, Tune
 from nicodec.container.reader import NicFile
@@ -15,6 +15,9 @@ from nicodec.image.picture import Picture, Pixels
 from nicodec.options import DecodeOptions
 from nicodec.painters import PLAIN, Rendering
 from nicodec.rate.tile import TileRate
+
+if TYPE_CHECKING:
+    from nicodec.references.library import Library
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,19 +52,21 @@ class Decoder(Protocol):
 
 
 def find_decoder(
-    file: NicFile, options: DecodeOptions, rendering: Rendering = PLAIN, damage: list[str] | None = None
-) -> Decoder:
+    file: NicFile, options: DecodeOptions, rendering: Rendering = PLAIN, damage: list[str] | None = None,
+    library: Library | None = None,
+) -> Decoder:  # fmt: skip
     """The base that a file names.
 
     Args:
         damage: where to note what is damaged, instead of raising.
+        library: where the pictures are that the file refers to; None: no picture of it is to be made.
     """
     from nicodec.bases.own import OwnDecoder
     from nicodec.foreign.base import ForeignDecoder
 
     if SectionType.FOREIGN in file.sections:
         return ForeignDecoder(file, options, rendering)
-    return OwnDecoder(file, options.engine, options.device, rendering, damage)
+    return OwnDecoder(file, options.engine, options.device, rendering, damage, library)
 
 
 def header_of(

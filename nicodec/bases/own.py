@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 from nicodec.bases import Streams, header_of
 from nicodec.container.layout import Anchor, Box, Prior, References, Section, SectionType, TokenStreams, Tune
 from nicodec.container.reader import NicFile, read_references, read_tokens
+from nicodec.container.references import read_aligned
 from nicodec.container.writer import write_tiles, write_tokens
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.errors import MissingPartError, MissingStreamError, UsageError
+from nicodec.image.drawn import blank
 from nicodec.image.picture import Picture, Pixels
 from nicodec.options import EncodeOptions
 from nicodec.painters import PLAIN, Rendering
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from nicodec.painters.experts import Experts
     from nicodec.painters.fuser import Fuser
     from nicodec.painters.synthesis import Synthesis
+    from nicodec.references.library import Library
+    from nicodec.references.refer import Offered
+    from nicodec.references.warp import Aligned
 
 ONLY_LATENTS = "a file of a model with several tunes, or with a quality map, has neither tokens nor references"
 
@@ -83,7 +88,7 @@ class OwnEncoder:
         self.depth = deepest if options.token_bits is None else options.token_bits
         self.kind = Prior.STATIC if options.robust or self.scales is None else Prior.SQ
         self.refers = self.scales is not None and self.version == 1 and model.refers
-        if options.references not in ("auto", "off") and not self.refers:
+        if isinstance(options.references, int) and not self.refers:
             if self.version > 1:
                 raise UsageError(f"{ONLY_LATENTS}; encode with --references off")
             raise MissingPartError(
@@ -121,6 +126,18 @@ class OwnEncoder:
         header = header_of(analysed.picture, of_blocks, self.model.ids["base"], self.version, self.tune)
         return OwnStreams(header, sections, referred.base, kept)
 
+    def code_referring(self, analysed: Analysis, rate: int, offered: Sequence[Offered]) -> Streams | None:
+        """As `code`, with what saves bits of the pictures that are offered; None: nothing does."""
+        from nicodec.references.refer import refer, section
+
+        assert self.scales is not None
+        of_blocks = TileRate(rate, self.tune or 0, analysed.levels)
+        used, symbols = refer(analysed.tiles, offered, self.model.base, self.scales, of_blocks, self.options.effort)
+        if not used:
+            return None
+        header = header_of(analysed.picture, of_blocks, self.model.ids["base"], tune=self.tune)
+        return Streams(replace(header, referring=True), [section(used), *self.sections(symbols, rate)])
+
     def levels(self, picture: Picture) -> Levels | None:
         """The quality map of all of a picture's blocks: by its mask, and in tune `eye` by its contrast."""
         roi, parts = self.options.roi, []
@@ -144,7 +161,7 @@ class OwnEncoder:
         wanted = self.options.references
         if not self.refers or wanted == "off":
             return self.plain
-        return refer(picture, self.model, rate, None if wanted == "auto" else int(wanted))
+        return refer(picture, self.model, rate, wanted if isinstance(wanted, int) else None)
 
     def symbols(self, tiles: Iterable[Analysed], referred: Referred, rate: TileRate) -> Iterable[TileSymbols]:
         """The symbols of each tile in order: all that floats decide. `rate`: of all blocks."""
@@ -191,13 +208,15 @@ class OwnDecoder:
     Args:
         engine, device: as in `DecodeOptions`.
         damage: where to note what is damaged, instead of raising.
+        library: where the pictures are that the file refers to.
     """
 
     def __init__(
         self, file: NicFile, engine: str = "auto", device: str = "auto", rendering: Rendering = PLAIN,
-        damage: list[str] | None = None,
+        damage: list[str] | None = None, library: Library | None = None,
     ) -> None:  # fmt: skip
         self.file, self.engine, self.device, self.rendering, self.damage = file, engine, device, rendering, damage
+        self.library = library
 
     @cached_property
     def tokens(self) -> TokenStreams | None:
@@ -230,14 +249,33 @@ class OwnDecoder:
         return attempt(lambda: restore(references, self.model), self.damage) or plain
 
     @cached_property
+    def aligned(self) -> tuple[Aligned, ...] | None:
+        """The pictures that the file refers to, decoded; None where it is damaged and does not say which.
+
+        Raises:
+            MissingReferenceError: one is not there.
+            LimitError, CorruptFileError: see `Library.check`.
+        """
+        from nicodec.references.expect import lay
+
+        wanted, library = attempt(lambda: read_aligned(self.file), self.damage), self.library
+        if wanted is None:
+            return None
+        if not wanted:
+            return ()
+        assert library is not None
+        return tuple(lay(library.pixels(each), each.alignment, self.file.header) for each in wanted)
+
+    @cached_property
     def synthesis(self) -> Synthesis:
         """What paints the rendering."""
         from nicodec.painters.synthesis import Synthesis
 
+        aligned = self.aligned
         experts = self.experts(self.rendering.anchor)
         if max(self.rendering.taus) > 0:
             experts = replace(experts, fuser=self.fuser())
-        return Synthesis(self.file.header, experts, self.tokens.depth if self.tokens else 0)
+        return Synthesis(self.file.header, experts, self.tokens.depth if self.tokens else 0, aligned or ())
 
     def parse(self, crop: Box) -> dict[Box, TileSymbols]:
         """As `Decoder`."""
@@ -247,6 +285,8 @@ class OwnDecoder:
 
     def synthesise(self, parsed: Mapping[Box, TileSymbols], crop: Box) -> list[Pixels]:
         """As `Decoder`."""
+        if self.aligned is None:
+            return [blank(self.file.header, crop) for _ in self.rendering.taus]
         return self.synthesis.paint(parsed, crop, self.rendering)
 
     def verify(self) -> tuple[int, None]:

@@ -52,7 +52,8 @@ class Decoding:
 
         suffix = self.suffix or (".png" if streams.is_stream(outputs[0]) else Path(outputs[0]).suffix)
         check_suffix(suffix)
-        pictures = decode_taus(data, replace(self.options, taus=tuple(wanted.values())))
+        beside = None if job.source == streams.STANDARD else Path(job.source).parent
+        pictures = decode_taus(data, replace(self.options, taus=tuple(wanted.values()), beside=beside))
         decoded = time.perf_counter() - started
         notes: tuple[str, ...] = ()
         for output, picture in zip(outputs, pictures, strict=True):
@@ -158,6 +159,12 @@ class Crop(click.ParamType[Any]):
               "Default: no limit.")  # fmt: skip
 @click.option("--base-weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
               help="Weights of the other codec that wrote the file. Default: an installed model's.")  # fmt: skip
+@click.option("--reference", "pictures", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
+              help="A picture that the file may refer to; several times for several. Those beside the file are found "
+              "by their names.")  # fmt: skip
+@click.option("--dictionary", "dictionaries", type=click.Path(path_type=Path), multiple=True, metavar="FILE.nicdict",
+              help="A dictionary that it may refer to. Also looked in: those that NICODEC_DICTIONARIES "
+              "names.")  # fmt: skip
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="Where the float networks run. The entropy path always runs on the CPU.")  # fmt: skip
 @click.option("--engine", type=click.Choice(ENGINES), default=ENGINES[0], show_default=True,
@@ -171,15 +178,18 @@ class Crop(click.ParamType[Any]):
 def command(
     sources: tuple[str, ...], output: str | None, kind: str | None, anchor: str, taus: tuple[float, ...], steps: int,
     seed: int | None, best_effort: bool, crop: tuple[int, int, int, int] | None, scale: str,
-    max_pixels: int | None, memory_limit: float | None, base_weights: Path | None, device: str, engine: str,
-    strip: tuple[str, ...], preserve_time: bool, force: bool, threads: int | None, as_json: bool, verbose: bool,
-    quiet: bool, **inputs: Any,
+    max_pixels: int | None, memory_limit: float | None, base_weights: Path | None, pictures: tuple[Path, ...],
+    dictionaries: tuple[Path, ...], device: str, engine: str, strip: tuple[str, ...], preserve_time: bool, force: bool,
+    threads: int | None, as_json: bool, verbose: bool, quiet: bool, **inputs: Any,
 ) -> None:  # fmt: skip
     """Decode FILE.nic (- is stdin) to a picture file."""
     limit = None if memory_limit is None else int(memory_limit)
+    from nicodec.references.library import Held
+
     options = DecodeOptions(
-        anchor, taus, steps, seed, best_effort, crop, max_pixels, limit, base_weights, device, engine, int(scale)
-    )
+        anchor, taus, steps, seed, best_effort, crop, max_pixels, limit, base_weights, device, engine, int(scale),
+        tuple(map(Held.given, pictures)), dictionaries=dictionaries,
+    )  # fmt: skip
     given = batch.Inputs(sources, output, suffixes=frozenset({".nic"}), **inputs)
     suffix = f".{kind}" if kind else None
     decoding = Decoding(options, suffix, strip, preserve_time, force, verbose, given.skip_existing)

@@ -3,136 +3,88 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from nicodec.options import DEFAULT_MODEL
+from nicodec.cli import streams
+from nicodec.cli.sizes import Finite
+from nicodec.errors import InputError, NicodecError
+from nicodec.options import DEFAULT_MODEL, QUALITY_RANGE
 
-if TYPE_CHECKING:
-    from nicodec.dictionary.asset import Dictionary
-    from nicodec.zoo.manifest import Package
+PICTURE_QUALITY = 75.0
 
 
 @click.group("dictionary")
 def command() -> None:
-    """Build a dictionary of references, show it, and search it."""
+    """Make a dictionary of pictures that files can refer to, and show it."""
 
 
 @command.command("build")
 @click.option("--data", "folders", required=True, multiple=True, metavar="DIR",
               type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="Pictures, searched below DIR; may be given several times.")  # fmt: skip
-@click.option("--size", type=click.IntRange(1, 1 << 17), default=1024, show_default=True,
-              help="References, at most.")  # fmt: skip
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="models/NAME",
-              help="Folder of the package that it becomes a part of; its base makes the latents.")  # fmt: skip
-@click.option("-f", "--force", is_flag=True, help="Overwrite what is there.")
-def build_dictionary(folders: tuple[Path, ...], size: int, output: Path, force: bool) -> None:
-    """Cluster regions of pictures at three scales and keep the one nearest each centre, as latents."""
-    from nicodec.errors import OutputExistsError
+@click.option("--size", type=click.IntRange(1, 1 << 16), default=64, show_default=True, help="Pictures, at most.")
+@click.option("-q", "--quality", type=Finite(*QUALITY_RANGE), default=PICTURE_QUALITY, show_default=True,
+              help="Of the pictures in it.")  # fmt: skip
+@click.option("-o", "--output", required=True, type=click.Path(), metavar="FILE.nicdict", help="Where to write.")
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model package, see `nicodec models list`.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
+@click.option("--quiet", is_flag=True, help="Report nothing but errors.")
+def build_dictionary(
+    folders: tuple[Path, ...], size: int, quality: float, output: str, model: str, force: bool, quiet: bool
+) -> None:
+    """Cluster pictures by what they look like, and keep the one nearest each centre as a .nic file."""
+    streams.refuse_existing(output, force)
+    from nicodec.cli.encode import PICTURES
+    from nicodec.codec import encode_picture
+    from nicodec.container.dictionary import Dictionary, Entry, write_dictionary
+    from nicodec.image.files import read_picture
+    from nicodec.image.picture import Picture
+    from nicodec.options import EncodeOptions
+    from nicodec.references.build import clusters
+    from nicodec.references.look import look
 
-    if (output / "dictionary.safetensors").exists() and not force:
-        raise OutputExistsError(f"{output} holds a dictionary already; use -f to overwrite it")
-    references, pictures = build_into(output, folders, size)
-    click.echo(f"{output}: {references} references of {pictures} pictures", err=True)
-
-
-def build_into(output: Path, folders: Sequence[Path], size: int) -> tuple[int, int]:
-    """Give the package `output` a dictionary; one that is there is overwritten.
-
-    Returns:
-        References, at most `size`, and the pictures that they are from.
-    """
-    import torch
-
-    from nicodec.dictionary.build import build
-    from nicodec.errors import MissingPartError
-    from nicodec.training.data import Pictures
-    from nicodec.training.export import export_dictionary
-    from nicodec.zoo.load import is_foreign, load_base
-    from nicodec.zoo.manifest import read_manifest
-
-    part = read_manifest(output / "model.toml").parts["base"]
-    if is_foreign(part):
-        raise MissingPartError(f"{output} holds another codec's base; a dictionary is built on one of ours")
-    pictures = Pictures(folders, torch.device("cpu"), least=1).pictures
-    built = build(load_base(part, "cpu"), (pixels.permute(1, 2, 0).numpy() for pixels in pictures), size)
-    export_dictionary(built, output)
-    return len(built), len(pictures)
+    paths = sorted({path for folder in folders for path in folder.rglob("*") if path.suffix.lower() in PICTURES})
+    kept, looks = [], []
+    for path in paths:
+        try:
+            looks.append(look(read_picture(streams.read_input(str(path)), allow_8bit=True).pixels))
+            kept.append(path)
+        except NicodecError as error:
+            streams.warn((f"{path}: {error}",), quiet)
+    if not kept:
+        raise InputError(f"no pictures found in {', '.join(map(str, folders))}")
+    options, entries = EncodeOptions(quality, streams="sq", references="off", model=model), []
+    for cluster in clusters(looks, size):
+        pixels = read_picture(streams.read_input(str(kept[cluster.index])), allow_8bit=True).pixels
+        entries.append(Entry(encode_picture(Picture(pixels), options), looks[cluster.index]))
+    data = write_dictionary(Dictionary(tuple(entries)))
+    streams.write_output(output, data, force)
+    if not quiet:
+        click.echo(f"{output}: {len(entries)} of {len(kept)} pictures, {len(data)} bytes", err=True)
 
 
 @command.command("info")
-@click.argument("model", default=DEFAULT_MODEL)
+@click.argument("source", type=click.Path(), metavar="FILE.nicdict")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
-def show_dictionary(model: str, as_json: bool) -> None:
-    """The dictionary of MODEL: id, size, bits an ID, at which scales its references were seen."""
-    from nicodec.zoo.load import has_adapters
-    from nicodec.zoo.store import find_package
+def show_dictionary(source: str, as_json: bool) -> None:
+    """The id of FILE.nicdict, and its pictures."""
+    from nicodec.container.dictionary import read_dictionary
+    from nicodec.container.reader import read_file
+    from nicodec.references.library import content_id
 
-    package = find_package(model)
-    dictionary = dictionary_of(package)
-    part = package.parts["dictionary"]
-    scales = {f"1/{1 << scale}": int((dictionary.scale == scale).sum()) for scale in sorted({*dictionary.scale})}
-    facts = {
-        "model": model, "id": part.id.hex(), "references": len(dictionary), "bytes": len(part.read()),
-        "bits": dictionary.id_bits, "adapters": has_adapters(part), "scales": scales,
-        "regions": int(dictionary.members.sum()),
-    }  # fmt: skip
+    data = streams.read_input(source)
+    headers = [read_file(entry.data).header for entry in read_dictionary(data).entries]
+    sizes = [len(entry.data) for entry in read_dictionary(data).entries]
+    pictures = [
+        {"index": index, "width": header.width, "height": header.height, "bytes": size}
+        for index, (header, size) in enumerate(zip(headers, sizes, strict=True))
+    ]
+    facts = {"file": source, "id": content_id(data).hex(), "bytes": len(data), "pictures": pictures}
     if as_json:
         click.echo(json.dumps(facts))
         return
-    click.echo(
-        f"{model}: dictionary {facts['id']}: {facts['references']} references in {facts['bytes']} bytes, "
-        f"{facts['bits']} bits an ID; they stand for {facts['regions']} regions of pictures"
-    )
-    if not facts["adapters"]:
-        click.echo("  no adapters: it can be searched, but no file can refer to it before `nicodec train clc`")
-    for scale, count in scales.items():
-        click.echo(f"  {count} at {scale} of the picture's size")
-
-
-@command.command("search")
-@click.argument("picture", type=click.Path(path_type=Path))
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="The model whose dictionary is searched.")
-@click.option("-n", "--count", type=click.IntRange(1), default=4, show_default=True, help="References to show.")
-@click.option("--json", "as_json", is_flag=True, help="One line of JSON a reference.")
-def search_dictionary(picture: Path, model: str, count: int, as_json: bool) -> None:
-    """The references most like PICTURE, and why: how much of the likeness is layout, how much texture."""
-    from nicodec.cli.streams import read_input
-    from nicodec.dictionary.features import features_of
-    from nicodec.image.files import read_picture
-    from nicodec.latents.floats import load_float_path
-    from nicodec.zoo.store import find_package
-
-    package = find_package(model)
-    dictionary = dictionary_of(package)
-    pixels = read_picture(read_input(str(picture)), allow_8bit=True).pixels
-    features = features_of(pixels, load_float_path(package.parts["base"], "auto", "cpu"))
-    for match in dictionary.search(features, count):
-        scale, members = 1 << int(dictionary.scale[match.id]), int(dictionary.members[match.id])
-        if as_json:
-            fields = {"id": match.id, "likeness": match.likeness, "layout": match.layout, "texture": match.texture,
-                      "scale": f"1/{scale}", "members": members}  # fmt: skip
-            click.echo(json.dumps(fields))
-            continue
-        click.echo(
-            f"{match.id}: likeness {match.likeness:.3f} = {match.layout:+.3f} layout "
-            f"{match.texture:+.3f} texture; seen at 1/{scale} of its size, stands for {members} regions"
-        )
-
-
-def dictionary_of(package: Package) -> Dictionary:
-    """The dictionary of a package.
-
-    Raises:
-        MissingPartError: it has none.
-    """
-    from nicodec.errors import MissingPartError
-    from nicodec.zoo.load import load_dictionary
-
-    if "dictionary" not in package.parts:
-        raise MissingPartError(f"model {package.name} has no dictionary; make one with `nicodec dictionary build`")
-    return load_dictionary(package.parts["dictionary"])
+    click.echo(f"{source}: dictionary {facts['id']}, {len(pictures)} pictures, {len(data)} bytes")
+    for picture in pictures:
+        click.echo("  {index}: {width}x{height}, {bytes} bytes".format(**picture))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -25,6 +25,7 @@ from nicodec.options import (
     DRAWN,
     EFFORT_RANGE,
     ENGINES,
+    LONGEST_CHAIN,
     QUALITY_RANGE,
     STREAMS,
     STRIPPABLE,
@@ -32,6 +33,9 @@ from nicodec.options import (
     EncodeOptions,
     parse_references,
 )
+
+if TYPE_CHECKING:
+    from nicodec.cli.series import Series
 
 PICTURES = frozenset({
     ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".bmp", ".gif", ".ppm", ".pgm", ".pnm", ".pam",
@@ -52,6 +56,7 @@ class Encoding:
     preserve_time: bool
     force: bool
     verbose: bool
+    series: Series | None = None
 
     def __call__(self, job: batch.Job) -> batch.Outcome:
         """Read, encode, write."""
@@ -68,18 +73,23 @@ class Encoding:
 
         picture = read_picture(data, self.frame, allow_8bit=self.allow_8bit, allow_damaged=self.allow_damaged)
         picture = picture.stripped(self.strip)
-        quality, reached, report = self.options.quality, "", {}
+        options = self.options
+        if self.series is not None:
+            options = self.series.options(options, picture.pixels, Path(output))
+        quality, reached, report = options.quality, "", {}
         if self.target is None:
-            encoded = encode_picture(picture, self.options)
+            encoded = encode_picture(picture, options)
         else:
             kind, value = self.target
             if kind == "bpp":
                 kind, value = "bytes", value * picture.width * picture.height / 8
             target = Target(kind, value, self.trunk)
-            encoded, quality, best = encode_to_target(picture, self.options, target)
+            encoded, quality, best = encode_to_target(picture, options, target)
             reached = f" ({target.spell(best)}, asked for {target.name})"
             report = {"target": target.kind, "asked": target.value, "reached": best if math.isfinite(best) else None}
         io.write_output(output, encoded, self.force, like=job.source if self.preserve_time else None)
+        if self.series is not None:
+            self.series.add(Path(output), encoded, picture.pixels)
         seconds = time.perf_counter() - started
         facts = describe(read_file(encoded))
         line = (
@@ -145,6 +155,14 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
 @click.option("--references", default=DEFAULT_REFERENCES, show_default=True, metavar="auto|off|N",
               help="Entries of the model's dictionary that the file refers to: N of them, none, or some where they "
               "pay. Decoding takes the same dictionary.")  # fmt: skip
+@click.option("--reference", "pictures", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
+              help="A .nic file or a picture that the file may refer to, such as another one of the scene; several "
+              "times for several. Decoding takes it as well.")  # fmt: skip
+@click.option("--dictionary", "dictionaries", type=click.Path(path_type=Path), multiple=True, metavar="FILE.nicdict",
+              help="Search such pictures in a dictionary, see `nicodec dictionary`. Decoding takes it as "
+              "well.")  # fmt: skip
+@click.option("--series", is_flag=True, help="Let pictures of a folder refer to earlier ones of it: each takes at most "
+              f"{LONGEST_CHAIN} others to decode.")  # fmt: skip
 @click.option("--drawn", type=click.Choice(DRAWN), default=DRAWN[0], show_default=True,
               help="Blocks that are kept exactly (drawings, text): auto: where that costs less, in bits and error; "
               "all: the picture without loss.")  # fmt: skip
@@ -177,7 +195,8 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
 def command(
     sources: tuple[str, ...], output: str | None, quality: float, target_size: float | None,
     target_bpp: float | None, target_psnr: float | None, target_lpips: float | None, trunk: Path | None, effort: int,
-    tune: str, streams: str | None, token_bits: int | None, robust: bool, references: str, drawn: str, roi: str | None,
+    tune: str, streams: str | None, token_bits: int | None, robust: bool, references: str,
+    pictures: tuple[Path, ...], dictionaries: tuple[Path, ...], series: bool, drawn: str, roi: str | None,
     model: str, base: str | None, base_weights: Path | None, verify: bool, device: str, engine: str, frame: int | None,
     allow_8bit: bool, allow_damaged: bool, strip: tuple[str, ...], preserve_time: bool, lossless: bool, force: bool,
     threads: int | None, as_json: bool, verbose: bool, quiet: bool, **inputs: Any,
@@ -190,14 +209,18 @@ def command(
         raise UsageError(
             "no quality is without loss; for a lossless file, large where the picture is a photograph, give --drawn all"
         )
+    from nicodec.cli.series import Series
+    from nicodec.references.library import Held
+
     mask = None
     if roi is not None:
         from nicodec.image.given import mask_of
 
         mask = mask_of(io.read_input(roi))
+    referred = tuple(Held.given(path) for path in pictures) if pictures else parse_references(references)
     options = EncodeOptions(
-        quality, effort, tune, streams, token_bits, robust, parse_references(references), model, base, base_weights,
-        verify, device, drawn, mask, engine,
+        quality, effort, tune, streams, token_bits, robust, referred, model, base, base_weights, verify, device, drawn,
+        mask, engine, dictionaries,
     )  # fmt: skip
     targets = {"bytes": target_size, "bpp": target_bpp, "psnr": target_psnr, "lpips": target_lpips}
     asked = [(kind, value) for kind, value in targets.items() if value is not None]
@@ -206,9 +229,13 @@ def command(
         raise UsageError("--quality and the targets exclude one another: give one of them")
     encoding = Encoding(
         options, asked[0] if asked else None, trunk, frame, allow_8bit, allow_damaged, strip, preserve_time, force,
-        verbose,
+        verbose, Series() if series else None,
     )  # fmt: skip
     given = batch.Inputs(sources, output, suffixes=PICTURES, **inputs)
+    if series and (given.jobs > 1 or not given.many):
+        raise UsageError(
+            "a series is several pictures, one after the other: name a folder with -r, and leave out --jobs"
+        )
     if given.many:
         planned = given.plan(lambda folder, place: (coded_name(folder, place, keep_suffix=given.keep_suffix),))
         batch.run(planned, encoding, given, threads, as_json=as_json, quiet=quiet)

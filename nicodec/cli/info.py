@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
 
 from nicodec.cli import streams
 from nicodec.container.info import describe
+from nicodec.container.layout import MAGIC
 from nicodec.container.reader import NicFile, read_file
+from nicodec.container.references import read_aligned
 
 STREAM = "{stream}"
 
@@ -32,7 +35,27 @@ def command(
     facts = describe(file)
     if bitmap is not None:
         facts |= _draw(file, bitmap, force, max_pixels)
+    if verbose:
+        facts |= {"chain": chain(file, Path(source).parent)}
     click.echo(json.dumps({"file": source, **facts}) if as_json else _lines(source, facts, verbose))
+
+
+def chain(file: NicFile, folder: Path, depth: int = 0) -> list[str]:
+    """The pictures that a file refers to, and those that these refer to as far as they are found in its folder."""
+    from nicodec.references.library import MAX_CHAIN, content_id
+
+    lines = []
+    for reference in read_aligned(file):
+        path, found = folder / (reference.name or ""), "not found beside it"
+        inner: list[str] = []
+        if reference.name is None:
+            found = ""
+        elif streams.is_file(path) and content_id(data := path.read_bytes()) == reference.id:
+            found = "beside it"
+            if depth < MAX_CHAIN and data.startswith(MAGIC):
+                inner = chain(read_file(data), folder, depth + 1)
+        lines += [f"{'  ' * depth}{reference}{found and ', '}{found}", *inner]
+    return lines
 
 
 def _draw(file: NicFile, output: str, force: bool, max_pixels: int | None) -> dict[str, Any]:
@@ -88,6 +111,7 @@ def _own(facts: dict[str, Any]) -> list[str]:
         *([f"{references}{held['bits']} bits"] if held else []),
         f"rate: {facts['rate']} of 65535",
         *([f"tune: {facts['tune']}"] if facts["tune"] else []),
+        *(f"refers to {line}" for line in facts.get("chain", [])),
         *(["quality map: a level for each block of 64x64 pixels"] if facts["quality_map"] else []),
         "entropy path: integer, the same symbols on every machine",
     ]

@@ -86,15 +86,19 @@ def fetch_model(name: str, output: Path, source: Path | None, force: bool) -> No
 def export_model(run: Path, output: Path, summary: str, folders: tuple[Path, ...], force: bool) -> None:
     """Make of the training run in folder RUN a package (stage sq), or a part of the package there.
 
+    With the graphs that onnxruntime runs.
+
     Stages vq, mode and fuser are parts; stage clc gives the dictionary there its adapters, and so another id.
     """
     from nicodec.errors import OutputExistsError
     from nicodec.training.export import KINDS, stage_of
+    from nicodec.training.graphs import write_graphs
 
     kind = KINDS.get(stage := stage_of(run), stage)
     if (output / f"{kind}.safetensors").exists() and not force:
         raise OutputExistsError(f"{output} holds a {kind} part; use -f to overwrite it")
     export(run, output, summary, folders)
+    write_graphs(output, [kind])
     click.echo(f"{output}: written", err=True)
 
 
@@ -103,7 +107,8 @@ def export_model(run: Path, output: Path, summary: str, folders: tuple[Path, ...
 def write_model_graphs(folder: Path) -> None:
     """Make the graphs of the networks of the package in FOLDER, which onnxruntime runs; its parts stay as they are.
 
-    To be done after the last export; without graphs a package needs torch.
+    `models export` makes those of its part: this is for packages of before and of plans, and where a network's code
+    has changed. Without graphs a package needs torch.
     """
     from nicodec.training.graphs import write_graphs
 
@@ -182,7 +187,7 @@ def _export_fuser(run: Path, output: Path, summary: str, pictures: Pictures | No
 
 
 def _export_clc(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:
-    from nicodec.cli.dictionary import dictionary_of
+    from nicodec.cli.pooled import dictionary_of
     from nicodec.networks.clc import CLC, CLCConfig
     from nicodec.training.export import export_dictionary, load_module
     from nicodec.zoo.load import load_base

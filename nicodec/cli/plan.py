@@ -33,8 +33,8 @@ def carry_out(plan: Plan, place: Place) -> None:
         UsageError: a stage needs the weights of a critic.
         TrainingRunError: the folder was begun with another plan, or other data.
     """
-    from nicodec.cli.dictionary import build_into
     from nicodec.cli.models import export
+    from nicodec.cli.pooled import build_into
     from nicodec.errors import UsageError
     from nicodec.training.family import UNMADE
     from nicodec.training.plan import CRITICAL, UNTRAINED

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nicodec.cli.pooled import command as dictionary
 from nicodec.cli.sizes import Finite
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 def command() -> None:
     """Train the parts of a model."""
 
+
+command.add_command(dictionary)
 
 DATA = click.option(
     "--data", "folders", required=True, multiple=True, type=FOLDER, metavar="DIR",

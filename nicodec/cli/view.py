@@ -40,7 +40,7 @@ def command(
     from nicodec.look.server import Page, address, serve
     from nicodec.look.session import Session
 
-    session = Session(data, device, max_pixels, engine)
+    session = Session(data, device, max_pixels, engine, Path(source).parent)
     picture = read_picture(original.read_bytes()) if original else None
     if picture and (picture.width, picture.height) != (session.whole.width, session.whole.height):
         raise UsageError(

@@ -21,6 +21,7 @@ from nicodec.container.info import describe
 from nicodec.container.reader import read_file
 from nicodec.errors import ConformanceError, MissingPartError
 from nicodec.image.kept import unpack_blocks, unpack_metadata, unpack_transparency
+from nicodec.references.library import ENVIRONMENT as DICTIONARIES
 from nicodec.zoo.store import ENVIRONMENT
 
 TOLERANCE = 1  # levels of 255: what a pixel may differ by between machines, since pixels come from floats
@@ -71,9 +72,10 @@ def golden_files() -> list[Path]:
 
 
 def use_golden_models() -> None:
-    """Let this process, and those that it starts, find the golden files' models."""
-    others = os.environ.get(ENVIRONMENT)
-    os.environ[ENVIRONMENT] = os.pathsep.join([str(golden_folder() / "models"), *([others] if others else [])])
+    """Let this process, and those that it starts, find the golden files' models and dictionaries."""
+    for name, folder in ((ENVIRONMENT, golden_folder() / "models"), (DICTIONARIES, golden_folder())):
+        others = os.environ.get(name)
+        os.environ[name] = os.pathsep.join([str(folder), *([others] if others else [])])
 
 
 def symbols_of(path: Path) -> list[bytes]:

@@ -7,6 +7,7 @@ from typing import Any
 from nicodec.container.drawn import blocks, count_drawn
 from nicodec.container.layout import Colour, SectionType
 from nicodec.container.reader import NicFile, read_foreign, read_references, read_tokens
+from nicodec.container.references import Reference, read_aligned
 from nicodec.container.writer import write_header
 from nicodec.rate.scale import quality_from_rate
 
@@ -20,6 +21,8 @@ def describe(file: NicFile) -> dict[str, Any]:
     `hint` (`anchor` and `tau`, or null),
     `foreign` (the other codec's `name` and its `weights` in hex, or null),
     `references` (`dictionary` id in hex, `ids`, `bits` that they take without the section around them; or null),
+    `refers_to` (of each picture that it takes to decode this one: `id` in hex, `name` of a file, or `index` in a
+    dictionary; null where there are none),
     `tokens` (`vq` id in hex, `prior` `static` or `sq`, `bits` a token; or null),
     `drawn` (`blocks` that are kept exactly, of how many `in`, and the `bytes` of them; or null),
     `header_bytes`, `sections` (bytes of each payload by name).
@@ -51,6 +54,7 @@ def describe(file: NicFile) -> dict[str, Any]:
             "ids": list(references.ids),
             "bits": len(references.ids) * references.id_bits,
         },
+        "refers_to": [_named(reference) for reference in read_aligned(file)] or None,
         "tokens": tokens and {"vq": tokens.vq_id.hex(), "prior": tokens.prior.name.lower(), "bits": tokens.depth},
         "drawn": None
         if drawn is None
@@ -58,3 +62,8 @@ def describe(file: NicFile) -> dict[str, Any]:
         "header_bytes": len(write_header(header)),
         "sections": sections,
     }
+
+
+def _named(reference: Reference) -> dict[str, Any]:
+    where = {"index": reference.index} if reference.name is None else {"name": reference.name}
+    return {"id": reference.id.hex(), **where}

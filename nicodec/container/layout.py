@@ -26,12 +26,13 @@ TYPE_MASK = 0x3F
 TUNE_MASK = 0x03  # of the settings, which version 2 may have after the base id
 MAPPED = 0x04
 HINTED = 0x08
+REFERRING = 0x10
 
 
 class SectionType(IntEnum):
     """What a section holds. Sections stand in this order, each at most once.
 
-    Version 2 alone has DRAWN, and reserves 10 for TEXTURE, which a reader may skip.
+    Version 2 alone has DRAWN, another payload of REFERENCES, and reserves 10 for TEXTURE, which a reader may skip.
     """
 
     ICC = 1
@@ -105,6 +106,7 @@ class Header:
         version: of the format, one of VERSIONS.
         tune: of the base, which the symbols were made with. None: the base has one; version 1 knows no other.
         mapped: whether each tile has a quality map. Version 1 knows none.
+        referring: whether tiles say what of them lies where in the references, which is version 2's way to refer.
     """
 
     width: int
@@ -117,10 +119,11 @@ class Header:
     version: int = 1
     tune: Tune | None = None
     mapped: bool = False
+    referring: bool = False
 
     def __post_init__(self) -> None:
-        if self.version == 1 and (self.tune is not None or self.mapped):
-            raise ValueError("a file of version 1 has neither several tunes nor a quality map")
+        if self.version == 1 and (self.tune is not None or self.mapped or self.referring):
+            raise ValueError("a file of version 1 has neither several tunes nor a quality map nor aligned references")
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ class TokenStreams:
 
 @dataclass(frozen=True)
 class References:
-    """A REFERENCES section.
+    """A REFERENCES section of version 1; `container.references` has that of version 2.
 
     Attributes:
         dictionary_id: first 8 bytes of the SHA-256 of the dictionary part.

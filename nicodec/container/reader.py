@@ -18,6 +18,7 @@ from nicodec.container.layout import (
     MAX_REFERENCES,
     MAX_TOKEN_BITS,
     NO_BASE,
+    REFERRING,
     SKIPPABLE,
     TUNE_MASK,
     TYPE_MASK,
@@ -100,6 +101,8 @@ def _check_whole(cursor: Cursor, header: Header, sections: dict[SectionType, Sec
         raise CorruptFileError("the file holds no picture: no SQ, VQ, DRAWN or foreign section")
     if SectionType.REFERENCES in sections and SectionType.SQ not in sections:
         raise CorruptFileError("the file has references, but no SQ section that would depend on them")
+    if header.version > 1 and header.referring != (SectionType.REFERENCES in sections):
+        raise CorruptFileError("the settings and the sections do not agree on whether the file has references")
     own, foreign = bool(sections.keys() & {SectionType.SQ, SectionType.VQ}), SectionType.FOREIGN in sections
     if own == (header.base_id == NO_BASE) or (own and foreign):
         raise CorruptFileError("the base id and the sections do not agree on whose base this is")
@@ -120,8 +123,6 @@ def _read_sections(
         known = section.type in SectionType.__members__.values()
         if header.version > 1 and section.type == SectionType.VQ:
             raise CorruptFileError("the file has a VQ section, which only version 1 has")
-        if header.version > 1 and section.type == SectionType.REFERENCES:
-            known = False  # reserved: version 2 will have other references
         if header.version == 1 and section.type == SectionType.DRAWN:
             known = False
         if known and bool(tag & SKIPPABLE) != section.skippable:
@@ -156,18 +157,18 @@ def _read_header(cursor: Cursor) -> Header:
     if not width or not height:
         raise CorruptFileError(f"the file declares a picture of {width}x{height} pixels")
     check_size(width, height)
-    colour, bit_depth, tune, mapped = Colour(flags & 1), BIT_DEPTHS[flags >> 1 & 3], *_settings(settings)
-    return Header(width, height, colour, bit_depth, rate, base_id, _hint(hint_byte), version, tune, mapped)
+    colour, bit_depth, said = Colour(flags & 1), BIT_DEPTHS[flags >> 1 & 3], _settings(settings)
+    return Header(width, height, colour, bit_depth, rate, base_id, _hint(hint_byte), version, *said)
 
 
-def _settings(byte: int | None) -> tuple[Tune | None, bool]:
-    """Tune, and whether there is a quality map."""
+def _settings(byte: int | None) -> tuple[Tune | None, bool, bool]:
+    """Tune, whether there is a quality map, and whether there are references."""
     if byte is None:
-        return None, False
+        return None, False, False
     tune = byte & TUNE_MASK
-    if byte == 0 or byte & ~(TUNE_MASK | MAPPED | HINTED) or tune > len(Tune):
-        raise CorruptFileError(f"the file has settings {byte:#04x}, expected tune 0..2 and bits 4-7 of 0, and not 0")
-    return Tune(tune - 1) if tune else None, bool(byte & MAPPED)
+    if byte == 0 or byte & ~(TUNE_MASK | MAPPED | HINTED | REFERRING) or tune > len(Tune):
+        raise CorruptFileError(f"the file has settings {byte:#04x}, expected tune 0..2 and bits 5-7 of 0, and not 0")
+    return Tune(tune - 1) if tune else None, bool(byte & MAPPED), bool(byte & REFERRING)
 
 
 def _hint(byte: int | None) -> Hint | None:
@@ -235,13 +236,13 @@ def read_tokens(file: NicFile, damage: list[str] | None = None) -> TokenStreams 
 
 
 def read_references(file: NicFile) -> References | None:
-    """Parse the REFERENCES section of a file, if there is one.
+    """Parse the REFERENCES section of a file of version 1, if there is one.
 
     Raises:
         CorruptFileError: a field is out of its range, the IDs do not rise, or other bytes are there than they take.
     """
     payload = file.payload(SectionType.REFERENCES)
-    if payload is None:
+    if payload is None or file.header.version > 1:
         return None
     cursor = Cursor(payload, "the REFERENCES section")
     dictionary_id, bits, count = cursor.take(ID_BYTES), cursor.byte(), cursor.byte()

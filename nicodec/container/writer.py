@@ -13,6 +13,7 @@ from nicodec.container.layout import (
     LAST_SECTION,
     MAGIC,
     MAPPED,
+    REFERRING,
     SKIPPABLE,
     SYMBOLS_CRC_BYTES,
     Foreign,
@@ -59,7 +60,9 @@ def _settings(header: Header) -> bytes:
     """Settings and hint of version 2; nothing where there is nothing to say."""
     hint = _hint(header)
     tune = 0 if header.tune is None else header.tune + 1
-    settings = tune | (MAPPED if header.mapped else 0) | (HINTED if hint else 0)
+    settings = (
+        tune | (MAPPED if header.mapped else 0) | (HINTED if hint else 0) | (REFERRING if header.referring else 0)
+    )
     return bytes([settings]) + hint if settings else b""
 
 
@@ -85,7 +88,7 @@ def write_tokens(vq_id: bytes, prior: Prior, depth: int, streams: Sequence[TileB
 
 
 def write_references(references: References) -> bytes:
-    """The payload of a REFERENCES section."""
+    """The payload of a REFERENCES section of version 1."""
     count, packed = len(references.ids), 0
     for id_ in references.ids:
         packed = packed << references.id_bits | id_

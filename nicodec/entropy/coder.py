@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import constriction
 import numpy as np
 from numpy.typing import NDArray
 
 from nicodec.entropy.levels import rebuild, residuals
+from nicodec.entropy.motion import Motion, walk
 from nicodec.entropy.order import checkerboard
 from nicodec.entropy.scales import ScaleModel
-from nicodec.entropy.tables import SCALE_LEVELS, SYMBOL_MAX, WEIGHT_TOTAL, Tables
+from nicodec.entropy.tables import SCALE_LEVELS, SYMBOL_MAX, WEIGHT_BITS, WEIGHT_TOTAL, Tables
 from nicodec.errors import CorruptFileError
 from nicodec.rate.tile import Levels, TileRate
 
 Symbols = NDArray[np.int16]
 Indices = NDArray[np.uint8]
+NO_ENCODER = "an entropy stream holds words that no encoder writes"
 
 
 def categorical(counts: NDArray[np.int64]) -> constriction.stream.model.Categorical:
@@ -37,18 +41,26 @@ _BYTE = categorical(np.full(256, WEIGHT_TOTAL // 256 - 1))
 class Latent:
     """The symbols of one tile: z_hat (h, w, N) and the residual symbols of y (4h, 4w, M), both int16; and their rate.
 
-    An encoder that chose the symbols by their cost has the scale `indices` of each pass over y already.
+    In a file with references, `motion` says what it takes from them. An encoder that chose the symbols by their cost
+    has the scale `indices` of each pass over y already.
     """
 
     z_hat: Symbols
     symbols: Symbols
     rate: TileRate
     indices: tuple[Indices, ...] | None = field(default=None, repr=False, compare=False)
+    motion: Motion | None = field(default=None, repr=False)
 
     def tobytes(self) -> bytes:
-        """The levels of the quality map, if there is one, z_hat, then symbols: little-endian int16 in C order."""
-        levels = [] if self.rate.levels is None else [self.rate.levels]
-        return b"".join(part.astype("<i2").tobytes() for part in (*levels, self.z_hat, self.symbols))
+        """The quality map's levels, the motion, z_hat, then symbols, as far as they are there: int16, little-endian."""
+        levels = b"" if self.rate.levels is None else self.rate.levels.astype("<i2").tobytes()
+        motion = b"" if self.motion is None else self.motion.tobytes()
+        return levels + motion + b"".join(part.astype("<i2").tobytes() for part in (self.z_hat, self.symbols))
+
+    @property
+    def classes(self) -> NDArray[np.uint8] | None:
+        """Of each position of y, where there are any."""
+        return None if self.motion is None else self.motion.classes
 
     def crc(self) -> int:
         """The low 24 bits of the CRC-32 over all symbols."""
@@ -63,6 +75,8 @@ def encode_latent(model: ScaleModel, latent: Latent) -> bytes:
         indices, values = _map_group(tables, latent.rate.levels)
         _encode(encoder, tables, indices, values)
         head = indices[:1].tobytes()
+    if latent.motion is not None:
+        walk(latent.motion, partial(_encode_step, encoder))
     for indices, values in groups(model, latent):
         _encode(encoder, tables, indices, values)
     return head + encoder.get_compressed().astype("<u4").tobytes()
@@ -76,7 +90,8 @@ def estimate_bits(model: ScaleModel, latent: Latent) -> float:
 def cost_map(model: ScaleModel, latent: Latent) -> NDArray[np.float64]:
     """What each position of y costs, in bits: (4h, 4w).
 
-    The bits of z and of the quality map are shared evenly by the positions that they are for.
+    The bits of z and of the quality map are shared evenly by the positions that they are for, those of the motion by
+    all.
     """
     height, width, _ = latent.z_hat.shape
     tables = model.tables[latent.rate.tune]
@@ -84,6 +99,8 @@ def cost_map(model: ScaleModel, latent: Latent) -> NDArray[np.float64]:
     blocks = _costs(tables, z_indices, z_values).reshape(height, width, -1).sum(2)
     if latent.rate.levels is not None:
         blocks += _costs(tables, *_map_group(tables, latent.rate.levels)).reshape(height, width)
+    if latent.motion is not None:
+        blocks += motion_bits(latent.motion) / blocks.size
     total = np.kron(blocks, np.full((4, 4), 1 / 16))
     for step, (indices, values) in zip(model.passes, passes, strict=True):
         mask = checkerboard(4 * height, 4 * width, step.parity)
@@ -122,23 +139,26 @@ def _y_indices(model: ScaleModel, latent: Latent) -> Iterator[Indices]:
     features = model.features(latent.z_hat, latent.rate)
     coded = np.zeros_like(latent.symbols)
     for step in model.passes:
-        yield model.y_indices(features, coded, step, latent.rate)
+        yield model.y_indices(features, coded, step, latent.rate, latent.classes)
         mask = checkerboard(coded.shape[0], coded.shape[1], step.parity)
         coded[mask, step.start : step.stop] = latent.symbols[mask, step.start : step.stop]
 
 
 def decode_latent(
-    model: ScaleModel, data: bytes, height: int, width: int, rate: TileRate, mapped: bool = False
-) -> Latent:
+    model: ScaleModel, data: bytes, height: int, width: int, rate: TileRate, mapped: bool = False,
+    referring: bool = False,
+) -> Latent:  # fmt: skip
     """Read a tile's symbols back.
 
     Args:
         height, width: of z, in positions.
         rate: without levels.
         mapped: whether the tile has a quality map; the latent's rate then has the levels.
+        referring: whether it has a motion.
 
     Raises:
-        CorruptFileError: the stream does not parse, ends early or has words left over; or the map is out of range.
+        CorruptFileError: the stream does not parse, ends early or has words left over; or what the map or a vector
+            says is out of its range.
     """
     tables = model.tables[rate.tune]
     decoder = constriction.stream.queue.RangeDecoder(words(data[mapped:]))
@@ -147,17 +167,49 @@ def decode_latent(
             raise CorruptFileError(f"a quality map is coded by table {data[0]}, expected 0..{SCALE_LEVELS - 1}")
         coded = _decode(decoder, tables, np.full(height * width, data[0], np.uint8))
         rate = replace(rate, levels=rebuild(coded, height, width))
+    motion = _decode_motion(decoder, height, width) if referring else None
     z_indices = model.z_indices(height, width, rate)
     z_hat = _decode(decoder, tables, z_indices.ravel()).reshape(z_indices.shape)
     features = model.features(z_hat, rate)
     symbols = np.zeros((4 * height, 4 * width, model.latent), np.int16)
     for step in model.passes:
-        indices = model.y_indices(features, symbols, step, rate)
+        indices = model.y_indices(features, symbols, step, rate, None if motion is None else motion.classes)
         values = _decode(decoder, tables, indices.ravel()).reshape(indices.shape)
         symbols[checkerboard(4 * height, 4 * width, step.parity), step.start : step.stop] = values
     if not decoder.maybe_exhausted():
         raise CorruptFileError("an entropy stream has words left over after its last symbol")
-    return Latent(z_hat, symbols, rate)
+    return Latent(z_hat, symbols, rate, motion=motion)
+
+
+def _decode_motion(decoder: constriction.stream.queue.RangeDecoder, height: int, width: int) -> Motion:
+    motion = Motion.none(height, width)
+    try:
+        walk(motion, partial(_decode_step, decoder))
+    except AssertionError as error:  # as in `_decode`
+        raise CorruptFileError(NO_ENCODER) from error
+    return motion
+
+
+def _encode_step(encoder: constriction.stream.queue.RangeEncoder, weights: list[int], entry: int) -> int:
+    encoder.encode(entry, categorical(np.array(weights) - 1))
+    return entry
+
+
+def _decode_step(decoder: constriction.stream.queue.RangeDecoder, weights: list[int], _: int) -> int:
+    return int(decoder.decode(categorical(np.array(weights) - 1)))
+
+
+def motion_bits(motion: Motion) -> float:
+    """What a tile's motion takes in its stream."""
+    total = 0.0
+
+    def add(weights: list[int], entry: int) -> int:
+        nonlocal total
+        total += WEIGHT_BITS - math.log2(weights[entry])
+        return entry
+
+    walk(motion, add)
+    return total
 
 
 def words(data: bytes) -> NDArray[np.uint32]:
@@ -204,7 +256,7 @@ def _decode(decoder: constriction.stream.queue.RangeDecoder, tables: Tables, ind
             high, low = decoder.decode(_BYTE, 2 * int(escaped.sum())).reshape(-1, 2).T
             values[escaped] = (high << 8) + low - SYMBOL_MAX - 1
     except AssertionError as error:  # how constriction says that no symbol fits the stream
-        raise CorruptFileError("an entropy stream holds words that no encoder writes") from error
+        raise CorruptFileError(NO_ENCODER) from error
     result = np.empty(len(values), np.int16)
     result[order] = values
     return result

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nicodec.entropy.integer import ACTIVATION_BITS, ACTIVATION_MAX, Integers, Layer, interpolate, pixel_shuffle
+from nicodec.entropy.motion import LOWERED
 from nicodec.entropy.order import Pass, checkerboard, passes
 from nicodec.entropy.tables import SCALE_LEVELS, Tables, split_tables
 from nicodec.rate.scale import KNOTS
@@ -78,13 +79,15 @@ class ScaleModel:
         return pixel_shuffle(self.layers["hyper.grow"].pointwise(x, rate.knots(2)))
 
     def y_indices(
-        self, features: Integers, symbols: NDArray[np.int16], step: Pass, rate: TileRate
-    ) -> NDArray[np.uint8]:
+        self, features: Integers, symbols: NDArray[np.int16], step: Pass, rate: TileRate,
+        classes: NDArray[np.uint8] | None = None,
+    ) -> NDArray[np.uint8]:  # fmt: skip
         """Scale indices at the positions of one pass: (positions, M/slices), raster order.
 
         Args:
             features: (H, W, width) from `features`.
             symbols: (H, W, M), zero where not yet coded.
+            classes: (H, W), of a file with references: what lowers the indices.
         """
         names = [f"{step.index}.{name}" for name in ("embed", "mix", "hidden", "head")]
         embed, mix, hidden, head = (self.layers[name] for name in names)
@@ -94,7 +97,10 @@ class ScaleModel:
         height, width, _ = x.shape
         mask = checkerboard(height, width, step.parity)
         at = rate.knots(4, mask)
-        return head.pointwise(hidden.pointwise(x[mask], at), at).astype(np.uint8)
+        indices = head.pointwise(hidden.pointwise(x[mask], at), at)
+        if classes is not None:
+            indices = np.maximum(indices - np.take(LOWERED, classes[mask])[:, None], 0)
+        return indices.astype(np.uint8)
 
     @classmethod
     def from_arrays(

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from nicodec.image.picture import Picture, Pixels
 
-    AnyPicture = Image.Image | NDArray[Any] | Tensor | IO[bytes] | Buffer | str | os.PathLike[str]
+    AnyFile = IO[bytes] | Buffer | str | os.PathLike[str]
+    AnyPicture = Image.Image | NDArray[Any] | Tensor | AnyFile
 
 
 def picture_of(

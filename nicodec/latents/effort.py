@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from nicodec.entropy.coder import Indices, Latent
 from nicodec.entropy.order import Pass, checkerboard
 from nicodec.entropy.scales import ScaleModel
-from nicodec.latents.floats import FloatPath
+from nicodec.latents.floats import Expected, FloatPath
 from nicodec.latents.geometry import Array, Span, coarser, in_pixels
 from nicodec.latents.rates import spread, to_rates
 from nicodec.rate.scale import TUNE_SPACING, lambda_from_rate
@@ -16,6 +16,7 @@ from nicodec.rate.tile import TileRate
 
 CORRECTIONS = (0, 0, 1, 2, 3, 4, 6, 10, 16)  # at efforts 1..9; effort 1 rounds plainly as well
 WORTH = 60.0  # bits that a squared quantiser step of error is worth when rounding; chosen on validation pictures
+REFERRED_WORTH = 10.0  # where references are the mean, which later symbols do not see: near the theory below
 MAGNITUDES = 64  # that are looked up; larger ones are rounded plainly
 DAMPING = 0.5  # share of the way that a correction goes
 LEASH = 0.5  # quantiser steps: no correction goes further at once; far off, g_s does what it was never trained for
@@ -23,8 +24,9 @@ CURVATURE = 2 * 4e-4 * 255**2 / 3  # of the error in bits, over y in quantiser s
 
 
 def encode_tile(
-    base: FloatPath, scales: ScaleModel, x: Array, y: Array, z_hat: Array, rate: TileRate, core: Span, effort: int
-) -> Latent:
+    base: FloatPath, scales: ScaleModel, x: Array, y: Array, z_hat: Array, rate: TileRate, core: Span, effort: int,
+    expected: Expected | None = None,
+) -> Latent:  # fmt: skip
     """The symbols of one tile.
 
     Args:
@@ -33,20 +35,25 @@ def encode_tile(
         rate: of the tile and its halo.
         core: rows and columns of the latent that are the tile's own.
         effort: 1..9.
+        expected: means that references give.
     """
+    motion = None if expected is None else expected.motion
     own_rate = rate.cut(*coarser(core))
-    rounding = None if effort == 1 else ThriftyRounding(base, scales, z_hat, own_rate)
+    classes = None if motion is None else motion.classes
+    rounding = None if effort == 1 else ThriftyRounding(base, scales, z_hat, own_rate, classes)
     own = y[:, :, core[0], core[1]]
     if rounding:
-        own = correct(base, rounding, x, y, z_hat, rate, core, CORRECTIONS[effort - 1])
-    symbols, _ = base.quantise(own, z_hat, to_rates(own_rate), rounding)
+        rounds = CORRECTIONS[effort - 1] if classes is None or (classes == 0).any() else 0
+        own = correct(base, rounding, x, y, z_hat, rate, core, rounds, expected)
+    symbols, _ = base.quantise(own, z_hat, to_rates(own_rate), rounding, expected)
     indices = tuple(rounding.indices) if rounding else None
-    return Latent(to_array(z_hat), to_array(symbols), own_rate, indices)
+    return Latent(to_array(z_hat), to_array(symbols), own_rate, indices, motion)
 
 
 def correct(
-    base: FloatPath, rounding: ThriftyRounding, x: Array, y: Array, z_hat: Array, rate: TileRate, core: Span, count: int
-) -> Array:
+    base: FloatPath, rounding: ThriftyRounding, x: Array, y: Array, z_hat: Array, rate: TileRate, core: Span,
+    count: int, expected: Expected | None = None,
+) -> Array:  # fmt: skip
     """Aim y anew: at what, added to the errors that all other symbols make, gives the picture back.
 
     Each round decodes y_hat, takes the gradient of the error there, and makes a damped Newton step from it. Where g_s
@@ -57,6 +64,7 @@ def correct(
     Args:
         y: of the tile and its halo (1, M, H/16, W/16), in quantiser steps; the halo stays and stands for neighbours.
         count: rounds, each about as long as a decode and a half.
+        expected: means that references give.
 
     Returns:
         y of the core, in quantiser steps.
@@ -71,15 +79,16 @@ def correct(
     inside = weight[:, :, *in_pixels(core)]
     inside[:] = spread(worth(rounding.rate, base.lambda_max), inside)
     step, damping, least = np.zeros_like(own), DAMPING, float("inf")
+    aimed = np.float32(1) if expected is None else ~expected.where  # a reference shows more than symbols can mend
     for _ in range(count):
-        _, y_hat = base.quantise(own, z_hat, own_rates, rounding)
+        _, y_hat = base.quantise(own, z_hat, own_rates, rounding, expected)
         around[:, :, core[0], core[1]] = y_hat * own_ungain
         error, gradient = base.networks("g_s_gradient", around, x, weight, rates)
         cost = float(error[0]) + rounding.bits
         if cost < least:  # not so where it is not a number, too
             least, best = cost, own
             slope = gradient[:, :, core[0], core[1]] * own_ungain
-            step = (y_hat - slope / np.float32(CURVATURE) - own).clip(-LEASH, LEASH)
+            step = (y_hat - slope / np.float32(CURVATURE) - own).clip(-LEASH, LEASH) * aimed
         else:
             damping /= 2
         own = best + np.float32(damping) * step
@@ -100,16 +109,23 @@ class ThriftyRounding:
     to the scales and means of later ones is not counted: WORTH, above what theory says, makes up for it.
     Flat colours are rounded plainly: where all else is flat, neighbours would err alike, and a sky get blotches of hue.
     Good for any number of walks over the passes; the first pass of each forgets the walk before. `bits` is what the
-    symbols of the last walk cost, y's alone.
+    symbols of the last walk cost, y's alone; `cost_map` has it by position, with the error that they leave.
     """
 
-    def __init__(self, base: FloatPath, scales: ScaleModel, z_hat: Array, rate: TileRate) -> None:
-        self.scales, self.rate = scales, rate
+    def __init__(
+        self, base: FloatPath, scales: ScaleModel, z_hat: Array, rate: TileRate,
+        classes: NDArray[np.uint8] | None = None,
+    ) -> None:  # fmt: skip
+        self.scales, self.rate, self.classes = scales, rate, classes
         self.features = scales.features(to_array(z_hat), self.rate)
         self.costs = scales.tables[self.rate.tune].costs(MAGNITUDES)
         self.savings = np.diff(self.costs, axis=1, prepend=self.costs[:, :1])  # of magnitude k - 1 in place of k
         self.thrifty = ~base.flat
         self.bits = 0.0
+        self.worths = np.full((*self.features.shape[:2], 1), WORTH, np.float32)
+        if classes is not None:
+            self.worths[classes > 0] = REFERRED_WORTH
+        self.cost_map = np.zeros(self.features.shape[:2])  # bits, as `correct` weighs them
         self.symbols = np.zeros((*self.features.shape[:2], scales.latent), np.int16)
         self.indices: list[Indices] = []
 
@@ -119,17 +135,21 @@ class ThriftyRounding:
             self.symbols[:] = 0
             self.indices.clear()
             self.bits = 0.0
+            self.cost_map[:] = 0
         height, width, _ = self.symbols.shape
         mask = checkerboard(height, width, step.parity)
-        indices = self.scales.y_indices(self.features, self.symbols, step, self.rate)
+        indices = self.scales.y_indices(self.features, self.symbols, step, self.rate, self.classes)
         self.indices.append(indices)
         rest = np.moveaxis(residual[0], 0, 2)[mask]
         magnitude = np.abs(rest) + 0.5
         nearest = np.minimum(magnitude, MAGNITUDES - 1).astype(np.int64)
         part = slice(step.start, step.stop)
         saved = self.savings[indices, nearest] * self.thrifty[part]
-        magnitude = np.floor(magnitude - saved / (2 * WORTH))
-        self.bits += float(self.costs[indices, np.minimum(magnitude, MAGNITUDES - 1).astype(np.int64)].sum())
+        magnitude = np.floor(magnitude - saved / (2 * self.worths[mask]))
+        bits = self.costs[indices, np.minimum(magnitude, MAGNITUDES - 1).astype(np.int64)]
+        self.bits += float(bits.sum())
+        error = np.square(np.abs(rest) - magnitude).sum(1)
+        self.cost_map[mask] += bits.sum(1) + CURVATURE / 2 * error
         self.symbols[mask, part] = np.copysign(magnitude, rest)
         return np.moveaxis(self.symbols[:, :, part], 2, 0)[None].astype(np.float32)
 

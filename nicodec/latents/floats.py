@@ -11,15 +11,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nicodec.engines import Networks, load_networks
+from nicodec.entropy.motion import Motion
 from nicodec.entropy.order import Pass, checkerboard, passes
 from nicodec.entropy.tables import SYMBOL_MAX
-from nicodec.latents.geometry import PATCH, WHOLE, Array, Span, coarser
+from nicodec.latents.geometry import BLOCK, PATCH, WHOLE, Array, Span, coarser
 from nicodec.latents.rates import interpolate, spread
 from nicodec.rate.scale import LAMBDA_MAX
 from nicodec.zoo.load import read_config
 from nicodec.zoo.manifest import Part
 
 Choice = Callable[[Pass, Array], Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """What references say of a tile: its motion, and the latent y (1, M, h, w), in natural units, that it makes."""
+
+    motion: Motion
+    y: Array
+
+    @property
+    def where(self) -> NDArray[np.bool_]:
+        """Positions (h, w) whose mean it is."""
+        return self.motion.classes > 0
 
 
 @dataclass(frozen=True)
@@ -101,12 +115,15 @@ class FloatPath:
         (z,) = self.networks("h_a", y[:, :, core[0], core[1]] / self.std, own)
         return y * spread(self.gain(rates), y), np.rint(z).clip(-SYMBOL_MAX, SYMBOL_MAX)
 
-    def quantise(self, y: Array, z_hat: Array, rates: Array, choose: Choice | None = None) -> tuple[Array, Array]:
+    def quantise(
+        self, y: Array, z_hat: Array, rates: Array, choose: Choice | None = None, expected: Expected | None = None
+    ) -> tuple[Array, Array]:
         """Decide on the symbols of a core, pass by pass.
 
         Args:
             z_hat: (1, N, h/4, w/4).
             choose: residuals of a pass to its symbols, all (1, M/slices, h, w); None rounds.
+            expected: means that references give.
 
         Returns:
             Symbols and y_hat.
@@ -116,28 +133,33 @@ class FloatPath:
             rest = y[:, step.start : step.stop] - mean
             return choose(step, rest) if choose else np.rint(rest).clip(-SYMBOL_MAX, SYMBOL_MAX)
 
-        return self._passes(z_hat, rates, residual)
+        return self._passes(z_hat, rates, residual, expected)
 
-    def reconstruct(self, z_hat: Array, symbols: Array, rates: Array) -> Array:
+    def reconstruct(self, z_hat: Array, symbols: Array, rates: Array, expected: Expected | None = None) -> Array:
         """Symbols to y_hat in natural units, for g_s."""
-        _, y_hat = self._passes(z_hat, rates, lambda step, _: symbols[:, step.start : step.stop])
+        _, y_hat = self._passes(z_hat, rates, lambda step, _: symbols[:, step.start : step.stop], expected)
         return y_hat * spread(self.ungain(rates), y_hat)
 
     def changed(self, weights: Mapping[str, Array]) -> FloatPath:
         """With some other weights of the networks."""
         return FloatPath(self.networks.changed(weights), self.latent, self.slices, self.tunes, self.lambda_max)
 
-    def _passes(self, z_hat: Array, rates: Array, residual: Choice) -> tuple[Array, Array]:
+    def _passes(self, z_hat: Array, rates: Array, residual: Choice, expected: Expected | None) -> tuple[Array, Array]:
         """Walk the passes: symbols from `residual`, y_hat = symbols + means."""
-        (features,) = self.networks("hyper_features", z_hat, rates)
-        height, width = features.shape[2:]
+        height, width = (BLOCK * length for length in z_hat.shape[2:])
         symbols, y_hat = (np.zeros((1, self.latent, height, width), np.float32) for _ in range(2))
-        unit = spread(self.std * self.gain(rates) + np.float32(0.1), y_hat)
+        told = expected is not None and bool(expected.where.all())  # the networks have nothing to say
+        features = None if told else self.networks("hyper_features", z_hat, rates)[0]
+        gain = spread(self.gain(rates), y_hat)
+        unit = self.std * gain + np.float32(0.1)
         for step in passes(self.latent, self.slices):
             part = slice(step.start, step.stop)
             mask = checkerboard(height, width, step.parity)
-            (mean,) = self.networks(f"means_{step.index}", features, y_hat / unit, rates)
-            mean *= unit[:, part]
+            mean = np.zeros_like(symbols[:, part])
+            if features is not None:
+                mean = self.networks(f"means_{step.index}", features, y_hat / unit, rates)[0] * unit[:, part]
+            if expected is not None:
+                mean = np.where(expected.where, expected.y[:, part] * gain[:, part], mean)
             new = residual(step, mean)
             symbols[:, part] = np.where(mask, new, symbols[:, part])
             y_hat[:, part] = np.where(mask, new + mean, y_hat[:, part])

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from nicodec.bases.own import OwnDecoder
+from nicodec.codec import library_of
 from nicodec.container.info import describe
 from nicodec.container.layout import Anchor, Box, Header, SectionType
 from nicodec.container.limits import check_declared
@@ -23,10 +25,11 @@ from nicodec.image.drawn import blank
 from nicodec.image.kept import unpack_blocks, unpack_transparency
 from nicodec.image.picture import Pixels
 from nicodec.latents.geometry import Array, Span, coarser, neighbourhood
-from nicodec.options import ANCHORS
+from nicodec.options import ANCHORS, DecodeOptions
 from nicodec.painters import Rendering
 from nicodec.painters.experts import Experts
 from nicodec.painters.synthesis import Synthesis
+from nicodec.references.warp import Aligned
 
 KEPT = 6  # times the latent's size: pieces overlap, and another number of steps is another y'
 
@@ -38,6 +41,7 @@ class Session:
         data: the file.
         engine, device: as in `DecodeOptions`.
         max_pixels: as in `DecodeOptions`.
+        beside: the folder that it is from, where what it refers to is looked for.
 
     Raises:
         UnsupportedPictureError: another codec's file.
@@ -45,7 +49,10 @@ class Session:
         As `decode_bytes`.
     """
 
-    def __init__(self, data: bytes, device: str = "auto", max_pixels: int | None = None, engine: str = "auto") -> None:
+    def __init__(
+        self, data: bytes, device: str = "auto", max_pixels: int | None = None, engine: str = "auto",
+        beside: Path | None = None,
+    ) -> None:  # fmt: skip
         self.file, self.seed = read_file(data), zlib.crc32(data)
         if SectionType.FOREIGN in self.file.sections:
             raise UnsupportedPictureError("the file holds another codec's strings; decode it instead")
@@ -56,12 +63,14 @@ class Session:
         self.alpha = unpack_transparency(self.file)  # (H, W) or None
         if not self.file.streams:
             return
-        base = OwnDecoder(self.file, engine, device)
+        sought = DecodeOptions(device=device, max_pixels=max_pixels, engine=engine, beside=beside)
+        base = OwnDecoder(self.file, engine, device, library=library_of(self.file, sought))
         experts = base.experts(Anchor.PERCEPTION if base.tokens else Anchor.FIDELITY)
         with suppress(MissingPartError, DamagedPartError, MissingStreamError):  # the page then has no slider
             experts = replace(experts, fuser=base.fuser())
         self.symbols = base.symbols()
-        self.painter = RememberingSynthesis(self.symbols, self.header, experts, base.tokens.depth if base.tokens else 0)
+        depth = base.tokens.depth if base.tokens else 0
+        self.painter = RememberingSynthesis(self.symbols, self.header, experts, depth, base.aligned or ())
 
     def facts(self) -> dict[str, Any]:
         """What the page needs to know: `describe`'s keys, `anchors` that work, and whether `tau` does."""
@@ -94,8 +103,11 @@ class Session:
 class RememberingSynthesis(Synthesis):
     """Computes what depends on neither anchor nor tau once: the latent, and the last residuals of the fuser."""
 
-    def __init__(self, symbols: Mapping[Box, TileSymbols], header: Header, experts: Experts, depth: int) -> None:
-        super().__init__(header, experts, depth)
+    def __init__(
+        self, symbols: Mapping[Box, TileSymbols], header: Header, experts: Experts, depth: int,
+        references: Sequence[Aligned],
+    ) -> None:  # fmt: skip
+        super().__init__(header, experts, depth, references)
         everything, _ = neighbourhood(Box(0, 0, header.width, header.height), header.width, header.height)
         self.y_hat, self.code = super().gather(symbols, everything)
         self.residuals: dict[tuple[int, tuple[int, ...]], Array] = {}

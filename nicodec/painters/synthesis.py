@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from nicodec.container.layout import STRIDE, Box, Colour, Header, tiles
+from nicodec.entropy.motion import Motion
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.image.drawn import blank
 from nicodec.image.picture import Pixels
+from nicodec.latents.floats import Expected
 from nicodec.latents.geometry import (
     BLOCK,
     HALO,
@@ -29,6 +31,10 @@ from nicodec.painters import PLAIN, Rendering
 from nicodec.painters.experts import Experts
 from nicodec.painters.fuser import normals
 from nicodec.rate.tile import TileRate
+from nicodec.references.expect import expect
+from nicodec.references.warp import Aligned
+
+Expectation = Callable[[Box, Motion], Expected]
 
 TRUST_REACH = 2  # positions of the latent further than the networks see that a bounded picture depends on
 LEAD_REACH = 2  # beyond HALO, what tau makes pixels depend on through g_a: even, for tokens two positions wide
@@ -40,10 +46,11 @@ class Synthesis:
     Args:
         experts: who paints.
         depth: bits a token.
+        references: that the file refers to.
     """
 
-    def __init__(self, header: Header, experts: Experts, depth: int = 0) -> None:
-        self.header, self.experts, self.depth = header, experts, depth
+    def __init__(self, header: Header, experts: Experts, depth: int = 0, references: Sequence[Aligned] = ()) -> None:
+        self.header, self.experts, self.depth, self.references = header, experts, depth, references
 
     @property
     def halo(self) -> int:
@@ -77,7 +84,12 @@ class Synthesis:
 
     def gather(self, symbols: Mapping[Box, TileSymbols], region: Span) -> tuple[Array | None, Array | None]:
         """y_hat and code vectors of a region of the latent, see `gather`."""
-        return gather(symbols, self.experts, region, self.depth)
+        return gather(symbols, self.experts, region, self.depth, self.expected)
+
+    def expected(self, tile: Box, motion: Motion) -> Expected:
+        """What the references say of a tile."""
+        place = neighbourhood(tile, self.header.width, self.header.height)
+        return expect(self.experts.base, self.references, motion, *place)
 
     def fuse(self, symbols: Mapping[Box, TileSymbols], y_hat: Array, region: Span, rendering: Rendering) -> Array:
         """The fuser's y' - y_hat (1, M, H, W) in a region of the latent, tile by tile: the same whatever the region is.
@@ -160,9 +172,12 @@ def rates_around(symbols: Mapping[Box, TileSymbols], header: Header, region: Spa
 
 
 def gather(
-    symbols: Mapping[Box, TileSymbols], experts: Experts, region: Span, depth: int
+    symbols: Mapping[Box, TileSymbols], experts: Experts, region: Span, depth: int, expected: Expectation | None = None
 ) -> tuple[Array | None, Array | None]:
-    """y_hat (1, M, H, W) and code vectors (1, code, H/side, W/side) of a region of the latent; None: not there."""
+    """y_hat (1, M, H, W) and code vectors (1, code, H/side, W/side) of a region of the latent; None: not there.
+
+    `expected`: what references say of a tile, where the file has any.
+    """
     base, vq, side = experts.base, experts.vq, experts.token_side
     y_hat = code = None
     if any(held.latent is not None for held in symbols.values()):
@@ -174,7 +189,10 @@ def gather(
         if y_hat is not None and held.latent is not None:
             arrays = (held.latent.z_hat, held.latent.symbols)
             z_hat, rest = (np.moveaxis(array, 2, 0)[None].astype(np.float32) for array in arrays)
-            paste(y_hat, region, base.reconstruct(z_hat, rest, to_rates(held.latent.rate)), positions(tile))
+            motion = held.latent.motion
+            told = expected(tile, motion) if expected and motion is not None else None
+            own = base.reconstruct(z_hat, rest, to_rates(held.latent.rate), told)
+            paste(y_hat, region, own, positions(tile))
         if code is not None and vq is not None and held.tokens is not None:
             paste(code, coarser(region, side), vq.lookup(held.tokens, depth), coarser(positions(tile), side))
     return y_hat, code

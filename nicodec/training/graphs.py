@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,16 +33,19 @@ TORCH_ALONE = (
 )  # fmt: skip
 
 
-def write_graphs(folder: Path) -> None:
-    """Make the graphs of all parts of the package in `folder`, and name them in its manifest.
+def write_graphs(folder: Path, kinds: Collection[str] | None = None) -> None:
+    """Make the graphs of parts of the package in `folder`, and name them in its manifest.
+
+    Args:
+        kinds: of the parts; None: all. The graphs of others stay.
 
     Raises:
         DamagedPartError: no package, or a part that is not whole.
         ExportError: a network has an operator that is not known.
     """
     package = read_manifest(folder / "model.toml")
-    graphs = {}
-    for part, module in _modules(package):
+    graphs = {kind: part.graphs for kind, part in package.parts.items()}
+    for part, module in _modules(package, package.parts if kinds is None else kinds):
         made = part_graphs(part, module)
         graphs[part.kind] = {name: part_id(graph) for name, graph in made.items()}
         for name, graph in made.items():
@@ -58,7 +61,7 @@ def part_graphs(part: Part, module: nn.Module) -> dict[str, bytes]:
     return {name: make_graph(function, module) for name, function in _functions(part.kind, module).items()}
 
 
-def _modules(package: Package) -> Iterator[tuple[Part, nn.Module]]:
+def _modules(package: Package, kinds: Collection[str]) -> Iterator[tuple[Part, nn.Module]]:
     base = load_base(package.parts["base"], "cpu")
     loads: dict[str, Callable[[Part], nn.Module]] = {
         "base": lambda part: base,
@@ -68,7 +71,7 @@ def _modules(package: Package) -> Iterator[tuple[Part, nn.Module]]:
         "dictionary": lambda part: load_clc(part, base),
     }
     for kind, part in package.parts.items():
-        if kind != "dictionary" or has_adapters(part):
+        if kind in kinds and (kind != "dictionary" or has_adapters(part)):
             yield part, loads[kind](part)
 
 

@@ -113,7 +113,9 @@ def clc(package: Package, widths: Widths) -> Recipe:
     config = _configured(CLCConfig, widths)
     part = package.parts["base"]
     if "dictionary" not in package.parts:
-        raise MissingPartError(f"model {package.name} has no dictionary; make one with `nicodec dictionary build`")
+        raise MissingPartError(
+            f"model {package.name} has no dictionary; make one with `nicodec train dictionary build`"
+        )
     dictionary = load_dictionary(package.parts["dictionary"])
     references = hashlib.sha256(b"".join(array.tobytes() for array in dictionary.to_arrays().values()))
     return Recipe(

@@ -8,10 +8,12 @@ import pictures
 
 from nicodec.bitmap import bit_costs
 from nicodec.codec import decode_taus, verify_bytes
-from nicodec.conformance.golden import golden_files
+from nicodec.conformance.golden import golden_files, golden_folder
+from nicodec.container.dictionary import read_dictionary
 from nicodec.container.info import describe
 from nicodec.container.layout import Header, Section, SectionType, Tune
 from nicodec.container.reader import read_file, read_foreign, read_tiles, read_tokens
+from nicodec.container.references import read_aligned
 from nicodec.container.writer import write_file, write_packed
 from nicodec.entropy.coder import decode_latent
 from nicodec.entropy.tokens import decode_tokens
@@ -20,6 +22,7 @@ from nicodec.image.files import read_picture
 from nicodec.image.kept import unpack_blocks, unpack_metadata, unpack_transparency
 from nicodec.options import DecodeOptions
 from nicodec.rate.tile import TileRate
+from nicodec.references.library import Held
 from nicodec.zoo.load import load_prior, load_scales
 from nicodec.zoo.store import find_package
 
@@ -34,8 +37,22 @@ def seeds():
     return [path.read_bytes() for path in golden_files()]
 
 
+@cache
+def referred():
+    """What golden files refer to."""
+    return tuple(Held.given(path) for path in golden_folder().glob("r*.[np][in][cg]"))
+
+
+def dictionary(data):
+    """Dictionaries, which strangers may send too."""
+    with contextlib.suppress(NicodecError):
+        assert read_dictionary(data).entries
+
+
 def seeds_of(name):
     """What a target's mutations start from."""
+    if name == "dictionary":
+        return [path.read_bytes() for path in golden_folder().glob("*.nicdict")]
     if name == "picture":
         return [pictures.file_bytes(pictures.image(40, 30), kind) for kind in PICTURES]
     if name == "entropy":
@@ -49,7 +66,15 @@ def container(data):
     """Everything that reads bytes without a model."""
     with contextlib.suppress(NicodecError):
         file = read_file(data)
-        for part in (describe, read_tokens, read_foreign, unpack_transparency, unpack_blocks, unpack_metadata):
+        for part in (
+            describe,
+            read_aligned,
+            read_tokens,
+            read_foreign,
+            unpack_transparency,
+            unpack_blocks,
+            unpack_metadata,
+        ):
             with contextlib.suppress(NicodecError):
                 if part not in (unpack_transparency, unpack_blocks) or file.header.width * file.header.height < 1 << 22:
                     part(file)
@@ -61,17 +86,18 @@ def entropy(data):
     """Streams of symbols and tokens, whatever their words are."""
     parts = find_package(MODEL).parts
     kind, rate, stream = data[:1], int.from_bytes(data[1:3].ljust(2, b"\0"), "big"), data[3:]
-    rows, columns, mapped = 1, 1 + (kind in (b"\1", b"\3")), kind in (b"\2", b"\3")
+    flags = kind[0] if kind else 0
+    rows, columns, mapped, referring = 1, 1 + (flags & 1), flags in (2, 3, 6, 7), flags in (4, 5, 6, 7)
     latent = None
     with contextlib.suppress(NicodecError):
-        latent = decode_latent(load_scales(parts["base"]), stream, rows, columns, TileRate(rate), mapped)
+        latent = decode_latent(load_scales(parts["base"]), stream, rows, columns, TileRate(rate), mapped, referring)
     with contextlib.suppress(NicodecError):
         decode_tokens(load_prior(parts["vq"]), stream, (4 * rows, 4 * columns), 6, latent, rate)
 
 
 def whole(data):
     """Decoding in full, strictly, with best effort, and what else walks a file."""
-    options = {"device": "cpu", "max_pixels": MAX_PIXELS, "steps": 1}
+    options = {"device": "cpu", "max_pixels": MAX_PIXELS, "steps": 1, "references": referred()}
     for anchor, best_effort in (("fidelity", False), ("perception", True)):
         with contextlib.suppress(NicodecError):
             picture = decode_taus(data, DecodeOptions(anchor, (0.0, 1.0), best_effort=best_effort, **options))[1]
@@ -89,7 +115,7 @@ def picture(data):
             read_picture(data, allow_8bit=allowed, allow_damaged=allowed)
 
 
-TARGETS = {"container": container, "entropy": entropy, "whole": whole, "picture": picture}
+TARGETS = {"dictionary": dictionary, "container": container, "entropy": entropy, "whole": whole, "picture": picture}
 
 
 def mutated(data, random):
@@ -119,7 +145,7 @@ def _changed(data, random):
 
 def _restructured(file, random):
     header = file.header
-    kept = ("width", "height", "rate", "base_id", "version", "tune", "mapped")
+    kept = ("width", "height", "rate", "base_id", "version", "tune", "mapped", "referring")
     fields = {name: getattr(header, name) for name in kept}
     if random.random() < 0.4:
         fields["width"] = int(random.choice([1, 64, 65, header.width + 1, 1024, 1025, 1 << 20]))
@@ -131,6 +157,7 @@ def _restructured(file, random):
         fields["base_id"] = bytes(8)
     if random.random() < 0.3:
         fields |= {"version": 2, "tune": random.choice([None, *Tune]), "mapped": bool(random.integers(2))}
+        fields |= {"referring": bool(random.integers(2))} if random.random() < 0.3 else {}
     sections = []
     for kind, section in file.sections.items():
         fate = random.random()

@@ -1,0 +1,134 @@
+"""What a tile takes from references: where each block lies in them, and how far each position trusts them. Integers.
+
+All is coded by tables that follow what was coded before them, so no model has to hold any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nicodec.entropy.tables import WEIGHT_TOTAL
+from nicodec.errors import CorruptFileError
+
+SOURCES = 9  # none, and the most references that a file has
+LOWERED = (0, 0, 3, 9, 15)  # by class, what the scale indices of a position's symbols are lowered by
+CLASSES = len(LOWERED)
+REACH = 1 << 13  # quarters of a pixel: every part of a vector is -REACH .. REACH - 1
+BUCKETS = 16  # of what a vector is off by: a number of n binary digits is in bucket n
+GAINED, MOST = 24, 1024  # what an entry that was coded gains, and the sum beyond which all are halved
+
+# One step of coding: the weights of the entries, and the entry that is there (whatever it is, where it is read).
+Step = Callable[[list[int], int], int]
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """What the blocks of 32x32 pixels and the positions of a tile, or of any other rectangle of them, take.
+
+    Attributes:
+        sources: number of the reference of each block, from 1; 0: none. (2h, 2w) uint8.
+        vectors: (2h, 2w, 2) int16: rows and columns in quarters of a pixel, on top of the reference's alignment.
+        classes: (4h, 4w) uint8, 0: as ever; k: the mean of y is the references', scale indices are LOWERED[k] lower.
+    """
+
+    sources: NDArray[np.uint8]
+    vectors: NDArray[np.int16]
+    classes: NDArray[np.uint8]
+
+    def tobytes(self) -> bytes:
+        """Sources, vectors and classes: little-endian int16 in C order."""
+        return b"".join(part.astype("<i2").tobytes() for part in (self.sources, self.vectors, self.classes))
+
+    @classmethod
+    def none(cls, height: int, width: int) -> Motion:
+        """That of a tile of h x w positions of z which takes nothing."""
+        blocks, positions = (2 * height, 2 * width), (4 * height, 4 * width)
+        return cls(np.zeros(blocks, np.uint8), np.zeros((*blocks, 2), np.int16), np.zeros(positions, np.uint8))
+
+
+class Following:
+    """The weights of a table's entries: how often each was coded, of late more than long ago."""
+
+    def __init__(self, entries: int, likely: int = 0) -> None:
+        self.counts = [1] * entries
+        self.counts[likely] += GAINED // 4
+
+    def weights(self) -> list[int]:
+        """One for each entry, which sum to WEIGHT_TOTAL; what rounding leaves over is the first one's."""
+        free, total = WEIGHT_TOTAL - len(self.counts), sum(self.counts)
+        weights = [count * free // total + 1 for count in self.counts]
+        weights[0] += WEIGHT_TOTAL - sum(weights)
+        return weights
+
+    def code(self, step: Step, entry: int) -> int:
+        """Code an entry, and follow it."""
+        entry = step(self.weights(), entry)
+        self.counts[entry] += GAINED
+        if sum(self.counts) > MOST:
+            self.counts = [count + 1 >> 1 for count in self.counts]
+        return entry
+
+
+def walk(motion: Motion, step: Step) -> None:
+    """Code all of a tile, in the format's order; a reader's `step` fills in what a `Motion.none` does not have.
+
+    Raises:
+        CorruptFileError: a vector is out of its range.
+    """
+    _walk_blocks(motion, step)
+    _walk_classes(motion, step)
+
+
+def _walk_blocks(motion: Motion, step: Step) -> None:
+    rows, columns = motion.sources.shape
+    sources = [Following(SOURCES, likely) for likely in range(SOURCES)]
+    sizes = [[Following(BUCKETS) for _ in range(2)] for _ in range(2)]
+    vectors: dict[tuple[int, int], tuple[int, int]] = {}
+    for r in range(rows):
+        for s in range(columns):
+            beside = motion.sources[r, s - 1] if s else motion.sources[r - 1, s] if r else 1
+            source = sources[int(beside)].code(step, int(motion.sources[r, s]))
+            motion.sources[r, s] = source
+            if source:
+                around = [vectors[at] for at in ((r, s - 1), (r - 1, s), (r - 1, s + 1)) if at in vectors]
+                tables = sizes[len(around) > 1 and around[0] == around[1]]
+                expected, own = predicted(around), motion.vectors[r, s].tolist()
+                vector = [e + _code_signed(step, t, v - e) for t, e, v in zip(tables, expected, own, strict=True)]
+                if not all(-REACH <= part < REACH for part in vector):
+                    raise CorruptFileError(f"a vector of a reference is {vector}, expected {-REACH}..{REACH - 1}")
+                motion.vectors[r, s] = vectors[r, s] = vector[0], vector[1]
+
+
+def predicted(around: list[tuple[int, int]]) -> tuple[int, int]:
+    """The vector that its neighbours' make likely: the median of three, the first of fewer, 0 of none."""
+    if len(around) < 3:
+        return around[0] if around else (0, 0)
+    return sorted(v[0] for v in around)[1], sorted(v[1] for v in around)[1]
+
+
+def _code_signed(step: Step, size: Following, value: int) -> int:
+    """A signed number: how many digits its unsigned form has, then all of these but the first, highest first."""
+    unsigned = value << 1 if value >= 0 else ~(value << 1)
+    digits = size.code(step, min(unsigned.bit_length(), BUCKETS - 1))
+    read = 1 if digits else 0
+    for place in range(digits - 2, -1, -1):
+        read = read << 1 | step([WEIGHT_TOTAL // 2] * 2, unsigned >> place & 1)
+    return ~(read >> 1) if read & 1 else read >> 1
+
+
+def _walk_classes(motion: Motion, step: Step) -> None:
+    rows, columns = motion.classes.shape
+    tables = [Following(CLASSES, likely // 2) for likely in range(2 * CLASSES - 1)]
+    taken = motion.sources.repeat(2, 0).repeat(2, 1).tolist()
+    classes = motion.classes.tolist()
+    for r in range(rows):
+        for s in range(columns):
+            if taken[r][s]:
+                west = classes[r][s - 1] if s else classes[r - 1][s] if r else 0
+                north = classes[r - 1][s] if r else west
+                classes[r][s] = tables[west + north].code(step, classes[r][s])
+    motion.classes[:] = classes

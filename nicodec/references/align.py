@@ -1,0 +1,269 @@
+"""How a reference lies under a picture: one homography and one brightness for all of it. The encoder's, so floats.
+
+Coarse to fine: a translation by phase correlation, then homographies fitted to the vectors of blocks, those that do not
+agree weighing little.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nicodec.container.drawn import SIDE
+from nicodec.container.references import FARTHEST, GAIN, GAINS, OFFSETS, UNLIT, Alignment
+from nicodec.image.picture import Pixels
+from nicodec.latents.geometry import Array
+
+Matrix = NDArray[np.float64]
+
+COARSEST = 96  # pixels of the shorter side, about, at which the search begins
+BLOCK = 8  # pixels along a side of a block, at any scale
+REACHES = (
+    6,
+    4,
+    3,
+)  # pixels that a block is searched around where it is expected: at the coarsest scale, then finer ones
+STILL = 0.97  # of the error of what stays where it is, at which it is taken to be still
+OFF = 12.0  # levels, beyond which an error says no more
+FITS = 5  # rounds of reweighting
+OUTLIER = 0.7  # pixels off at which a block's weight is a quarter
+CELL = 8  # pixels along a side of what brightness is fitted to
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def luma(pixels: Pixels) -> Array:
+    """(H, W, 1 or 3) to (H, W) float32, 0..255."""
+    return pixels.astype(np.float32) @ LUMA if pixels.shape[2] == 3 else pixels[:, :, 0].astype(np.float32)
+
+
+def align(pixels: Pixels, reference: Pixels) -> Alignment:
+    """The alignment of a reference (h, w, C) under a picture (H, W, C)."""
+    pyramid, below = pyramid_of(luma(pixels)), pyramid_of(luma(reference))
+    depth = min(len(pyramid), len(below)) - 1
+    matrix = np.eye(3)
+    matrix[:2, 2] = translation(pyramid[depth], below[depth])
+    for level in range(depth, -1, -1):
+        reach = REACHES[min(depth - level, len(REACHES) - 1)]
+        matrix = refined(pyramid[level], below[level], matrix, reach)
+        if level:
+            matrix = np.diag([2, 2, 1]) @ matrix @ np.diag([0.5, 0.5, 1])
+    if STILL * unlike(pyramid[0], below[0], np.eye(3)) <= unlike(pyramid[0], below[0], matrix):
+        matrix = np.eye(3)  # a camera that stood still: what is copied stays sharp
+    corners = to_corners(matrix, pixels.shape[1], pixels.shape[0])
+    return Alignment(corners, brightness(pixels, reference, matrix))
+
+
+def pyramid_of(plane: Array) -> list[Array]:
+    """A plane at its own size, then at halves."""
+    planes = [plane]
+    while min(planes[-1].shape) >= 2 * COARSEST:
+        planes.append(halved(planes[-1]))
+    return planes
+
+
+def halved(plane: Array) -> Array:
+    """Means of 2x2 pixels; an odd last row or column is left out."""
+    height, width = (length // 2 * 2 for length in plane.shape)
+    return plane[:height, :width].reshape(height // 2, 2, width // 2, 2).mean((1, 3))
+
+
+def translation(plane: Array, reference: Array) -> tuple[float, float]:
+    """Where (x, y) the reference has the picture's origin, in whole pixels, by phase correlation."""
+    shape = tuple(2 * max(lengths) for lengths in zip(plane.shape, reference.shape, strict=True))
+    spectra = []
+    for each in (plane, reference):
+        window = np.outer(*(np.hanning(length + 2)[1:-1] for length in each.shape))
+        spectra.append(np.fft.rfft2((each - each.mean()) * window, shape))
+    cross = spectra[1] * np.conj(spectra[0])
+    peaks = np.fft.irfft2(cross / (np.abs(cross) + 1e-3 * np.abs(cross).max()), shape)
+    y, x = np.unravel_index(peaks.argmax(), shape)
+    right, below = (float(v - n if v > n / 2 else v) for v, n in zip((x, y), shape[::-1], strict=True))
+    return min(((0.0, 0.0), (right, below)), key=lambda place: dissimilarity(plane, reference, place))
+
+
+def unlike(plane: Array, reference: Array, matrix: Matrix) -> float:
+    """The mean error of what is seen through a homography, in levels; what has nothing to do with it counts little."""
+    moved, inside = warped(reference, matrix, plane.shape)
+    return float(np.minimum(np.abs(flat(moved) - flat(plane)), OFF)[inside].mean()) if inside.any() else OFF
+
+
+def dissimilarity(plane: Array, reference: Array, place: tuple[float, float]) -> float:
+    """One minus the correlation of what overlaps; 1 where less than a quarter does."""
+    matrix = np.eye(3)
+    matrix[:2, 2] = place
+    moved, inside = warped(reference, matrix, plane.shape)
+    if inside.mean() < 0.25:
+        return 1.0
+    a, b = plane[inside], moved[inside]
+    return 1 - float(np.corrcoef(a, b)[0, 1]) if a.std() and b.std() else 1.0
+
+
+def warped(reference: Array, matrix: Matrix, shape: tuple[int, ...]) -> tuple[Array, NDArray[np.bool_]]:
+    """The reference seen through a homography (bilinear, edges repeat), and where it is inside the reference."""
+    height, width = reference.shape
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32) + np.float32(0.5)
+    m = matrix.astype(np.float32)
+    under = m[2, 0] * x + m[2, 1] * y + m[2, 2]
+    u = (m[0, 0] * x + m[0, 1] * y + m[0, 2]) / under - np.float32(0.5)
+    v = (m[1, 0] * x + m[1, 1] * y + m[1, 2]) / under - np.float32(0.5)
+    inside = (u > -0.5) & (u < width - 0.5) & (v > -0.5) & (v < height - 0.5)
+    u, v = u.clip(0, width - 1), v.clip(0, height - 1)
+    column, row = np.minimum(u.astype(np.int32), width - 2), np.minimum(v.astype(np.int32), height - 2)
+    across, down, at, flat = u - column, v - row, row * width + column, reference.ravel()
+    above = flat[at] * (1 - across) + flat[at + 1] * across
+    below = flat[at + width] * (1 - across) + flat[at + width + 1] * across
+    return above * (1 - down) + below * down, inside
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """Where blocks lie: centres (n, 2) and vectors (n, 2), x and y, and how sharply each is told (n,)."""
+
+    centres: NDArray[np.float64]
+    vectors: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+
+def match(plane: Array, moved: Array, inside: NDArray[np.bool_], reach: int) -> Matches:
+    """Blocks of a plane in another, up to `reach` pixels around their own places, whatever their brightness."""
+    rows, columns = (length // BLOCK for length in plane.shape)
+    height, width = rows * BLOCK, columns * BLOCK
+    a = flat(plane)[:height, :width]
+    padded = np.pad(flat(moved), reach, mode="edge")
+    side = 2 * reach + 1
+    errors = np.empty((side, side, rows, columns), np.float32)
+    for dy in range(side):
+        for dx in range(side):
+            square = np.square(padded[dy : dy + height, dx : dx + width] - a)
+            errors[dy, dx] = square.reshape(rows, BLOCK, columns, BLOCK).sum((1, 3))
+    best = errors.reshape(side * side, -1).argmin(0)
+    y, x = np.divmod(best, side)
+    r, c = np.divmod(np.arange(rows * columns), columns)
+    own = errors[y, x, r, c]
+    inner = (y > 0) & (y < side - 1) & (x > 0) & (x < side - 1)
+    vectors, sharp = [], np.inf
+    for axis, at in ((1, x), (0, y)):
+        step = np.array([1, 0]) if axis == 0 else np.array([0, 1])
+        low, high = (
+            errors[np.clip(y + s * step[0], 0, side - 1), np.clip(x + s * step[1], 0, side - 1), r, c] for s in (-1, 1)
+        )
+        bend = np.maximum(low + high - 2 * own, 1e-3)
+        vectors.append(at - reach + np.clip((low - high) / (2 * bend), -0.5, 0.5))
+        sharp = np.minimum(sharp, bend)
+    covered = inside[:height, :width].reshape(rows, BLOCK, columns, BLOCK).all((1, 3)).ravel()
+    weights = np.where(inner & covered, sharp / (own + sharp + 4 * BLOCK**2), 0)
+    centres = np.stack([(c + 0.5) * BLOCK, (r + 0.5) * BLOCK], 1)
+    return Matches(centres, np.stack(vectors, 1).astype(np.float64), weights.astype(np.float64))
+
+
+def flat(plane: Array) -> Array:
+    """A plane less the means around each pixel: brightness does not matter then."""
+    sums = np.pad(plane.astype(np.float64), BLOCK, mode="edge").cumsum(0).cumsum(1)
+    sums = np.pad(sums, ((1, 0), (1, 0)))
+    side = 2 * BLOCK + 1
+    whole = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    return plane - (whole / side**2).astype(np.float32)
+
+
+def refined(plane: Array, reference: Array, matrix: Matrix, reach: int) -> Matrix:
+    """A homography that fits better than `matrix`; that one, where nothing tells."""
+    moved, inside = warped(reference, matrix, plane.shape)
+    found = match(plane, moved, inside, reach)
+    if (found.weights > 0).sum() < 8:
+        return matrix
+    targets = apply(matrix, found.centres + found.vectors)
+    fitted = matrix
+    for turn in range(FITS):
+        off = np.hypot(*(apply(fitted, found.centres) - targets).T)
+        scale = max(OUTLIER, reach / 2**turn)
+        weights = found.weights / np.square(1 + np.square(off / scale))
+        trusted = weights.sum() ** 2 / np.square(weights).sum()
+        fitted = fit(found.centres, targets, weights, plane.shape, bent=trusted > 24)
+    spread = np.hypot(*(apply(fitted, corners_of(plane.shape)) - apply(matrix, corners_of(plane.shape))).T).max()
+    return fitted if np.isfinite(spread) and spread < max(plane.shape) / 2 else matrix
+
+
+def corners_of(shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Of a plane: (4, 2), x and y."""
+    height, width = shape
+    return np.array([(0, 0), (width, 0), (0, height), (width, height)], np.float64)
+
+
+def apply(matrix: Matrix, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points (n, 2) through a homography."""
+    over = points @ matrix[:, :2].T + matrix[:, 2]
+    return over[:, :2] / over[:, 2:]
+
+
+def fit(
+    points: NDArray[np.float64], targets: NDArray[np.float64], weights: NDArray[np.float64], shape: tuple[int, ...],
+    *, bent: bool,
+) -> Matrix:  # fmt: skip
+    """The homography (not `bent`: affine) from points to targets, by weighted least squares."""
+    size = max(shape)
+    centre = np.array([shape[1], shape[0]]) / 2
+    own, to = (points - centre) / size, (targets - centre) / size
+    one, none = np.ones(len(own)), np.zeros((len(own), 3))
+    plain = np.column_stack([own, one])
+    equations = [np.column_stack([plain, none, -to[:, :1] * own]), np.column_stack([none, plain, -to[:, 1:] * own])]
+    rows, sides = np.concatenate(equations), np.concatenate([to[:, 0], to[:, 1]])
+    if not bent:
+        rows = rows[:, :6]
+    root = np.sqrt(np.tile(weights, 2))
+    ridge = 1e-6 * np.eye(rows.shape[1]) * root.max()
+    start = np.array([1, 0, 0, 0, 1, 0, 0, 0], np.float64)[: rows.shape[1]]
+    found = start + np.linalg.lstsq(
+        np.concatenate([rows * root[:, None], ridge]),
+        np.concatenate([(sides - rows @ start) * root, np.zeros(len(start))]), rcond=None,
+    )[0]  # fmt: skip
+    normal = np.append(np.append(found, np.zeros(8 - len(found))), 1).reshape(3, 3)
+    to_normal = np.array([[1 / size, 0, -centre[0] / size], [0, 1 / size, -centre[1] / size], [0, 0, 1]])
+    matrix = np.linalg.inv(to_normal) @ normal @ to_normal
+    return np.asarray(matrix / matrix[2, 2])
+
+
+def to_corners(matrix: Matrix, width: int, height: int) -> tuple[tuple[int, int], ...]:
+    """How the file says a homography: where the corners of the picture's whole blocks go, in sixteenths of a pixel."""
+    corners = corners_of((-(-height // SIDE) * SIDE, -(-width // SIDE) * SIDE))
+    moved = np.rint(16 * (apply(matrix, corners) - corners)).clip(-FARTHEST, FARTHEST).astype(int)
+    return tuple((x, y) for x, y in moved.tolist())
+
+
+def brightness(pixels: Pixels, reference: Pixels, matrix: Matrix) -> tuple[tuple[int, int], ...]:
+    """The gain and offset of each channel that make the reference as bright as the picture, where the two agree."""
+    height, width = (length // CELL * CELL for length in pixels.shape[:2])
+    light = []
+    for channel in range(pixels.shape[2]):
+        moved, inside = warped(reference[:, :, channel].astype(np.float32), matrix, pixels.shape[:2])
+        a, b = (means(plane[:height, :width]) for plane in (moved, pixels[:, :, channel].astype(np.float32)))
+        use = (means(inside[:height, :width].astype(np.float32)) == 1) & (a > 2) & (a < 253) & (b > 2) & (b < 253)
+        light.append(_line(a[use].astype(np.float64), b[use].astype(np.float64)))
+    light = light if len(light) == 3 else light * 3
+    return tuple(light) if max(abs(g - GAIN) / 4 + abs(o) for g, o in light) > 2 else UNLIT
+
+
+def means(plane: Array) -> Array:
+    """Of cells, flat."""
+    rows, columns = (length // CELL for length in plane.shape)
+    return plane.reshape(rows, CELL, columns, CELL).mean((1, 3)).ravel()
+
+
+def _line(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[int, int]:
+    """Gain and offset from a to b, outliers weighing little; as the file says them."""
+    gain, offset = 1.0, 0.0
+    if len(a) < 16:
+        return GAIN, 0
+    for turn in range(2 * FITS):
+        off = gain * a + offset - b
+        scale = max(2.0, 16 / 2**turn) + (np.median(np.abs(off)) if turn < FITS else 0)
+        weights = 1 / np.square(1 + np.square(off / scale))
+        total = weights.sum()
+        middle = (weights @ a) / total, (weights @ b) / total
+        spread = weights @ np.square(a - middle[0]) + 4 * total
+        gain = (weights @ ((a - middle[0]) * (b - middle[1])) + 4 * total) / spread
+        offset = middle[1] - gain * middle[0]
+    whole = round(gain * GAIN), round(4 * offset)
+    inside = whole[0] in GAINS and whole[1] in OFFSETS
+    return whole if inside else (GAIN, 0)

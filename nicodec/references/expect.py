@@ -1,0 +1,56 @@
+"""From references and a tile's motion to the latent that they say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nicodec.container.layout import Colour, Header
+from nicodec.container.references import Alignment
+from nicodec.entropy.motion import Motion
+from nicodec.image.picture import Pixels
+from nicodec.latents.floats import Expected, FloatPath
+from nicodec.latents.geometry import Span, to_input
+from nicodec.references.warp import Aligned, warp
+
+GREY = np.array([19595, 38470, 7471], np.int64)  # of 65536: what of R, G and B is in grey
+
+
+def in_colour(pixels: Pixels, channels: int) -> Pixels:
+    """A reference (h, w, 1 or 3) with as many channels as the picture has."""
+    if pixels.shape[2] == channels:
+        return pixels
+    if channels == 3:
+        return pixels.repeat(3, 2)
+    return ((pixels @ GREY + (1 << 15)) >> 16).astype(np.uint8)[:, :, None]
+
+
+def lay(pixels: Pixels, alignment: Alignment, header: Header) -> Aligned:
+    """A reference's pixels (h, w, 1 or 3) under the picture of a file."""
+    channels = 1 if header.colour is Colour.GREY else 3
+    return Aligned(in_colour(pixels, channels), alignment, header.width, header.height)
+
+
+def expect(base: FloatPath, references: Sequence[Aligned], motion: Motion, around: Span, core: Span) -> Expected:
+    """What references say of a tile.
+
+    Args:
+        references: of the picture.
+        motion: of the tile; in its halo, blocks take what the nearest ones of the tile do.
+        around: rows and columns of the picture's latent that the tile and its halo are.
+        core: of these, the tile's own.
+    """
+    y = base.g_a(to_input(warp(references, grown(motion, around, core), around)))
+    return Expected(motion, y[:, :, core[0], core[1]])
+
+
+def grown(motion: Motion, around: Span, core: Span) -> Motion:
+    """A tile's motion with that of its halo."""
+    halo = [(c.start, a.stop - a.start - c.stop) for a, c in zip(around, core, strict=True)]
+    blocks = [(before // 2, after // 2) for before, after in halo]
+    return Motion(
+        np.pad(motion.sources, blocks, mode="edge"),
+        np.pad(motion.vectors, [*blocks, (0, 0)], mode="edge"),
+        np.pad(motion.classes, halo, mode="edge"),
+    )

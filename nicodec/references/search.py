@@ -1,0 +1,188 @@
+"""Where the blocks of a tile lie in aligned references: vectors by matching, smooth where that costs little."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nicodec.container.drawn import SIDE
+from nicodec.entropy.motion import REACH, Motion
+from nicodec.image.picture import Pixels
+from nicodec.latents.geometry import PATCH, Array, Span, coarser, cut, in_pixels
+from nicodec.rate.scale import lambda_from_rate
+from nicodec.references.align import halved, luma
+from nicodec.references.warp import TAPS, UNIT, Aligned, warp
+
+Vectors = NDArray[np.int64]  # (rows, columns, 2), rows and columns in quarters of a pixel
+
+COARSE = 4  # at a quarter of the resolution every vector is tried
+SPAN = 8  # pixels there, in each direction
+SMOOTHINGS = 2  # rounds in which blocks try their neighbours' vectors
+PHASES = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """Vectors of a tile's blocks in one reference, as seen in the picture, and what each block costs: bits."""
+
+    vectors: Vectors
+    costs: NDArray[np.float64]
+
+
+def find_motion(pixels: Pixels, references: Sequence[Aligned], around: Span, core: Span, rate: int) -> Motion:
+    """Sources and vectors of a tile's blocks; all its classes are 0.
+
+    Args:
+        pixels: of the tile and its halo, as `analysis.analyse` cuts them.
+        references: of the picture.
+        around: rows and columns of the picture's latent that the tile and its halo are.
+        core: of these, the tile's own.
+        rate: of the file.
+    """
+    own = luma(cut(pixels, *in_pixels(core)))
+    origin = core[0].start * PATCH, core[1].start * PATCH
+    nothing = Motion.none(*((s.stop - s.start) // 4 for s in around))
+    place = blocks_of(around, core)
+    fields, moved = [], []
+    for reference in references:
+        seen = luma(warp([reference], nothing, around))
+        field = search(own, seen, origin, step_of(rate))
+        fields.append(field)
+        moved.append(_in_reference(field.vectors, reference, place))
+    costs = np.stack([field.costs for field in fields])
+    best = costs.argmin(0)
+    motion = Motion.none(*((s.stop - s.start) // 4 for s in core))
+    motion.sources[:] = best + 1
+    motion.vectors[:] = np.take_along_axis(np.stack(moved), best[None, :, :, None], 0)[0]
+    return motion
+
+
+def blocks_of(around: Span, core: Span) -> Span:
+    """Rows and columns of a tile's blocks in the picture."""
+    rows, columns = (slice(a.start + c.start, a.start + c.stop) for a, c in zip(around, core, strict=True))
+    return coarser((rows, columns), 2)
+
+
+def step_of(rate: int) -> float:
+    """The quantiser's step, in levels: by the theory that the gains start from."""
+    return 255 * float(np.sqrt(4e-4 / lambda_from_rate(rate)))
+
+
+def search(own: Array, seen: Array, origin: tuple[int, int], step: float) -> Field:
+    """Match the blocks of a plane (h, w), whole ones, in a larger one, in which it lies at `origin`."""
+    vectors = _coarse(own, seen, origin, step)
+    middle = _Matching(halved(own), halved(seen)[None], (origin[0] // 2, origin[1] // 2), SIDE // 2, 1, step)
+    vectors = middle.refined(middle.smoothed(2 * vectors), 1)
+    fine = _Matching(own, phases(seen), origin, SIDE, PHASES, step)
+    vectors = fine.smoothed(2 * PHASES * vectors)
+    for reach in (PHASES, PHASES // 2, PHASES // 4):
+        vectors = fine.refined(vectors, reach)
+    for _ in range(SMOOTHINGS):
+        vectors = fine.smoothed(vectors)
+    return Field(vectors, fine.costs(vectors))
+
+
+def _coarse(own: Array, seen: Array, origin: tuple[int, int], step: float) -> Vectors:
+    """Vectors at 1/COARSE of the resolution, in pixels there."""
+    a, b = halved(halved(own)), np.pad(halved(halved(seen)), SPAN, mode="edge")
+    side = SIDE // COARSE
+    rows, columns = (length // side for length in a.shape)
+    top, left = (start // COARSE for start in origin)
+    vectors, least = np.zeros((rows, columns, 2), np.int64), np.full((rows, columns), np.inf)
+    for dy in range(-SPAN, SPAN + 1):
+        for dx in range(-SPAN, SPAN + 1):
+            y, x = top + SPAN + dy, left + SPAN + dx
+            square = np.square(b[y : y + len(a), x : x + a.shape[1]] - a)
+            cost = worth(square.reshape(rows, side, columns, side).mean((1, 3)), step) + spent(np.array([dy, dx]))
+            better = cost < least
+            least, vectors[better] = np.where(better, cost, least), (dy, dx)
+    return vectors
+
+
+def worth(errors: NDArray[np.float32] | NDArray[np.float64], step: float) -> NDArray[np.float64]:
+    """Bits that a block's prediction costs, by its mean squared error: half a binary logarithm a pixel."""
+    return SIDE**2 / 2 * np.log2(1 + errors / step**2)
+
+
+def spent(off: Vectors) -> NDArray[np.float64]:
+    """Bits that a vector takes which is `off` (.., 2) from what its neighbours say."""
+    return np.where(off == 0, 0.5, 2 + 2 * np.log2(1 + np.abs(off))).sum(-1)
+
+
+def phases(plane: Array) -> Array:
+    """A plane moved by 0..3 quarters of a pixel down, and across: (16, h, w)."""
+    taps = TAPS[:: UNIT // PHASES].astype(np.float32) / 128
+    padded = np.pad(plane, ((1, 2), (1, 2)), mode="edge")
+    height, width = plane.shape
+    found = np.empty((PHASES, PHASES, height, width), np.float32)
+    for i in range(PHASES):
+        down = sum(tap * padded[k : k + height] for k, tap in enumerate(taps[i]))
+        for j in range(PHASES):
+            found[i, j] = sum(tap * down[:, k : k + width] for k, tap in enumerate(taps[j]))
+    return found.reshape(-1, height, width)
+
+
+class _Matching:
+    """Blocks of one plane in the phases of another."""
+
+    def __init__(self, own: Array, planes: Array, origin: tuple[int, int], side: int, unit: int, step: float) -> None:
+        self.own, self.planes, self.side, self.unit, self.step = own, planes, side, unit, step
+        self.rows = origin[0] + np.arange(own.shape[0])[:, None]
+        self.columns = origin[1] + np.arange(own.shape[1])[None]
+
+    def errors(self, vectors: Vectors) -> NDArray[np.float64]:
+        """Mean squared errors of blocks."""
+        count, height, width = self.planes.shape
+        whole, phase = np.divmod(vectors, self.unit)
+        spread = [part.repeat(self.side, 0).repeat(self.side, 1) for part in (whole[..., 0], whole[..., 1])]
+        rows, columns = (self.rows + spread[0]).clip(0, height - 1), (self.columns + spread[1]).clip(0, width - 1)
+        at = rows * width + columns
+        if count > 1:
+            plane = phase[..., 0] * self.unit + phase[..., 1]
+            at += (plane * (height * width)).repeat(self.side, 0).repeat(self.side, 1)
+        square = np.square(self.planes.ravel()[at] - self.own)
+        n, m = vectors.shape[:2]
+        return square.reshape(n, self.side, m, self.side).mean((1, 3)).astype(np.float64)
+
+    def costs(self, vectors: Vectors, beside: Vectors | None = None) -> NDArray[np.float64]:
+        """Bits; `beside`: the field that tells what a vector's neighbours say."""
+        off = vectors - expected(vectors if beside is None else beside)
+        return worth(self.errors(vectors), self.step) + spent(off * (PHASES // self.unit))
+
+    def refined(self, vectors: Vectors, reach: int) -> Vectors:
+        """Each vector, or one of the eight that are `reach` from it."""
+        steps = [(dy, dx) for dy in (-reach, 0, reach) for dx in (-reach, 0, reach) if dy or dx]
+        return self._best(vectors, [vectors + np.array(step) for step in steps])
+
+    def smoothed(self, vectors: Vectors) -> Vectors:
+        """Each vector, or a neighbour's, or what the neighbours say."""
+        padded = np.pad(vectors, ((1, 1), (1, 1), (0, 0)), mode="edge")
+        beside = [padded[1:-1, :-2], padded[:-2, 1:-1], padded[1:-1, 2:], padded[2:, 1:-1]]
+        return self._best(vectors, [*beside, expected(vectors), np.zeros_like(vectors)])
+
+    def _best(self, vectors: Vectors, others: list[Vectors]) -> Vectors:
+        best, least = vectors, self.costs(vectors)
+        for candidate in others:
+            cost = self.costs(candidate, vectors)
+            better = cost < least
+            best, least = np.where(better[..., None], candidate, best), np.where(better, cost, least)
+        return best
+
+
+def expected(vectors: Vectors) -> Vectors:
+    """What neighbours say of each vector, about as `entropy.motion.predicted` has it."""
+    padded = np.pad(vectors, ((1, 0), (1, 1), (0, 0)), mode="edge")
+    return np.median(np.stack([padded[1:, :-2], padded[:-1, 1:-1], padded[:-1, 2:]]), axis=0).astype(np.int64)
+
+
+def _in_reference(vectors: Vectors, reference: Aligned, place: Span) -> Vectors:
+    """Vectors in the picture as the file has them: in the reference, which may be larger, or turned."""
+    rows, columns = (slice(s.start, s.stop + 1) for s in place)
+    corners = reference.corners(rows, columns) / (SIDE * UNIT)
+    down = (corners[1:] - corners[:-1])[:, :-1]
+    across = (corners[:, 1:] - corners[:, :-1])[:-1]
+    moved = vectors[..., :1] * down + vectors[..., 1:] * across
+    return np.rint(moved).clip(-REACH, REACH - 1).astype(np.int64)

@@ -4,6 +4,8 @@ import hashlib
 import io
 import json
 import re
+import shutil
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -28,7 +30,7 @@ from nicodec.image.files import read_picture
 from nicodec.metrics.perceptual import Perception, frechet_distance, kernel_distance
 from nicodec.metrics.psnr import psnr, psnr_y
 from nicodec.metrics.structure import ms_ssim
-from nicodec.metrics.visible import Cvvdp, ssimulacra2
+from nicodec.metrics.visible import BUTTERAUGLI, Cvvdp, butteraugli, ssimulacra2
 from nicodec.zoo.store import find_package
 
 SCHEMA = Path(errors.__file__).parent / "bench" / "REPORT.md"
@@ -108,6 +110,27 @@ def test_cvvdp_falls_from_ten():
     metric, a = Cvvdp(), pictures.scene(96, 120)
     assert metric.quality(a, a) == pytest.approx(10)
     assert metric.quality(a, by_jpeg(a, 5)) < metric.quality(a, by_jpeg(a, 30)) < metric.quality(a, by_jpeg(a, 90)) < 10
+
+
+@pytest.mark.skipif(not shutil.which(BUTTERAUGLI), reason="libjxl's tools are not here")
+def test_butteraugli_is_that_of_files(tmp_path):
+    """What the program says of PNGs, the original first; which is first matters."""
+    a = pictures.scene(96, 120)
+    b = by_jpeg(a, 30)
+    for name, pixels in (("a", a), ("b", b)):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    said = subprocess.run([BUTTERAUGLI, "a.png", "b.png"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert f"3-norm: {butteraugli(a, b):.6f}" in said.stdout
+    assert abs(butteraugli(a, b) - butteraugli(b, a)) > 1e-3
+    assert butteraugli(a, a) == 0
+    assert butteraugli(a, by_jpeg(a, 5)) > butteraugli(a, b) > butteraugli(a, by_jpeg(a, 90)) > 0
+
+
+def test_a_metric_without_its_program_says_what_to_install(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    found, absent = comparisons(None)
+    assert "butteraugli" not in found
+    assert absent["butteraugli"] == "butteraugli_main, one of libjxl's tools, is not installed"
 
 
 @pytest.mark.parametrize("package", ["ssimulacra2", "pycvvdp"])
@@ -231,23 +254,31 @@ def test_too_little_overlap_is_no_number():
     assert bd_rate("psnr", ANCHOR, three) is None
 
 
-def test_a_report_resumes_and_names_what_is_missing(nicodec, tmp_path, trunk):
+def grainy(width, height):
+    """A scene with noise, which not even a toy model takes for a drawing."""
+    noise = np.random.default_rng(width).normal(0, 20, (height, width, 3))
+    return Image.fromarray((pictures.scene(width, height) + noise).clip(0, 255).astype(np.uint8))
+
+
+def test_a_report_resumes_and_names_what_is_missing(inside, tmp_path, trunk, monkeypatch):
+    monkeypatch.setenv("PATH", "")  # no JPEG XL
     for index in range(2):
-        pictures.image(192 + index, 180).save(tmp_path / f"{index}.png")
+        grainy(192 + index, 180).save(tmp_path / f"{index}.png")
     (tmp_path / "broken.png").write_bytes(b"no picture")
     (tmp_path / "published.json").write_text('{"a paper": {"bpp": [0.1, 1.0], "psnr": [20, 30]}}')
     call = ["bench", "0.png", "1.png", "broken.png", "-o", "report", "--trunk", trunk, "--published", "published.json",
-            "--codec", "jpeg", "--codec", "nicodec@tiny", "--codec", "compressai:mbt2018-mean"]  # fmt: skip
-    code, _, err = nicodec(*call)
+            "--codec", "jpeg", "--codec", "nicodec@tiny", "--codec", "jxl", "--settings", "5,31,57,96"]  # fmt: skip
+    code, _, err = inside(*call)
     assert code == errors.InputError.exit_code
     assert "skipped broken.png" in err
     folder = tmp_path / "report"
     report = json.loads((folder / "report.json").read_text())
-    assert set(report["missing"]) >= {"compressai:mbt2018-mean", "DISTS"}
-    assert len(report["measurements"]) == 2 * 8 * 2
+    assert set(report["missing"]) >= {"jxl", "DISTS"}
+    assert len(report["measurements"]) == (8 + 4) * 2
     for row in report["measurements"]:
         assert row["bpp"] == pytest.approx(8 * row["bytes"] / (row["width"] * row["height"]))
-        assert (row["lpips"] > 0) == (row["psnr"] is not None)  # null: a picture that was kept exactly
+        assert row["lpips"] > 0
+        assert 10 < row["psnr"] < 50
     documented = set(re.findall(r"`(\w+)`", SCHEMA.read_text()))
     assert set(report) <= documented
     assert set(report["measurements"][0]) <= documented
@@ -271,7 +302,7 @@ def test_a_report_resumes_and_names_what_is_missing(nicodec, tmp_path, trunk):
     lines[0] = lines[0].replace("libjpeg_turbo", "libjpeg_older")  # measured with what is no longer here
     lines[1] = lines[1].replace('"ssimulacra2"', '"ssimulacra1"')  # measured before a metric was there
     (folder / "measurements.jsonl").write_text("\n".join(lines[:-3]) + '\n{"codec": "jpe')  # killed while writing
-    assert nicodec(*call)[0] == errors.InputError.exit_code
+    assert inside(*call)[0] == errors.InputError.exit_code
     again = json.loads((folder / "report.json").read_text())
     kept = [row for row in again["measurements"] if row in report["measurements"]]
     assert len(kept) == len(lines) - 3 - 2
@@ -307,7 +338,7 @@ def test_rivals_write_what_their_names_say():
     assert "aom" in make("avif").encoder
 
 
-def test_named_sets(tmp_path, monkeypatch, nicodec):
+def test_named_sets(tmp_path, monkeypatch, inside):
     assert {name: len(sets.read_manifest(name)) for name in sets.MANIFESTS} == {"kodak": 24, "validation": 193}
     for index, name in enumerate(("a.png", "b.png", "unlisted.png")):
         pictures.image(20 + index, 20).save(tmp_path / name)
@@ -322,19 +353,19 @@ def test_named_sets(tmp_path, monkeypatch, nicodec):
     assert found.as_json() == {"name": "three", "listed": 3, "missing": ["c.png"], "other": ["b.png"]}
 
     (tmp_path / "kodim01.png").write_bytes((tmp_path / "a.png").read_bytes())
-    code, _, err = nicodec("bench", ".", "--set", "kodak", "-o", "r")
+    code, _, err = inside("bench", ".", "--set", "kodak", "-o", "r")
     assert code == errors.InputError.exit_code
     assert err.strip().endswith("no picture of kodak as listed; 1 of them have other content")
-    code, _, err = nicodec("bench", "a.png", "--set", "kodak", "-o", "r")
+    code, _, err = inside("bench", "a.png", "--set", "kodak", "-o", "r")
     assert code == errors.InputError.exit_code
     assert "not a folder" in err
-    code, _, err = nicodec("bench", "a.png", "b.png", "--set", "kodak", "-o", "r")
+    code, _, err = inside("bench", "a.png", "b.png", "--set", "kodak", "-o", "r")
     assert code == errors.UsageError.exit_code
 
 
-def test_unknown_codecs_are_a_usage_error(nicodec, tmp_path):
+def test_unknown_codecs_are_a_usage_error(inside, tmp_path):
     pictures.image(20, 20).save(tmp_path / "a.png")
-    code, _, err = nicodec("bench", "a.png", "-o", "r", "--codec", "gif")
+    code, _, err = inside("bench", "a.png", "-o", "r", "--codec", "gif")
     assert code == errors.UsageError.exit_code
     assert "known: nicodec, jpeg" in err
 
@@ -384,7 +415,9 @@ def test_names_say_how_nicodec_decodes():
     assert make("nicodec:references=2").references == 2
     codec = make("nicodec:sq:perception:tau=0.7:steps=2@mine")
     assert (codec.streams, codec.anchor, codec.tau, codec.steps, codec.model) == ("sq", "perception", 0.7, 2, "mine")
-    for wrong in ("nicodec:tau", "nicodec:tau=much", "nicodec:nonsense"):
+    assert (codec.tune, make("nicodec:tune=psnr").tune) == ("eye", "psnr")
+    assert make("nicodec:tune=psnr@tiny").encoder == make("nicodec@tiny").encoder.replace("tune=eye", "tune=psnr")
+    for wrong in ("nicodec:tau", "nicodec:tune=avif", "nicodec:tau=much", "nicodec:nonsense"):
         with pytest.raises(errors.UsageError, match="none of"):
             make(wrong)
 

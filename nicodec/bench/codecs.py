@@ -11,7 +11,7 @@ from PIL import Image, features
 
 from nicodec.bench.rivals import CompressAI, FlatJpeg, JpegXL, PillowCodec
 from nicodec.errors import UsageError
-from nicodec.options import DEFAULT_MODEL, DEFAULT_REFERENCES, DEFAULT_STEPS, parse_references
+from nicodec.options import DEFAULT_MODEL, DEFAULT_REFERENCES, DEFAULT_STEPS, DEFAULT_TUNE, TUNES, parse_references
 
 
 class Codec(Protocol):
@@ -38,6 +38,7 @@ class Nicodec:
     name: str = "nicodec"
     settings: tuple[float, ...] = (5, 18, 31, 44, 57, 70, 83, 96)
     model: str = DEFAULT_MODEL
+    tune: str = DEFAULT_TUNE
     streams: str | None = None
     anchor: str = "fidelity"
     references: str | int = DEFAULT_REFERENCES
@@ -46,7 +47,7 @@ class Nicodec:
 
     @classmethod
     def named(cls, name: str) -> Nicodec:
-        """`nicodec[:sq|vq][:perception][:tau=T][:steps=N][:references=auto|off|N][@MODEL]`.
+        """`nicodec[:tune=eye|psnr][:sq|vq][:perception][:tau=T][:steps=N][:references=auto|off|N][@MODEL]`.
 
         Raises:
             UsageError: an option that is none of these.
@@ -60,6 +61,8 @@ class Nicodec:
                     codec.streams = choice
                 elif choice == "perception":
                     codec.anchor = choice
+                elif key == "tune" and value in TUNES:
+                    codec.tune = value
                 elif key == "tau":
                     codec.tau = float(value)
                 elif key == "steps":
@@ -69,7 +72,7 @@ class Nicodec:
                 else:
                     raise ValueError
             except ValueError:
-                known = "sq, vq, perception, tau=T, steps=N, references=N"
+                known = "tune=psnr, sq, vq, perception, tau=T, steps=N, references=N"
                 raise UsageError(f"{name}: {choice!r} is none of {known}") from None
         return codec
 
@@ -81,17 +84,19 @@ class Nicodec:
 
         package = find_package(self.model)
         parts = ", ".join(f"{kind} {part.id.hex()}" for kind, part in package.parts.items())
-        said = (
-            f"streams={self.streams or 'default'}, references={self.references}, anchor={self.anchor}, tau={self.tau:g}"
-        )
-        return f"nicodec {__version__}, {package.name} ({parts}); quality=setting, {said}, steps={self.steps}"
+        options = {
+            "tune": self.tune, "streams": self.streams or "default", "references": self.references,
+            "anchor": self.anchor, "tau": f"{self.tau:g}", "steps": self.steps,
+        }  # fmt: skip
+        said = ", ".join(["quality=setting", *(f"{key}={value}" for key, value in options.items())])
+        return f"nicodec {__version__}, {package.name} ({parts}); {said}"
 
     def encode(self, image: Image.Image, setting: float) -> bytes:
         """As `Codec`."""
         import nicodec
 
         return nicodec.encode(
-            image, quality=setting, model=self.model, streams=self.streams, references=self.references
+            image, quality=setting, tune=self.tune, model=self.model, streams=self.streams, references=self.references
         )
 
     def decode(self, data: bytes) -> Image.Image:

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from shutil import which
 
 from nicodec.image.picture import Pixels
 from nicodec.metrics.perceptual import Dists, Perception
 from nicodec.metrics.psnr import psnr, psnr_y
 from nicodec.metrics.structure import ms_ssim
-from nicodec.metrics.visible import Cvvdp, ssimulacra2
+from nicodec.metrics.visible import BUTTERAUGLI, Cvvdp, butteraugli, ssimulacra2
 
 Compare = Callable[[Pixels, Pixels], float | None]  # an original and a decoded picture, uint8 (H, W, 3)
 
 ASKS = {
     "Fidelity": "how near a picture is to its own original. PSNR asks for equal values (RGB, or Y alone), MS-SSIM for "
-    "equal local structure, SSIMULACRA2 and CVVDP for differences that an eye does not see.",
+    "equal local structure, SSIMULACRA2, CVVDP and butteraugli for differences that an eye does not see.",
     "Naturalness": "how much a picture looks like one that was never coded. LPIPS and DISTS ask for the original's "
     "features and textures, not its values; patch KID and Frechet ask only that the patches of the whole set are "
     "distributed as the originals' are, and compare no picture with its own original.",
@@ -45,6 +46,7 @@ MEASURES = {
     "ms_ssim": Measure("MS-SSIM", "Fidelity", 4, True),
     "ssimulacra2": Measure("SSIMULACRA2", "Fidelity", 2, True),
     "cvvdp": Measure("CVVDP, JOD", "Fidelity", 3, True),
+    "butteraugli": Measure("butteraugli, 3-norm, lower is better", "Fidelity", 3, False),
     "lpips": Measure("LPIPS (AlexNet), lower is better", "Naturalness", 4, False),
     "dists": Measure("DISTS, lower is better", "Naturalness", 4, False),
     "kid": Measure("patch KID, lower is better", "Naturalness", 5, False, of_set=True),
@@ -66,6 +68,10 @@ def comparisons(perception: Perception | None) -> tuple[dict[str, Compare], dict
         found["cvvdp"] = Cvvdp().quality
     else:
         absent["CVVDP"] = "pip install cvvdp, which is part of nicodec[bench]"
+    if which(BUTTERAUGLI):
+        found["butteraugli"] = butteraugli
+    else:
+        absent["butteraugli"] = f"{BUTTERAUGLI}, one of libjxl's tools, is not installed"
     if perception is not None:
         found["lpips"] = perception.distance
     else:

@@ -90,7 +90,8 @@ def notes(report: dict[str, Any]) -> list[str]:
     lines = [
         f"{_pictures(report)}; bits are bytes on disk; metrics are means over the pictures.",
         "PSNR: peak 255, RGB and BT.601 luma. MS-SSIM: data range 255 (differences and plots in dB).",
-        "SSIMULACRA2: the package of that name, on sRGB; CVVDP: JOD on its standard_4k display.",
+        "SSIMULACRA2: the package of that name, on sRGB; CVVDP: JOD on its standard_4k display; "
+        "butteraugli: 3-norm at 80 cd/m^2.",
         "LPIPS: version 0.1, AlexNet, pictures scaled to -1..1.",
         f"Patch KID and Frechet: mean conv5 features of AlexNet over the {report['patch_count']} patches of "
         f"{report['patch']}x{report['patch']} pixels of the whole set.",

@@ -34,8 +34,8 @@ class Settings(click.ParamType[Any]):
 @click.option("-o", "--output", required=True, type=PATH, metavar="REPORT_DIR",
               help="Folder of the report. A run that was stopped goes on where it was.")  # fmt: skip
 @click.option("--codec", "codecs", multiple=True, default=DEFAULT_CODECS, show_default=True,
-              help="What to measure; several times for several. Of nicodec also nicodec:sq, :vq, :perception, :tau=T, "
-              ":steps=N, any of them together, and @MODEL for another model; compressai:MODEL.")  # fmt: skip
+              help="What to measure; several times for several. Of nicodec also nicodec:tune=psnr, :sq, :vq, "
+              ":perception, :tau=T, :steps=N, any of them together, and @MODEL; compressai:MODEL.")  # fmt: skip
 @click.option("--set", "named", type=click.Choice(list(MANIFESTS)),
               help="IMAGES is a folder with this set: pictures that are missing or other are named.")  # fmt: skip
 @click.option(

@@ -1,8 +1,14 @@
-"""How visible a difference is, by models of human vision: SSIMULACRA2 and ColorVideoVDP, each through its package."""
+"""How visible a difference is, by models of human vision: SSIMULACRA2, ColorVideoVDP and butteraugli.
+
+The first two are those of their Python packages, the third is libjxl's own program.
+"""
 
 from __future__ import annotations
 
 import io
+import subprocess
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +16,7 @@ from PIL import Image
 
 from nicodec.image.picture import Pixels
 
+BUTTERAUGLI = "butteraugli_main"  # as libjxl names the program
 LEAST_SIDE = 8  # below it SSIMULACRA2 has no scale to look at, and would call any two pictures equal
 
 
@@ -31,6 +38,17 @@ def _file(pixels: Pixels) -> io.BytesIO:
     Image.fromarray(pixels).save(buffer, "PPM")
     buffer.seek(0)
     return buffer
+
+
+def butteraugli(a: Pixels, b: Pixels) -> float:
+    """Butteraugli's 3-norm of an original and a decoded uint8 sRGB picture (H, W, 3), at 80 cd/m^2; 0 is equal."""
+    with tempfile.TemporaryDirectory() as folder:
+        original, decoded = Path(folder) / "a.ppm", Path(folder) / "b.ppm"
+        Image.fromarray(a).save(original)
+        Image.fromarray(b).save(decoded)
+        command: list[str | Path] = [BUTTERAUGLI, original, decoded, "--intensity_target", "80"]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return float(said.split("3-norm:")[1])
 
 
 class Cvvdp:

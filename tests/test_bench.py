@@ -143,18 +143,6 @@ def test_a_metric_without_its_package_says_what_to_install(package, monkeypatch)
     assert {"psnr", "psnr_y", "ms_ssim"} <= set(found)
 
 
-@pytest.fixture(scope="module")
-def trunk(tmp_path_factory):
-    """A trunk of torchvision's names and shapes with seeded random weights: the real ones are not ours to ship."""
-    from torchvision.models import alexnet
-
-    torch.manual_seed(0)
-    state = {k: v for k, v in alexnet(weights=None).state_dict().items() if k.startswith("features.")}
-    path = tmp_path_factory.mktemp("trunk") / "alexnet.pth"
-    torch.save(state, path)
-    return path
-
-
 def test_lpips_against_the_lpips_package(trunk):
     import lpips
 
@@ -254,16 +242,10 @@ def test_too_little_overlap_is_no_number():
     assert bd_rate("psnr", ANCHOR, three) is None
 
 
-def grainy(width, height):
-    """A scene with noise, which not even a toy model takes for a drawing."""
-    noise = np.random.default_rng(width).normal(0, 20, (height, width, 3))
-    return Image.fromarray((pictures.scene(width, height) + noise).clip(0, 255).astype(np.uint8))
-
-
 def test_a_report_resumes_and_names_what_is_missing(inside, tmp_path, trunk, monkeypatch):
     monkeypatch.setenv("PATH", "")  # no JPEG XL
     for index in range(2):
-        grainy(192 + index, 180).save(tmp_path / f"{index}.png")
+        pictures.grainy(192 + index, 180).save(tmp_path / f"{index}.png")
     (tmp_path / "broken.png").write_bytes(b"no picture")
     (tmp_path / "published.json").write_text('{"a paper": {"bpp": [0.1, 1.0], "psnr": [20, 30]}}')
     call = ["bench", "0.png", "1.png", "broken.png", "-o", "report", "--trunk", trunk, "--published", "published.json",

@@ -1,6 +1,7 @@
 """Figures of README.md and of cards are those of models/NAME/results; and how these come about, on a toy."""
 
 import json
+import re
 
 import pictures
 import pytest
@@ -15,6 +16,11 @@ def test_pages_say_what_the_results_say(page):
     text = page.read_text(encoding="utf-8")
     assert reproduce.filled(page) == text
     assert len(reproduce.REGION.findall(text)) == text.count("<!-- figures:") == text.count("<!-- end of figures -->")
+
+
+def test_no_figure_of_the_readme_is_typed():
+    typed = reproduce.REGION.sub("", (reproduce.ROOT / "README.md").read_text(encoding="utf-8"))
+    assert re.findall(r"\d+ ?(?:%|dB\b|bpp\b|x\b)", typed) == []
 
 
 def test_figures_are_measured_kept_and_filled_in(toys, trunk, tmp_path, monkeypatch):

@@ -29,5 +29,13 @@ def test_the_shipped_model_is_whole_and_does_the_readmes_job(tmp_path):
     assert sizes["scene.nic"] < (ROOT / "examples" / "scene.png").stat().st_size / 3
 
 
+def test_links_of_all_pages_lead_somewhere():
+    pages = [path for path in ROOT.rglob("*.md") if not {".venv", ".pytest_cache"} & set(path.parts)]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())]
+    assert len(pages) > 8
+    assert len(links) > 20
+    assert [(str(page), link) for page, link in links if not (page.parent / link).exists()] == []
+
+
 def test_weights_stay_small():
     assert sum(path.stat().st_size for path in (ROOT / "models").rglob("*") if path.is_file()) < 40_000_000

@@ -32,7 +32,7 @@ def test_figures_are_measured_kept_and_filled_in(toys, trunk, tmp_path, monkeypa
     results = models / "toy16" / "results"
     results.parent.mkdir(parents=True)
     page.write_text("".join(f"<!-- figures: {words} -->\n12 dB <!-- end of figures -->\n" for words in REGIONS))
-    assert reproduce.filled(page, models).count("No figures of toy16 yet") == len(REGIONS)
+    assert reproduce.filled(page, models).count("Not measured yet") == len(REGIONS)
 
     reproduce.measure("toy16", [tmp_path / "kodim01.png", "--settings", "5,31,57,96"], trunk, work)
     reproduce.keep(work, results)

@@ -70,7 +70,7 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def trunk(tmp_path_factory):
+def squeezenet(tmp_path_factory):
     """A SqueezeNet with random weights, stored as torchvision's are."""
     import torch
     from torchvision.models import squeezenet1_1

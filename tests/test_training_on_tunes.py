@@ -77,7 +77,7 @@ def train(recipe, folder, found):
 
 
 @pytest.fixture(scope="module")
-def family(trunk, tmp_path_factory):
+def family(squeezenet, tmp_path_factory):
     """The package `family` with all parts, the fuser's graphs, and what each stage said of itself."""
     data = tmp_path_factory.mktemp("data")
     for index in range(toy.COUNT):
@@ -94,11 +94,11 @@ def family(trunk, tmp_path_factory):
 
     build_into(package, [data], 8)
     make("clc", lambda held: stages.clc(held, {"wide": 8}))
-    make("vq", lambda held: stages.vq(held, trunk, SMALL_VQ))
-    make("aux", lambda held: stages.aux(held, trunk, {}))
-    make("fuser", lambda held: stages.fuser(held, trunk, runs / "aux"))
+    make("vq", lambda held: stages.vq(held, squeezenet, SMALL_VQ))
+    make("aux", lambda held: stages.aux(held, squeezenet, {}))
+    make("fuser", lambda held: stages.fuser(held, squeezenet, runs / "aux"))
     export_fuser(far_from_the_base(read_manifest(package / "model.toml").parts["fuser"]), package)
-    make("mode", lambda held: stages.mode(held, trunk))
+    make("mode", lambda held: stages.mode(held, squeezenet))
     write_graphs(package, ["fuser"])
     return package, said
 

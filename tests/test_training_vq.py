@@ -28,8 +28,8 @@ from nicodec.zoo.manifest import read_manifest
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_critic_knows_equal_from_different(trunk):
-    critic = Critic(trunk)
+def test_the_critic_knows_equal_from_different(squeezenet):
+    critic = Critic(squeezenet)
     x = torch.from_numpy(pictures.scene(96, 96)).permute(2, 0, 1)[None] / 255
     same, texture = critic(x, x)
     assert same.item() == pytest.approx(0, abs=1e-6)
@@ -54,8 +54,8 @@ def test_the_cortex_sees_structure_and_not_brightness():
     assert distance(blurred) > 0.05
 
 
-def test_the_critic_doubts_itself(trunk):
-    critic = Critic(trunk)
+def test_the_critic_doubts_itself(squeezenet):
+    critic = Critic(squeezenet)
     before = {name: weight.clone() for name, weight in critic.named_parameters()}
     x = torch.from_numpy(pictures.scene(96, 96)).permute(2, 0, 1)[None] / 255
     other = (x + 0.1 * torch.randn_like(x)).clamp(0, 1)
@@ -79,7 +79,7 @@ def test_mode_starts_as_the_fidelity_expert(tiny):
 
 
 @pytest.mark.timeout(600)
-def test_all_stages_train_export_and_decode(data, trunk, tiny, tmp_path, monkeypatch):
+def test_all_stages_train_export_and_decode(data, squeezenet, tiny, tmp_path, monkeypatch):
     """The whole way, toy length: package with base, each stage and its export, encode, decode."""
     shutil.copytree(tiny.path.parent, tmp_path / "tiny")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NICODEC_MODELS": str(tmp_path)}
@@ -89,7 +89,7 @@ def test_all_stages_train_export_and_decode(data, trunk, tiny, tmp_path, monkeyp
         finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
         assert finished.returncode == 0, finished.stderr
 
-    shared = ["--model", "tiny", "--trunk", trunk, "--data", data, "--steps", 3, "--batch", 2, "--crop", 64]
+    shared = ["--model", "tiny", "--trunk", squeezenet, "--data", data, "--steps", 3, "--batch", 2, "--crop", 64]
     widths = {"bits": 4, "code": 4}
     call("train", "vq", *shared, "--out", tmp_path / "vq", *(f"--width={k}={v}" for k, v in widths.items()))
     call("models", "export", tmp_path / "vq", "-o", tmp_path / "tiny", "--data", data)

@@ -98,13 +98,15 @@ def test_the_toy_plan_makes_a_whole_family(follow, given, tmp_path, monkeypatch)
     code, said = follow(PLANS / "toy.toml", *options)
     assert code == 0, said
     package = read_manifest(tmp_path / "out" / "models" / "toy" / "model.toml")
-    assert package.parts.keys() == {"base", "dictionary", "vq", "fuser", "mode"}
+    assert package.parts.keys() == {"base", "dictionary", "vq", "fuser", "mode", "texture"}
     monkeypatch.setenv("NICODEC_MODELS", str(tmp_path / "out" / "models"))
-    coded = nicodec.encode(pictures.image(70, 60), model="toy", device="cpu", references=1)
-    for anchor in ("fidelity", "perception"):
-        assert nicodec.decode(coded, anchor=anchor, tau=0.5, device="cpu").size == (70, 60)
+    for references, tokens in ((1, "vq"), ("off", "texture")):
+        coded = nicodec.encode(pictures.image(70, 60), model="toy", device="cpu", references=references, drawn="off")
+        assert tokens in nicodec.read_info(coded)["tokens"]
+        for anchor in ("fidelity", "perception"):
+            assert nicodec.decode(coded, anchor=anchor, tau=0.5, device="cpu").size == (70, 60)
     report = (tmp_path / "out" / "report.md").read_text()
-    assert report.count("| finished |") == 7
+    assert report.count("| finished |") == 8
     assert "bpp_psnr" in report
 
     changed = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")}

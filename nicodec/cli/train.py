@@ -11,6 +11,7 @@ import click
 
 from nicodec.cli.pooled import command as dictionary
 from nicodec.cli.sizes import Finite
+from nicodec.cli.texture import command as texture
 
 if TYPE_CHECKING:
     from nicodec.training.loop import Run, Schedule
@@ -25,6 +26,7 @@ def command() -> None:
 
 
 command.add_command(dictionary)
+command.add_command(texture)
 
 DATA = click.option(
     "--data", "folders", required=True, multiple=True, type=FOLDER, metavar="DIR",

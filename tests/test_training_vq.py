@@ -130,7 +130,7 @@ def test_the_integer_prior_is_the_trained_prior(tiny):
     source = Pictures.__new__(Pictures)
     source.pictures, source.least = [(x[0] * 255).to(torch.uint8)], 128
     net, tokenise = TokenNet(base.config, 1, 5), tokeniser(base, vq)
-    static = train_prior(base, net, tokenise, source, steps=20, batch=2, side=128)
+    static = train_prior(base, net, tokenise, source, steps=30, batch=2, side=128, epochs=16)
     prior = integer_prior(net, static, load_scales(tiny).magnitude)
     z_hat, symbols, tokens, rate = sample_of(base, tokenise, x, torch.tensor([30000.0]))
     expected = bits_of(net, z_hat, symbols, tokens, rate).sum().item()

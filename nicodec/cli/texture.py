@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+EPOCHS = 8  # in which the prior is trained
+
 
 @click.command("texture")
 @click.option("--data", "folders", required=True, multiple=True, metavar="DIR",
@@ -71,6 +73,6 @@ def build_into(
     base, pictures = load_base(part, "cpu"), Pictures(folders, torch.device("cpu"), least=side)
     texture = build(base, pictures, bits, stride, batches=batches, batch=batch, side=side)
     net = TokenNet(base.config, stride // PATCH, bits, signed=False)
-    static = train_prior(base, net, tokeniser(base, texture), pictures, steps, batch, side)
+    static = train_prior(base, net, tokeniser(base, texture), pictures, steps, batch, side, EPOCHS)
     export_texture(texture, integer_prior(net, static, load_scales(part).magnitude), output)
     return (output / "texture.safetensors").stat().st_size

@@ -23,7 +23,7 @@ from nicodec.training.sq import file_rates, random_rates, to_tensor
 LOGIT_MAX = 8.0
 LOGIT_STEP = 2 * LOGIT_MAX / (TOKEN_LEVELS - 1)
 
-RATE, EPOCHS, TOGETHER = 4e-3, 8, 16  # of training; passes over all crops; crops a step
+RATE, TOGETHER = 4e-3, 16  # of training; crops that are learned from at once
 
 # y and y_hat of crops (B, M, H/16, W/16) in natural units, and their rates, to tokens (B, h, w), int64.
 Tokenise = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -73,9 +73,12 @@ def path(tokens: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
 
 def train_prior(
-    base: Base, net: TokenNet, tokenise: Tokenise, pictures: Pictures, steps: int = 300, batch: int = 8, side: int = 256
-) -> Tensor:
+    base: Base, net: TokenNet, tokenise: Tokenise, pictures: Pictures, steps: int = 300, batch: int = 8,
+    side: int = 256, epochs: int = 2,
+) -> Tensor:  # fmt: skip
     """Train the prior on the tokens and symbols of what is frozen: `steps` batches of crops at random rates.
+
+    `epochs`: how often each crop is learned from; where a token stands for a large square a crop has few of them.
 
     Returns:
         The static logits (2^bits - 1,) of how often each node was left by its 1.
@@ -91,7 +94,7 @@ def train_prior(
     static = static_logits(whole[2], net.bits)
     cast("Tensor", net.head.bias).data.copy_(static)
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    shares = [part for _ in range(EPOCHS) for part in torch.split(torch.randperm(len(whole[0])), TOGETHER)]
+    shares = [part for _ in range(epochs) for part in torch.split(torch.randperm(len(whole[0])), TOGETHER)]
     for step, part in enumerate(shares):
         for group in optimizer.param_groups:
             group["lr"] = RATE * min(1.0, (step + 1) / 50, 2 * (len(shares) - step) / len(shares))

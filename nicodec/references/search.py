@@ -24,6 +24,7 @@ SPAN = 8  # pixels there, in each direction
 MARGIN = COARSE * (SPAN + 2)  # pixels around a plane that blocks are found in
 SMOOTHINGS = 2  # rounds in which blocks try their neighbours' vectors
 PHASES = 4
+NAMED = 8 * 32  # bits, about, that the name and the place of a reference take
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +55,28 @@ def find_motion(pixels: Pixels, references: Sequence[Aligned], around: Span, cor
         field = search(own, seen, origin, step_of(rate))
         fields.append(field)
         moved.append(_in_reference(field.vectors, reference, place))
-    costs = np.stack([field.costs for field in fields])
-    best = costs.argmin(0)
+    best = sources(np.stack([field.costs for field in fields]))
     motion = Motion.none(*((s.stop - s.start) // 4 for s in core))
     motion.sources[:] = best + 1
     motion.vectors[:] = np.take_along_axis(np.stack(moved), best[None, :, :, None], 0)[0]
     return motion
+
+
+def sources(costs: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Which reference is best for each block, of those that save what it takes to name them.
+
+    Args:
+        costs: of each reference and block, in bits.
+    """
+    costs = costs.copy()
+    for _ in range(len(costs) - 1):
+        least = costs.min(0)
+        kept = [index for index, own in enumerate(costs) if np.isfinite(own).all()]
+        saved = [(np.delete(costs, index, 0).min(0) - least).sum() for index in kept]
+        if min(saved) >= NAMED:
+            break
+        costs[kept[int(np.argmin(saved))]] = np.inf
+    return costs.argmin(0)
 
 
 def grey(reference: Aligned) -> Aligned:
@@ -147,7 +164,7 @@ class _Matching:
         self.unit, self.step = unit, step
         rows, columns = (length // side for length in own.shape)
         self.own = own.reshape(rows, side, columns, side).swapaxes(1, 2)
-        self.windows = sliding_window_view(planes, (side, side), (1, 2))
+        self.windows = sliding_window_view(planes, (1, side, side))[:, :, :, 0]
         self.limits = np.array(self.windows.shape[1:3]) - 1
         self.places = side * np.moveaxis(np.indices((rows, columns)), 0, 2) + np.array(origin)
 
@@ -161,7 +178,9 @@ class _Matching:
     def costs(self, vectors: Vectors) -> NDArray[np.float64]:
         """Bits of all blocks (rows, columns)."""
         everywhere = np.ones(vectors.shape[:2], np.bool_)
-        return worth(self.errors(vectors, everywhere), self.step).reshape(everywhere.shape) + self._spent(vectors, vectors)
+        return worth(self.errors(vectors, everywhere), self.step).reshape(everywhere.shape) + self._spent(
+            vectors, vectors
+        )
 
     def refined(self, vectors: Vectors, reach: int) -> Vectors:
         """Each vector, or one of the eight that are `reach` from it."""

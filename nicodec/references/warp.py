@@ -93,13 +93,13 @@ def _places(corners: Integers, vectors: Integers, taken: NDArray[np.bool_]) -> I
         vectors: (h, w) in units.
         taken: which of the h x w blocks.
     """
-    at = 2 * np.arange(SIDE) + 1
-    ends = [(corners[:-1, side][taken], corners[1:, side][taken]) for side in (slice(None, -1), slice(1, None))]
-    left, right = ((2 * SIDE - at) * top[:, None] + at * bottom[:, None] for top, bottom in ends)
-    inside = (2 * SIDE - at) * left[:, :, None] + at * right[:, :, None]
-    inside += (1 << 11) + ((vectors[taken] - UNIT // 2) << 12)[:, None, None]
-    inside >>= 12
-    return inside
+    at = 2 * np.arange(SIDE, dtype=np.int64) + 1
+    left, right = (
+        (2 * SIDE - at) * corners[:-1, side][taken][:, None] + at * corners[1:, side][taken][:, None]
+        for side in (slice(None, -1), slice(1, None))
+    )
+    shifts = (1 << 11) + ((vectors[taken] - UNIT // 2) << 12)
+    return ((2 * SIDE - at) * left[:, :, None] + at * right[:, :, None] + shifts[:, None, None]) >> 12
 
 
 def _sampled(reference: Aligned, y: Integers, x: Integers) -> Pixels:

@@ -93,7 +93,8 @@ def translation(plane: Array, reference: Array) -> tuple[float, float]:
         window = np.outer(*(np.hanning(length + 2)[1:-1] for length in each.shape))
         spectra.append(np.fft.rfft2((each - each.mean()) * window, shape))
     cross = spectra[1] * np.conj(spectra[0])
-    peaks = np.fft.irfft2(cross / (np.abs(cross) + 1e-3 * np.abs(cross).max()), shape)
+    power = np.abs(cross)
+    peaks = np.fft.irfft2(cross / (power + max(1e-3 * power.max(), 1e-9)), shape)  # of one colour, nothing is told
     y, x = np.unravel_index(peaks.argmax(), shape)
     right, below = (float(v - n if v > n / 2 else v) for v, n in zip((x, y), shape[::-1], strict=True))
     return min(((0.0, 0.0), (right, below)), key=lambda place: dissimilarity(plane, reference, place))

@@ -33,7 +33,8 @@ DATA = click.option(
 VALIDATION = click.option(
     "--validation", type=FOLDER, metavar="DIR", help="Held-out pictures; their figures go to RUN/validation.jsonl."
 )
-DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+                      help="Where to train; auto: on a GPU, if there is one.")  # fmt: skip
 QUIET = click.option("--quiet", is_flag=True, help="No progress.")
 
 

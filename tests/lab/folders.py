@@ -17,20 +17,16 @@ from points import QUALITIES, Point, pixels_of
 import nicodec
 from nicodec.bench.codecs import make, missing
 from nicodec.metrics.psnr import psnr
+from nicodec.metrics.visible import ssimulacra2
 
-AVIF_SETTINGS, JXL_SETTINGS, CRFS = (20, 35, 50, 65, 80), (20, 40, 60, 75, 85), (55, 47, 39, 31, 23)
+AVIF_SETTINGS, JXL_SETTINGS, CRFS = (5, 12, 20, 35, 50, 65), (20, 40, 60, 75, 85), (55, 47, 39, 31, 23)
 
 
 def scored(originals: Sequence[Path], decoded: Sequence[Path], size: int) -> Point:
     """Mean PSNR and SSIMULACRA2 of pictures."""
-    from ssimulacra2 import compute_ssimulacra2
-
-    pairs = list(zip(originals, decoded, strict=True))
-    return Point(
-        size,
-        statistics.mean(psnr(pixels_of(a), pixels_of(b)) for a, b in pairs),
-        statistics.mean(compute_ssimulacra2(str(a), str(b)) for a, b in pairs),
-    )
+    pairs = [(pixels_of(a), pixels_of(b)) for a, b in zip(originals, decoded, strict=True)]
+    seen = [score for a, b in pairs if (score := ssimulacra2(a, b)) is not None]
+    return Point(size, statistics.mean(psnr(a, b) for a, b in pairs), statistics.mean(seen))
 
 
 def in_series(paths: Sequence[Path], folder: Path, quality: int) -> Point:

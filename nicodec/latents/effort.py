@@ -17,6 +17,7 @@ from nicodec.rate.tile import TileRate
 CORRECTIONS = (0, 0, 1, 2, 3, 4, 6, 10, 16)  # at efforts 1..9; effort 1 rounds plainly as well
 WORTH = 60.0  # bits that a squared quantiser step of error is worth when rounding; chosen on validation pictures
 REFERRED_WORTH = 10.0  # where references are the mean, which later symbols do not see: near the theory below
+AIMED = 0.25  # share of the positions without references from which on corrections are worth their time
 MAGNITUDES = 64  # that are looked up; larger ones are rounded plainly
 DAMPING = 0.5  # share of the way that a correction goes
 LEASH = 0.5  # quantiser steps: no correction goes further at once; far off, g_s does what it was never trained for
@@ -43,7 +44,7 @@ def encode_tile(
     rounding = None if effort == 1 else ThriftyRounding(base, scales, z_hat, own_rate, classes)
     own = y[:, :, core[0], core[1]]
     if rounding:
-        rounds = CORRECTIONS[effort - 1] if classes is None or (classes == 0).any() else 0
+        rounds = CORRECTIONS[effort - 1] if classes is None or (classes == 0).mean() >= AIMED else 0
         own = correct(base, rounding, x, y, z_hat, rate, core, rounds, expected)
     symbols, _ = base.quantise(own, z_hat, to_rates(own_rate), rounding, expected)
     indices = tuple(rounding.indices) if rounding else None
@@ -140,18 +141,34 @@ class ThriftyRounding:
         mask = checkerboard(height, width, step.parity)
         indices = self.scales.y_indices(self.features, self.symbols, step, self.rate, self.classes)
         self.indices.append(indices)
-        rest = np.moveaxis(residual[0], 0, 2)[mask]
-        magnitude = np.abs(rest) + 0.5
-        nearest = np.minimum(magnitude, MAGNITUDES - 1).astype(np.int64)
-        part = slice(step.start, step.stop)
-        saved = self.savings[indices, nearest] * self.thrifty[part]
-        magnitude = np.floor(magnitude - saved / (2 * self.worths[mask]))
-        bits = self.costs[indices, np.minimum(magnitude, MAGNITUDES - 1).astype(np.int64)]
-        self.bits += float(bits.sum())
-        error = np.square(np.abs(rest) - magnitude).sum(1)
-        self.cost_map[mask] += bits.sum(1) + CURVATURE / 2 * error
-        self.symbols[mask, part] = np.copysign(magnitude, rest)
+        rest, part = np.moveaxis(residual[0], 0, 2)[mask], slice(step.start, step.stop)
+        self.symbols[mask, part] = np.copysign(self.chosen(indices, rest, mask, part), rest)
         return np.moveaxis(self.symbols[:, :, part], 2, 0)[None].astype(np.float32)
+
+    def chosen(self, indices: Indices, rest: Array, mask: NDArray[np.bool_], part: slice) -> Array:
+        """The magnitudes of a pass's symbols (n, m), of what they cost note taken.
+
+        Args:
+            indices: scale indices.
+            rest: residuals.
+            mask: which positions they are at.
+            part: which components of y they are of.
+        """
+        magnitude, bits, error = self.weigh(indices, rest, self.worths[mask], part)
+        self.bits += float(bits.sum())
+        self.cost_map[mask] += bits + CURVATURE / 2 * error
+        return magnitude
+
+    def weigh(
+        self, indices: Indices, rest: Array, worths: Array, part: slice
+    ) -> tuple[Array, NDArray[np.float64], NDArray[np.float64]]:
+        """Magnitudes, and of each position (n,) their bits and squared error. `worths`: of errors (n, 1)."""
+        whole = np.abs(rest) + np.float32(0.5)
+        tables = indices.astype(np.intp) * MAGNITUDES
+        saved = self.savings.take(tables + np.minimum(whole, MAGNITUDES - 1).astype(np.intp)) * self.thrifty[part]
+        magnitude = np.floor(whole - saved / (2 * worths))
+        bits = self.costs.take(tables + np.minimum(magnitude, MAGNITUDES - 1).astype(np.intp))
+        return magnitude, bits.sum(1, np.float64), np.square(np.abs(rest) - magnitude).sum(1, np.float64)
 
 
 def to_array(maps: Array) -> NDArray[np.int16]:

@@ -179,7 +179,7 @@ class PictureEncoder:
 
     @cached_property
     def offered(self) -> list[Offered]:
-        """These pictures, laid under it."""
+        """These pictures, aligned with it."""
         from nicodec.references.refer import offer
 
         return offer(self.picture, self.library)

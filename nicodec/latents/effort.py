@@ -1,4 +1,4 @@
-"""What an encoder can do better than rounding: symbols that are worth their bits. Decoders never know."""
+"""Rate-distortion-optimised quantisation (RDOQ): symbols that are worth their bits. Decoding is the same with any."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REFERRED_WORTH = 10.0  # where references are the mean, which later symbols do n
 AIMED = 0.25  # share of the positions without references from which on corrections are worth their time
 MAGNITUDES = 64  # that are looked up; larger ones are rounded plainly
 DAMPING = 0.5  # share of the way that a correction goes
-LEASH = 0.5  # quantiser steps: no correction goes further at once; far off, g_s does what it was never trained for
+CORRECTION_MAX = 0.5  # quantiser steps: no correction goes further at once; far off, g_s does what it was never trained for
 CURVATURE = 2 * 4e-4 * 255**2 / 3  # of the error in bits, over y in quantiser steps: the steps' own theory, see `Base`
 
 
@@ -55,12 +55,12 @@ def correct(
     base: FloatPath, rounding: ThriftyRounding, x: Array, y: Array, z_hat: Array, rate: TileRate, core: Span,
     count: int, expected: Expected | None = None,
 ) -> Array:  # fmt: skip
-    """Aim y anew: at what, added to the errors that all other symbols make, gives the picture back.
+    """Refine y before it is quantised, against the errors that all other symbols make in the picture.
 
     Each round decodes y_hat, takes the gradient of the error there, and makes a damped Newton step from it. Where g_s
-    were linear with orthogonal columns, the aim would stay y; as it is not, errors of neighbours can cancel. Where a
-    step made error and bits together larger, half of it is tried. The error is the squared one in any tune, each
-    block's weighted with its own lambda.
+    were linear with orthogonal columns, y would stay; as it is not, errors of neighbours can cancel. Where a step made
+    error and bits together larger, half of it is tried. The error is the squared one in any tune, each block's weighted
+    with its own lambda.
 
     Args:
         y: of the tile and its halo (1, M, H/16, W/16), in quantiser steps; the halo stays and stands for neighbours.
@@ -80,7 +80,7 @@ def correct(
     inside = weight[:, :, *in_pixels(core)]
     inside[:] = spread(worth(rounding.rate, base.lambda_max), inside)
     step, damping, least = np.zeros_like(own), DAMPING, float("inf")
-    aimed = np.float32(1) if expected is None else ~expected.where  # a reference shows more than symbols can mend
+    aimed = np.float32(1) if expected is None else ~expected.where  # a reference shows more than symbols can correct
     for _ in range(count):
         _, y_hat = base.quantise(own, z_hat, own_rates, rounding, expected)
         around[:, :, core[0], core[1]] = y_hat * own_ungain
@@ -89,7 +89,7 @@ def correct(
         if cost < least:  # not so where it is not a number, too
             least, best = cost, own
             slope = gradient[:, :, core[0], core[1]] * own_ungain
-            step = (y_hat - slope / np.float32(CURVATURE) - own).clip(-LEASH, LEASH) * aimed
+            step = (y_hat - slope / np.float32(CURVATURE) - own).clip(-CORRECTION_MAX, CORRECTION_MAX) * aimed
         else:
             damping /= 2
         own = best + np.float32(damping) * step
@@ -104,7 +104,7 @@ def worth(rate: TileRate, highest: float) -> Array:
 
 
 class ThriftyRounding:
-    """Choose between the two symbols nearest to a residual by error and bits, with the bits of the real tables.
+    """RDOQ: of the two symbols nearest to a residual, the one of less error and bits, with the bits of the real tables.
 
     It follows the coder's passes, because a pass's scales depend on the symbols chosen before. What a symbol does
     to the scales and means of later ones is not counted: WORTH, above what theory says, makes up for it.

@@ -73,7 +73,7 @@ class Analysis(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """g_s: latent to pixels: the inverse of `Analysis`, and a network that mends what it makes.
+    """g_s: latent to pixels: the inverse of `Analysis`, and a network that corrects what it makes.
 
     ::
 
@@ -121,7 +121,7 @@ class Synthesis(nn.Module):
         return F.conv2d(patches, self.klt_t.weight.transpose(0, 1))
 
     def coarse_features(self, y_hat: Tensor, rate: Tensor, heard: Tensor | float = 0.0) -> Tensor:
-        """Features at 1/16. `heard`: what a decoder that is built on this one has been told besides."""
+        """Features at 1/16. `heard`: what else a decoder built on this one is conditioned on."""
         seen = self.ease(y_hat / self.spread[:, None, None])
         return self.coarse(self.coarse_rate(self.embed(seen) + heard, rate))
 
@@ -228,9 +228,9 @@ class Base(nn.Module):
         return self.g_s.linear(F.pad(impulses, (1, 1, 1, 1)))
 
     def lead(self, x_hat: Tensor, y: Tensor) -> Tensor:
-        """What makes of a picture x_hat (B, 3, H, W) the one whose latent is y (natural units), to be added to it.
+        """The correction of a picture x_hat (B, 3, H, W) towards the one whose latent is y (natural units).
 
-        All linear: g_s mends quantised latents, and would mend texture away that was never quantised.
+        All linear: g_s removes quantisation error, and would remove texture that was never quantised as well.
         """
         return self.g_s.linear(y - self.g_a(x_hat))
 

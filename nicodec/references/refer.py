@@ -75,7 +75,7 @@ class Referring:
 
 
 def offer(picture: Picture, library: Library) -> list[Offered]:
-    """The pictures of a library, and what its dictionaries hold that looks like the picture, laid under it.
+    """The pictures of a library, and what its dictionaries hold that looks like the picture, aligned with it.
 
     Raises:
         MissingReferenceError, LimitError, CorruptFileError: what they refer to themselves is not as it should be.

@@ -121,7 +121,7 @@ def random_rates(count: int) -> Tensor:
 
 
 def random_low_rates(count: int) -> Tensor:
-    """Rates (count,), more of them low, where there is something to mend. From torch's global CPU generator."""
+    """Rates (count,), more of them low, where quantisation takes most. From torch's global CPU generator."""
     return torch.rand(count) ** 2 * RATE_MAX
 
 

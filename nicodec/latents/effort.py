@@ -20,7 +20,7 @@ REFERRED_WORTH = 10.0  # where references are the mean, which later symbols do n
 AIMED = 0.25  # share of the positions without references from which on corrections are worth their time
 MAGNITUDES = 64  # that are looked up; larger ones are rounded plainly
 DAMPING = 0.5  # share of the way that a correction goes
-CORRECTION_MAX = 0.5  # quantiser steps: no correction goes further at once; far off, g_s does what it was never trained for
+CORRECTION_MAX = 0.5  # quantiser steps that a correction may go at once: g_s was not trained for more
 CURVATURE = 2 * 4e-4 * 255**2 / 3  # of the error in bits, over y in quantiser steps: the steps' own theory, see `Base`
 
 

@@ -41,7 +41,7 @@ def test_pictures_beside_a_card_are_shown():
     assert kept <= shown
 
 
-def test_figures_are_measured_kept_and_filled_in(toys, trunk, tmp_path, monkeypatch):
+def test_figures_are_measured_kept_and_filled_in(toys, alexnet, tmp_path, monkeypatch):
     pictures.grainy(192, 180).save(tmp_path / "kodim01.png")
     monkeypatch.setattr(reproduce, "RIVALS", {"jpeg": "JPEG"})
     monkeypatch.setattr(reproduce, "OURS", reproduce.OURS[:1])
@@ -52,7 +52,7 @@ def test_figures_are_measured_kept_and_filled_in(toys, trunk, tmp_path, monkeypa
     page.write_text("".join(f"<!-- figures: {words} -->\n12 dB <!-- end of figures -->\n" for words in REGIONS))
     assert reproduce.filled(page, models).count("Not measured yet") == len(REGIONS)
 
-    reproduce.measure("toy16", [tmp_path / "kodim01.png", "--settings", "5,31,57,96"], trunk, work)
+    reproduce.measure("toy16", [tmp_path / "kodim01.png", "--settings", "5,31,57,96"], alexnet, work)
     reproduce.keep(work, results)
     reproduce.strip("toy16", tmp_path).save(results / "crops.webp")
     expected = {reproduce.REPORT, "crops.webp", *(f"{name}.png" for name in reproduce.PLOTS)}

@@ -20,6 +20,7 @@ from nicodec.dictionary.features import central
 from nicodec.errors import MissingPartError, UsageError
 from nicodec.image.arrays import from_array
 from nicodec.networks.clc import CLCConfig
+from nicodec.rate.tile import TileRate
 from nicodec.training.clc import CLCStage
 from nicodec.zoo.load import load_base, load_clc, load_dictionary, load_scales
 from nicodec.zoo.manifest import read_manifest
@@ -179,10 +180,10 @@ def test_stage_clc_starts_as_the_base_and_counts_what_files_take(tiny):
     torch.manual_seed(0)
     stage = CLCStage(CLCConfig(), base, scales, dictionary)
     x = torch.from_numpy(toy.picture(2)[:128, :128].copy()).permute(2, 0, 1)[None] / 255
-    rate = torch.tensor([30000.0])
+    rate = TileRate(30000)
     stage.coding.eval()
     with torch.no_grad():
-        plain = stage.coding(*base.transform(x, rate), rate)
+        plain = stage.coding(*base.transform(x, torch.tensor([30000.0])), rate)
         started = stage.code(stage.module, x, rate, 2)
     assert torch.allclose(started.x_hat, plain.x_hat, atol=1e-4)
     assert torch.allclose(started.bits, plain.bits, rtol=1e-3)

@@ -20,7 +20,7 @@ TESTS = Path(__file__).parent
 )
 def test_every_stage_trains_on_a_second_device(tmp_path):
     """In a process of its own: a device, once made, stays."""
-    pictures.image(520, 512).save(tmp_path / "a.png")
+    pictures.image(192, 128).save(tmp_path / "a.png")
     torch.manual_seed(0)
     torch.save(squeezenet1_1(weights=None).state_dict(), tmp_path / "trunk.pth")
     done = subprocess.run(

@@ -30,6 +30,8 @@ class FuserConfig:
     wide_8: int = 96
     depth_16: int = 3
     depth_8: int = 3
+    tunes: int = 1  # of the base; with several, files have quality maps, and it is trained with them
+    eased: float = 0.0  # as in the base
 
 
 class Denoiser(nn.Module):
@@ -63,7 +65,7 @@ class Denoiser(nn.Module):
         self.g_s = Synthesis(
             BaseConfig(
                 latent=config.latent, wide_16=config.wide_16, wide_8=config.wide_8,
-                depth_16=config.depth_16, depth_8=config.depth_8 - 1,
+                depth_16=config.depth_16, depth_8=config.depth_8 - 1, tunes=config.tunes, eased=config.eased,
             )
         )  # fmt: skip
         self.hear = zero_init(nn.Conv2d(config.latent, config.wide_16, 1, bias=False))
@@ -88,8 +90,8 @@ class Denoiser(nn.Module):
             t: (B,) times.
             y_hat: (B, M, h, w) in natural units.
             linear: its linear synthesis by `g_s` (B, 3, 16 h, 16 w), which every step sees again.
-            step: the quantiser's in natural units, (B, M, 1, 1).
-            rate: (B,), 0..65535.
+            step: the quantiser's in natural units, (B, M, 1, 1), or a map of them as large as y_hat.
+            rate: as in `interpolate`.
 
         Returns:
             (B, M, h, w), float32, FURTHEST at most.
@@ -105,9 +107,8 @@ class Denoiser(nn.Module):
 
         Args:
             y_hat: (B, M, h, w) in natural units.
-            step: the quantiser's in natural units, (B, M, 1, 1).
+            step, rate: as in `forward`.
             noise: (B, M, h, w), standard normal.
-            rate: (B,), 0..65535.
             steps: evaluations of D, 1 or more.
 
         Returns:
@@ -116,6 +117,7 @@ class Denoiser(nn.Module):
         r_t, linear = noise, self.g_s.linear(y_hat)
         for index in range(steps, 0, -1):
             now, then = math.pi / 2 * index / steps, math.pi / 2 * (index - 1) / steps
-            r = self(r_t, torch.full_like(rate, index / steps), y_hat, linear, step, rate)
+            time = y_hat.new_full((len(y_hat),), index / steps)
+            r = self(r_t, time, y_hat, linear, step, rate)
             r_t = math.cos(then) * r + math.sin(then) / math.sin(now) * (r_t - math.cos(now) * r)
         return r_t * self.spread[:, None, None] * step

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from nicodec.networks.base import Base, BaseConfig, Synthesis
 from nicodec.networks.layers import Block, RateScale, gate, stack, zero_init
 from nicodec.networks.vq import Painter, VQConfig, VQExpert
+from nicodec.rate.scale import KNOTS
 
 LEAK = 0.1
 ADDED_MAX = 0.1  # what MoDE-P's painter may add to a pixel: on photographs 0.02 is a lot, on rare drawings it ran away
@@ -54,14 +55,14 @@ class CEM(nn.Module):
     start at the other expert (ours). What each expert is worth depends on the rate.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, rows: int = KNOTS) -> None:
         super().__init__()
         self.gate = nn.Conv2d(3 * channels, channels, 1)
         self.mix = nn.Conv2d(2 * channels, 2 * channels, 1)
         self.depthwise = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
         self.psi = zero_init(nn.Conv2d(2 * channels, channels, 1))
         self.scale_shift = zero_init(nn.Conv2d(channels, 2 * channels, 1))
-        self.rate = RateScale(channels)
+        self.rate = RateScale(channels, rows)
 
     @torch.no_grad()
     def start_at_other_expert(self) -> None:
@@ -89,14 +90,15 @@ class CEM(nn.Module):
 class Anchored(nn.Module):
     """One anchor's modules: for each shared scale an ESE of the anchor, an ESE of the other, and a CEM.
 
-    `depth`: blocks in the anchor's own ESE at 1/8; at 1/4, where a block sees half as far, twice as many.
+    `rows`: of tables over the rate, as in the base. `depth`: blocks in the anchor's own ESE at 1/8; at 1/4, where a
+    block sees half as far, twice as many.
     """
 
-    def __init__(self, channels: tuple[int, int, int], depth: int = 0) -> None:
+    def __init__(self, channels: tuple[int, int, int], rows: int, depth: int = 0) -> None:
         super().__init__()
         self.own = nn.ModuleList([ESE(c, share * depth) for share, c in enumerate(channels)])
         self.other = nn.ModuleList([ESE(c) for c in channels])
-        self.cross = nn.ModuleList([CEM(c) for c in channels])
+        self.cross = nn.ModuleList([CEM(c, rows) for c in channels])
 
     def forward(self, index: int, own: Tensor, other: Tensor, rate: Tensor) -> Tensor:
         return self.cross[index](self.own[index](own), self.other[index](other), rate)
@@ -136,8 +138,8 @@ class MoDE(nn.Module):
         self.config = config
         base, vq = BaseConfig(**config.base), VQConfig(**config.vq)
         shared = (vq.wide_16, vq.wide_8, vq.wide_4)
-        self.fidelity = Anchored(shared, config.depth)
-        self.perception = Anchored(shared)
+        self.fidelity = Anchored(shared, base.rows, config.depth)
+        self.perception = Anchored(shared, base.rows)
         self.g_s_f, self.g_s_p = Synthesis(base), Synthesis(base)
         self.painter = Painter(vq)
         for cross in self.perception.cross[:2]:  # at 1/4 the other's features are pixels

@@ -23,10 +23,12 @@ class Fuser:
 
     Attributes:
         halo: positions around one that it depends on, or more.
+        mapped: whether it was trained with quality maps.
     """
 
     networks: Networks
     halo: int
+    mapped: bool = False
 
     def residual(self, y_hat: Array, step: Array, noise: Array, rates: Array, steps: int) -> Array:
         """Sample y' - y_hat by DDIM (deterministic but for the noise that it starts from).
@@ -56,7 +58,8 @@ class Fuser:
 def load_fuser(part: Part, engine: str, device: str) -> Fuser:
     """That of a fuser part. Raises: as `load_networks`."""
     config = read_config(part)
-    return Fuser(load_networks(part, engine, device), halo_of(config["depth_16"], config["depth_8"]))
+    halo = halo_of(config["depth_16"], config["depth_8"])
+    return Fuser(load_networks(part, engine, device), halo, mapped=config.get("tunes", 1) > 1)
 
 
 def halo_of(depth_16: int, depth_8: int) -> int:

@@ -94,21 +94,24 @@ class Synthesis:
     def fuse(self, symbols: Mapping[Box, TileSymbols], y_hat: Array, region: Span, rendering: Rendering) -> Array:
         """The fuser's y' - y_hat (1, M, H, W) in a region of the latent, tile by tile: the same whatever the region is.
 
-        The fuser knows one rate a tile, the mean of its quality map, and no tunes but by the size of the quantiser's
-        steps.
+        A fuser of a base without tunes knows no quality maps: it is told one rate a tile, the mean of its map.
         """
         fuser, residual = self.experts.fuser, np.zeros_like(y_hat)
         assert fuser is not None
+        halo = in_blocks(fuser.halo, self.header)
         for tile, held in symbols.items():
             near = [
-                (max(r.start, s.start - fuser.halo), min(r.stop, s.stop + fuser.halo))
+                (max(r.start, s.start - halo), min(r.stop, s.stop + halo))
                 for s, r in zip(positions(tile), region, strict=True)
             ]
             if any(start >= stop for start, stop in near):
                 continue
             rows, columns = (slice(start, stop) for start, stop in near)
-            rate = rate_of(held, self.header).flat()
-            step, rates = self.experts.base.ungain(to_rates(rate)), to_rates(TileRate(rate.rate))
+            if fuser.mapped:
+                rates = rates_around(symbols, self.header, (rows, columns))
+            else:
+                rates = to_rates(rate_of(held, self.header).flat())
+            step = self.experts.base.ungain(rates)
             noise = normals(rendering.seed, rows, columns, y_hat.shape[1])[None]
             inside = within((rows, columns), region)
             part = fuser.residual(y_hat[:, :, inside[0], inside[1]], step, noise, rates, rendering.steps)

@@ -192,14 +192,15 @@ def integer_layer(conv: nn.Conv2d, rate_bias: Tensor | None = None, rows: int = 
     return _quantise(conv, knots, scale=1.0, offset=0.0, drop=0, high=ACTIVATION_MAX)
 
 
-def index_layer(conv: nn.Conv2d, rate_bias: Tensor | None, least: float, step: float, levels: int) -> Layer:
+def index_layer(conv: nn.Conv2d, rate_bias: Tensor, least: float, step: float, levels: int) -> Layer:
     """A last layer: activations in, whole numbers 0..levels-1 out that stand for `least` + `step` · index.
+
+    `rate_bias`: (rows, C or 1), what is added to its bias at each knot.
 
     Raises:
         ExportError: a weight does not fit 16 bits.
     """
-    knots = torch.zeros(KNOTS, 1) if rate_bias is None else rate_bias
-    return _quantise(conv, knots, 1 / step, -least / step, ACTIVATION_BITS, levels - 1)
+    return _quantise(conv, rate_bias, 1 / step, -least / step, ACTIVATION_BITS, levels - 1)
 
 
 def _quantise(conv: nn.Conv2d, rate_bias: Tensor, scale: float, offset: float, drop: int, high: int) -> Layer:

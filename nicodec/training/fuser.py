@@ -14,7 +14,7 @@ from nicodec.networks.layers import zero_init
 from nicodec.training.critic import Critic, natural_loss
 from nicodec.training.data import Pictures
 from nicodec.training.latents import Coded, Latents
-from nicodec.training.sq import psnr, random_low_rates
+from nicodec.training.sq import psnr
 
 NOISE = 0.5  # quantiser steps: what the auxiliary encoder sees of y is this vague, so that y' cannot smuggle y through
 KEEP = 0.01  # weight of |y' - y_hat|^2 in quantiser steps: no further off than it helps
@@ -45,13 +45,13 @@ class AuxStage:
     @torch.no_grad()
     def start(self, pictures: Pictures) -> None:
         """Inputs at about unit spread, or as the base says; the output starts as nothing."""
-        batches = [self.base.code(x, random_low_rates(len(x)).to(x.device)) for x in _samples(pictures)]
+        batches = [self.base.code(x, self.base.draw(x)) for x in _samples(pictures)]
         self.module.g_s.spread.copy_(spread(coded.y for coded in batches))
         self.base.prepare(self.module)
 
     def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Of a batch (B, 3, H, W), 0..1."""
-        coded = self.base.code(x, random_low_rates(len(x)).to(x.device))
+        coded = self.base.code(x, self.base.draw(x))
         residual = imagine(self.module, coded)
         loss, figures = natural_loss(self.critic, self.base.decode(coded, residual), x)
         kept = (residual / coded.step).square().mean()
@@ -86,14 +86,14 @@ class FuserStage:
     @torch.no_grad()
     def start(self, pictures: Pictures) -> None:
         """Start as the auxiliary encoder, but deaf to the residual; and measure the spread of that."""
-        batches = [self.base.code(x, random_low_rates(len(x)).to(x.device)) for x in _samples(pictures)]
+        batches = [self.base.code(x, self.base.draw(x)) for x in _samples(pictures)]
         self.module.load_state_dict(self.aux.state_dict())
         zero_init(self.module.hear)
         self.module.spread.copy_(spread(imagine(self.aux, coded) / coded.step for coded in batches))
 
     def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Of a batch (B, 3, H, W), 0..1."""
-        coded = self.base.code(x, random_low_rates(len(x)).to(x.device))
+        coded = self.base.code(x, self.base.draw(x))
         unit = self.module.spread[:, None, None] * coded.step
         t = torch.where(torch.rand(len(x)) < AT_ONCE, 1.0, torch.rand(len(x))).to(x.device)
         dim = t < 1
@@ -132,7 +132,7 @@ def imagine(aux: Denoiser, coded: Coded) -> Tensor:
     """What the auxiliary encoder adds to a batch: y' - y_hat (B, M, H/16, W/16), natural units."""
     seen = (coded.y - coded.y_hat) / coded.step + NOISE * torch.randn_like(coded.y)
     linear = aux.g_s.linear(coded.y_hat)
-    r = aux(seen, torch.zeros_like(coded.rate), coded.y_hat, linear, coded.step, coded.rate)
+    r = aux(seen, coded.y.new_zeros(len(coded.y)), coded.y_hat, linear, coded.step, coded.rate)
     return r * coded.step
 
 

@@ -156,7 +156,9 @@ def _signed(kind: str) -> Write:
     return written
 
 
-OPERATORS |= {aten.add.Tensor: _signed("Add"), aten.sub.Tensor: _signed("Sub")}
+OPERATORS |= {
+    aten.add.Tensor: _signed("Add"), aten.add.Scalar: _signed("Add"), aten.sub.Tensor: _signed("Sub"),
+}  # fmt: skip
 
 
 @writes(aten.pow.Tensor_Scalar)

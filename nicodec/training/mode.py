@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from nicodec.networks.base import Base
 from nicodec.networks.fuser import Denoiser
+from nicodec.networks.layers import spread
 from nicodec.networks.mode import MoDE
 from nicodec.networks.vq import VQExpert
+from nicodec.rate.scale import TUNE_SPACING
 from nicodec.training.critic import Critic, natural_loss
 from nicodec.training.data import Pictures
-from nicodec.training.sq import psnr, random_low_rates
+from nicodec.training.sq import file_rates, held_out_rates, psnr, random_low_rates, to_tensor
 
-RATES = (0, 8192, 16384, 24576, 40960)  # of validation
 LIKENESS = 1.0  # weight next to log10 MSE, at rate 0: 0.01 of the doubting critic's likeness for 0.1 dB
 LIKENESS_RISE = 3e-5  # of that weight with the rate, an exponent: as fast as likeness itself falls
 EVEN = 0.03  # weight of MoDE-F's loss: makes its gradients as large as MoDE-P's, so that one measure finds the spikes
@@ -27,7 +28,7 @@ TAU_SHARE = 0.3  # of MoDE-P's
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a decoder has: y_hat (B, M, H/16, W/16), code (B, code, h, w), rate (B,)."""
+    """What a decoder has: y_hat (B, M, H/16, W/16), code (B, code, h, w), rate as in `interpolate`."""
 
     y_hat: Tensor
     code: Tensor
@@ -61,7 +62,7 @@ class MoDEStage:
 
     def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Of a batch (B, 3, H, W), 0..1."""
-        rate = random_low_rates(len(x)).to(x.device)
+        rate = to_tensor(file_rates(random_low_rates(len(x)), x, self.base.config.tunes), x)
         depth = self.vq.config.bits - max(0, int(torch.randint(-8, 5, ()).item()))
         decoded = self._decoded(x, rate, depth)
         held = (decoded.y_hat, decoded.code, rate)
@@ -69,7 +70,8 @@ class MoDEStage:
             x_f = self.module.decode_fidelity(self.vq.painter, *held)
             same, _ = self.critic.anew(x_f, x)
             error = (x_f - x).square().mean((1, 2, 3)).clamp_min(1e-7)
-            loss = error.log10().mean() + LIKENESS * ((LIKENESS_RISE * rate).exp() * same).mean()
+            rise = (LIKENESS_RISE * (rate % TUNE_SPACING).reshape(len(x), -1).mean(1)).exp()
+            loss = error.log10().mean() + LIKENESS * (rise * same).mean()
             return EVEN * loss, {"psnr_f": psnr(x_f, x), "likeness_f": same.mean().item()}
         tau: Tensor | float = 0.0
         lead = None
@@ -85,18 +87,19 @@ class MoDEStage:
             y, z_hat = base.transform(x, rate)
             _, y_hat = base.quantise(y, z_hat, rate)
             tokens = vq.codebook.nearest(vq.tokenizer(base.natural(y, rate)), depth)
-            return Decoded(y_hat * base.ungain(rate), vq.codebook.lookup(tokens, depth), rate)
+            return Decoded(y_hat * spread(base.ungain(rate), y_hat), vq.codebook.lookup(tokens, depth), rate)
 
     @torch.no_grad()
     def _natural(self, fuser: Denoiser, y_hat: Tensor, rate: Tensor) -> Tensor:
-        return y_hat + fuser.residual(y_hat, self.base.ungain(rate), torch.randn_like(y_hat), rate, 1)
+        step = spread(self.base.ungain(rate), y_hat)
+        return y_hat + fuser.residual(y_hat, step, torch.randn_like(y_hat), rate, 1)
 
     @torch.no_grad()
     def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:
-        """(PSNR, likeness, texture) at RATES of base and both anchors; 16 pictures, 512x512 of each."""
+        """(PSNR, likeness, texture) at `held_out_rates` of base and both anchors; 16 pictures, 512x512 of each."""
         assert isinstance(module, MoDE)
         figures: dict[str, list[list[float]]] = {"base": [], "fidelity": [], "perception": []}
-        for value in RATES:
+        for value in held_out_rates(self.base.config.tunes):
             rows: dict[str, list[tuple[float, float, float]]] = {name: [] for name in figures}
             for picture in pictures.pictures[:: max(1, len(pictures) // 16)][:16]:
                 x = picture[None, :, :512, :512].float() / 255

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,9 +15,11 @@ from torch.nn import functional as F
 from nicodec.container.layout import Tune
 from nicodec.entropy.order import Pass, checkerboard, passes
 from nicodec.latents.geometry import PATCH
+from nicodec.latents.rates import to_rates
 from nicodec.networks.base import Base, BaseConfig
 from nicodec.networks.layers import spread
 from nicodec.rate.scale import KNOTS, LAMBDA_MAX, LAMBDA_MIN, LEVEL_STEP, RATE_MAX, TUNE_SPACING
+from nicodec.rate.tile import TileRate
 from nicodec.training.data import Pictures
 from nicodec.training.inherit import inherit
 from nicodec.training.scales import Scales, gaussian_bits, magnitude
@@ -130,10 +134,39 @@ def random_maps(count: int, height: int, width: int, tunes: int) -> Tensor:
 
     From torch's global CPU generator.
     """
-    levels = (torch.randn(count, height // 64, width // 64) * MAP_SPREAD).round().clamp(-MAP_LIMIT, MAP_LIMIT)
-    levels *= (torch.rand(count, 1, 1) < MAPPED).float()
+    levels = random_levels(count, height, width)
     rate = (random_rates(count)[:, None, None] + LEVEL_STEP * levels).clamp(0, RATE_MAX)
     return rate + (torch.arange(count) % tunes * TUNE_SPACING)[:, None, None]
+
+
+def random_levels(count: int, height: int, width: int) -> Tensor:
+    """Quality maps (count, height/64, width/64) of crops, whole numbers; of every other picture 0 everywhere."""
+    levels = (torch.randn(count, height // 64, width // 64) * MAP_SPREAD).round().clamp(-MAP_LIMIT, MAP_LIMIT)
+    return levels * (torch.rand(count, 1, 1) < MAPPED).float()
+
+
+def file_rates(rates: Tensor, x: Tensor, tunes: int) -> list[TileRate]:
+    """What files of crops x (B, 3, H, W) are coded at, at rates (B,).
+
+    Where a base has several tunes, in any of these, and with the maps of `random_levels`, for its encoder chooses maps.
+    From torch's global CPU generator.
+    """
+    whole = rates.int().tolist()
+    if tunes == 1:
+        return [TileRate(rate) for rate in whole]
+    chosen = torch.randint(tunes, (len(x),)).tolist()
+    levels = random_levels(len(x), *x.shape[2:]).short().numpy()
+    return [TileRate(*each) for each in zip(whole, chosen, levels, strict=True)]
+
+
+def to_tensor(rates: Sequence[TileRate], like: Tensor) -> Tensor:
+    """Rates of crops, all with quality maps or none, as `interpolate` takes them, where `like` is."""
+    return torch.from_numpy(np.concatenate([to_rates(rate) for rate in rates])).to(like.device)
+
+
+def held_out_rates(tunes: int) -> tuple[int, ...]:
+    """What the stages that stand on a base are validated at: five rates of each of its tunes."""
+    return tuple(rate + TUNE_SPACING * tune for tune in range(tunes) for rate in (0, 8192, 16384, 24576, 40960))
 
 
 def lambdas(rate: Tensor, highest: float = LAMBDA_MAX) -> Tensor:
@@ -163,6 +196,11 @@ def loss(outcome: Outcome, x: Tensor, rate: Tensor, config: BaseConfig) -> Tenso
     return (each * (HEAVY / each.detach()).clamp_max(1.0)).mean()
 
 
+def least_of(config: BaseConfig) -> int:
+    """Pixels of a side that a crop must have for `loss`."""
+    return 64 if config.tunes == 1 else LEAST
+
+
 def _weighted(error: Tensor, weight: Tensor) -> Tensor:
     """The mean of an error map (B, 1, h, w), each place weighted by its block's lambda: (B,)."""
     return (error * F.interpolate(weight, error.shape[2:], mode="nearest")).mean((1, 2, 3))
@@ -185,7 +223,7 @@ class SQStage:
     def __init__(self, config: BaseConfig, predecessor: Part | None = None) -> None:
         """`predecessor`: a base part to start as; None: start from the KLT."""
         self.module, self.predecessor = SQCodec(config), predecessor
-        self.least = 64 if config.tunes == 1 else LEAST
+        self.least = least_of(config)
 
     def config(self) -> dict[str, Any]:
         """The widths, as in `BaseConfig`."""

@@ -15,10 +15,11 @@ from nicodec.latents.geometry import PATCH
 from nicodec.networks.base import Base
 from nicodec.networks.layers import RateBias, zero_init
 from nicodec.networks.vq import VQConfig, VQExpert
+from nicodec.rate.scale import KNOTS
 from nicodec.training.data import Pictures
 from nicodec.training.export import index_layer, integer_layer
 from nicodec.training.scales import ACTIVATION_MAX, magnitude, rectify
-from nicodec.training.sq import random_rates
+from nicodec.training.sq import file_rates, random_rates, to_tensor
 
 LOGIT_MAX = 8.0
 LOGIT_STEP = 2 * LOGIT_MAX / (TOKEN_LEVELS - 1)
@@ -27,16 +28,16 @@ LOGIT_STEP = 2 * LOGIT_MAX / (TOKEN_LEVELS - 1)
 class TokenNet(nn.Module):
     """The float twin of `nicodec.entropy.tokens.TokenPrior`, layer for layer: logits of a 1 at every inner node."""
 
-    def __init__(self, latent: int, hyper: int, config: VQConfig, width: int = 96) -> None:
+    def __init__(self, latent: int, hyper: int, config: VQConfig, width: int = 96, rows: int = KNOTS) -> None:
         super().__init__()
         self.side = config.stride // PATCH
         self.z = nn.Conv2d(hyper, 8 * width, 1)
-        self.z_rate = RateBias(8 * width)
+        self.z_rate = RateBias(8 * width, rows)
         self.embed = nn.Conv2d(width // 2 + latent, width, 1)
-        self.embed_rate = RateBias(width)
+        self.embed_rate = RateBias(width, rows)
         self.mix = nn.Conv2d(width, width, 3, padding=1, groups=width)
         self.hidden = nn.Conv2d(width * self.side**2, width, 1)
-        self.hidden_rate = RateBias(width)
+        self.hidden_rate = RateBias(width, rows)
         self.head = zero_init(nn.Conv2d(width, (1 << config.bits) - 1, 1))
 
     def forward(self, z_hat: Tensor, symbols: Tensor, rate: Tensor) -> Tensor:
@@ -72,13 +73,15 @@ def train_prior(
         The network, and the static logits (2^bits - 1,) of how often each node was left by its 1.
     """
     config = vq.config
-    net = TokenNet(base.config.latent, base.config.hyper, config)
+    net = TokenNet(base.config.latent, base.config.hyper, config, rows=base.config.rows)
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, betas=(0.9, 0.98), weight_decay=0.01)
     visits = torch.full((2, (1 << config.bits) - 1), 0.5)
     counting = steps // 10  # steps that only count, so that training starts at the static prior
     for step in range(steps):
         torch.manual_seed(step)
-        sample = sample_of(base, vq, pictures.batch(batch, side), random_rates(batch))
+        x = pictures.batch(batch, side)
+        rates = file_rates(random_rates(batch), x, base.config.tunes)
+        sample = sample_of(base, vq, x, to_tensor(rates, x))
         nodes, ways = path(sample[2], config.bits)
         for way in (0, 1):
             visits[way] += torch.bincount(nodes[ways == way], minlength=visits.shape[1])
@@ -115,12 +118,13 @@ def integer_prior(net: TokenNet, static: Tensor, bits: int, magnitudes: Any) -> 
     Raises:
         ExportError: a sum could leave the range in which it is exact.
     """
+    rows = len(net.z_rate.bias)
     layers = {
         "z": integer_layer(net.z, net.z_rate.bias),
         "embed": integer_layer(net.embed, net.embed_rate.bias),
-        "mix": integer_layer(net.mix),
+        "mix": integer_layer(net.mix, rows=rows),
         "hidden": integer_layer(net.hidden, net.hidden_rate.bias),
-        "head": index_layer(net.head, None, -LOGIT_MAX, LOGIT_STEP, TOKEN_LEVELS),
+        "head": index_layer(net.head, torch.zeros(rows, 1), -LOGIT_MAX, LOGIT_STEP, TOKEN_LEVELS),
     }
     logits = -LOGIT_MAX + LOGIT_STEP * np.arange(TOKEN_LEVELS)
     weights = np.round(TOTAL / (1 + np.exp(-logits))).astype(np.int64)

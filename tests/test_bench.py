@@ -32,7 +32,8 @@ def test_a_report_resumes_and_names_what_is_missing(inside, tmp_path, alexnet, m
     (tmp_path / "broken.png").write_bytes(b"no picture")
     (tmp_path / "published.json").write_text('{"a paper": {"bpp": [0.1, 1.0], "psnr": [20, 30]}}')
     call = ["bench", "0.png", "1.png", "broken.png", "-o", "report", "--trunk", alexnet, "--published",
-            "published.json", "--codec", "jpeg", "--codec", "nicodec@tiny", "--codec", "jxl", "--settings", "5,31,57,96"]  # fmt: skip
+            "published.json", "--codec", "jpeg", "--codec", "nicodec@tiny", "--codec", "jxl",
+            "--settings", "5,31,57,96"]  # fmt: skip
     code, _, err = inside(*call)
     assert code == errors.InputError.exit_code
     assert "skipped broken.png" in err

@@ -101,16 +101,18 @@ class PictureEncoder:
 
         Raises: as `encode_picture`.
         """
-        alone = self.encode_alone(quality)
-        if not (self.options.refers and self.offered):
-            return alone
+        rate, found = rate_from_quality(quality), None
+        if self.options.refers and self.offered:
+            found = self.base.code_referring(self.analysed, rate, self.offered)
+        if found is None:
+            return self.encode_alone(quality)
         from nicodec.references.refer import lighter
 
-        rate = rate_from_quality(quality)
-        coded = self.base.code_referring(self.analysed, rate, self.offered)
-        if coded is None:
-            return alone
-        return lighter(self.picture, alone, self.file(coded), self.library.picture, self.model.weight(rate))
+        (streams, clear), weight = found, self.model.weight(rate)
+        referring = self.file(streams)
+        if clear and not guess(self.picture.pixels, self.options, weight).draws:
+            return referring
+        return lighter(self.picture, self.encode_alone(quality), referring, self.library.picture, weight)
 
     def encode_alone(self, quality: float) -> bytes:
         """The file without such references. No network is loaded where none is needed. Raises: as `encode_picture`.
@@ -177,7 +179,7 @@ class PictureEncoder:
 
     @cached_property
     def offered(self) -> list[Offered]:
-        """These pictures, laid under it."""
+        """These pictures, aligned with it."""
         from nicodec.references.refer import offer
 
         return offer(self.picture, self.library)

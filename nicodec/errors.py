@@ -1,4 +1,4 @@
-"""Every way to be wrong, a class each, and each class with its exit code (README, "Exit codes")."""
+"""Every way to be wrong, a class each, and each class with its exit code (CLI.md, "Exit codes")."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class InputError(NicodecError, OSError):
 
 
 class UnsupportedPictureError(NicodecError, OSError):
-    """A whole picture, but of a kind that would not survive: 16 bits a sample, CMYK."""
+    """A whole picture that would lose something, such as more than 8 bits a sample."""
 
     exit_code = 4
 
@@ -66,7 +66,7 @@ class MissingPartError(NicodecError, OSError):
 
 
 class DamagedPartError(NicodecError, OSError):
-    """An installed part of a model does not have the content that its id says."""
+    """A part of a model is not what its id says, or what is missing may be in a package that cannot be read."""
 
     exit_code = 10
 
@@ -78,7 +78,7 @@ class InexactError(NicodecError, OSError):
 
 
 class OutputExistsError(NicodecError):
-    """The output is there already; nothing was written."""
+    """The output is there already (`-f` overwrites it); nothing was written."""
 
     exit_code = 12
 
@@ -90,7 +90,7 @@ class OutputError(NicodecError, OSError):
 
 
 class TrainingDataError(NicodecError):
-    """The training pictures cannot be used."""
+    """There are no usable training pictures."""
 
     exit_code = 14
 
@@ -114,7 +114,7 @@ class PartialPictureError(NicodecError):
 
 
 class MissingStreamError(NicodecError, OSError):
-    """The file does not hold the stream that was asked for."""
+    """The file has no tokens to anchor perception on (drawn blocks apart), or no latents for tau."""
 
     exit_code = 17
 

@@ -1,4 +1,4 @@
-"""Defaults and ranges of everything a user can choose; the command line, the API and the README read them here."""
+"""Defaults and ranges of everything a user can choose; the command line, its page and the API read them here."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Small pictures from large files (`decode --scale`): each pixel the average of a square of the picture.
 
 Where nothing but the fidelity anchor is asked for, they come out of the latents alone (`nicodec.painters.reduced`),
-many times as quickly, and are what the averages of the full picture are but for what g_s mends. All else is decoded in
+many times as quickly, and are what the averages of the full picture are but for what g_s adds. All else is decoded in
 full and averaged: other anchors and taus, files without latents or that refer to pictures, other codecs', alpha,
 damaged files, and crops whose corner does not lie on a multiple of the scale.
 """

@@ -36,6 +36,19 @@ def toy_folder(tiny, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def alexnet(tmp_path_factory):
+    """An AlexNet of torchvision's names and shapes with random weights: the real ones are not ours to ship."""
+    import torch
+    from torchvision import models
+
+    torch.manual_seed(0)
+    state = {k: v for k, v in models.alexnet(weights=None).state_dict().items() if k.startswith("features.")}
+    path = tmp_path_factory.mktemp("trunk") / "alexnet.pth"
+    torch.save(state, path)
+    return path
+
+
 @pytest.fixture(scope="module")
 def toys(toy_folder, tiny):
     """The toy packages and the tiny model are the ones to be found."""

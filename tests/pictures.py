@@ -20,6 +20,13 @@ def scene(width, height, channels=3):
     return np.ascontiguousarray(np.clip(pixels, 0, 255).astype(np.uint8)[:, :, :channels])
 
 
+def grainy(width, height):
+    """A scene under coarse grain, which not even a toy model takes for a drawing: a Pillow image."""
+    y, x = np.mgrid[:height, :width].astype(np.int64)[:, :, :, None]
+    grain = (x * 73856093 ^ y * 19349663 ^ np.arange(3) * 83492791) ** 2 % 1000003 % 81 - 40
+    return Image.fromarray((scene(width, height) + grain).clip(0, 255).astype(np.uint8))
+
+
 def another_shot(width, height, *, across=3, down=2, gain=0.9):
     """A Pillow image: a scene seen from a little further right and below, in another light."""
     pixels = np.pad(scene(width, height)[down:, across:], ((0, down), (0, across), (0, 0)), mode="edge")

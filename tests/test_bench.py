@@ -1,171 +1,50 @@
-"""Metrics against known values and independent computations; the report end to end."""
+"""Rivals by name, named sets, and the report end to end."""
 
+import hashlib
+import io
 import json
 import re
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pictures
 import pytest
 import torch
-from PIL import Image
-from scipy.integrate import trapezoid
-from scipy.interpolate import PchipInterpolator
-from scipy.ndimage import gaussian_filter1d
+from PIL import Image, features
 
 import nicodec as api
 from nicodec import errors
+from nicodec.bench import sets
 from nicodec.bench.codecs import make
-from nicodec.bench.curves import Curve, bd_psnr, bd_rate, overlap
+from nicodec.bench.curves import Curve, bd_rate
+from nicodec.bench.measures import MEASURES
 from nicodec.image.files import read_picture
-from nicodec.metrics.perceptual import Perception, frechet_distance, kernel_distance
-from nicodec.metrics.psnr import psnr, psnr_y
-from nicodec.metrics.structure import ms_ssim
+from nicodec.metrics.psnr import psnr
+from nicodec.zoo.store import find_package
 
 SCHEMA = Path(errors.__file__).parent / "bench" / "REPORT.md"
-BLACK = np.zeros((8, 8, 3), np.uint8)
 
 
-def test_psnr_of_known_errors():
-    assert psnr(BLACK, BLACK) == float("inf")
-    assert psnr(BLACK, BLACK + 1) == pytest.approx(48.1308, abs=1e-4)
-    assert psnr(BLACK, BLACK + 255) == 0
-    green = BLACK.copy()
-    green[..., 1] = 10
-    assert psnr(BLACK, green) == pytest.approx(20 * np.log10(255 / 10) + 10 * np.log10(3))
-    assert psnr_y(BLACK, green) == pytest.approx(20 * np.log10(255 / 5.87))
-
-
-def independent_ms_ssim(a, b):
-    """Wang et al. 2003, per channel, in numpy and scipy: valid windows of 11, sigma 1.5, weights of the paper."""
-
-    def blur(x):
-        for axis in (0, 1):
-            x = gaussian_filter1d(x, 1.5, axis=axis, truncate=5 / 1.5, mode="constant")
-        return x[5:-5, 5:-5]
-
-    values = []
-    for channel in range(3):
-        x, y = a[..., channel].astype(float), b[..., channel].astype(float)
-        product = 1.0
-        weights = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-        for level, weight in enumerate(weights):
-            mx, my = blur(x), blur(y)
-            vx, vy, vxy = blur(x * x) - mx**2, blur(y * y) - my**2, blur(x * y) - mx * my
-            structure = (2 * vxy + 58.5225) / (vx + vy + 58.5225)
-            luminance = (2 * mx * my + 6.5025) / (mx**2 + my**2 + 6.5025)
-            last = level == len(weights) - 1
-            product *= ((luminance * structure).mean() if last else structure.mean()) ** weight
-            halves = [slice(0, size // 2 * 2) for size in x.shape]
-            x, y = (
-                z[halves[0], halves[1]].reshape(x.shape[0] // 2, 2, x.shape[1] // 2, 2).mean((1, 3)) for z in (x, y)
-            )
-        values.append(product)
-    return float(np.mean(values))
-
-
-def test_ms_ssim_against_an_independent_computation():
-    a = pictures.scene(192, 176 + 16)
-    b = np.clip(a.astype(int) + (np.arange(192) % 7 - 3)[:, None] * 4, 0, 255).astype(np.uint8)
-    assert ms_ssim(a, a) == pytest.approx(1)
-    assert ms_ssim(a, b) == pytest.approx(independent_ms_ssim(a, b), abs=2e-4)
-    assert ms_ssim(a[:160], b[:160]) is None
-
-
-@pytest.fixture(scope="module")
-def trunk(tmp_path_factory):
-    """A trunk of torchvision's names and shapes with seeded random weights: the real ones are not ours to ship."""
-    from torchvision.models import alexnet
-
-    torch.manual_seed(0)
-    state = {k: v for k, v in alexnet(weights=None).state_dict().items() if k.startswith("features.")}
-    path = tmp_path_factory.mktemp("trunk") / "alexnet.pth"
-    torch.save(state, path)
-    return path
-
-
-def test_lpips_against_the_lpips_package(trunk):
-    import lpips
-
-    with warnings.catch_warnings(action="ignore"):
-        reference = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
-    state = torch.load(trunk, weights_only=True)
-    theirs = dict(reference.net.named_parameters())
-    for name, value in state.items():
-        layer = name.removeprefix("features.")
-        (match,) = [key for key in theirs if key.split(".", 1)[1] == layer]
-        theirs[match].data.copy_(value)
-    a, b = pictures.scene(96, 80), pictures.scene(96, 80)[::-1].copy()
-    x, y = (torch.from_numpy(p).permute(2, 0, 1)[None] / 127.5 - 1 for p in (a, b))
-    perception = Perception(trunk)
-    assert perception.distance(a, b) == pytest.approx(reference(x, y).item(), rel=1e-5)
-    assert perception.distance(a, b) > 0
-    assert perception.distance(a, a) == 0
-    assert perception.features(pictures.scene(130, 200)).shape == (6, 256)
-
-
-def test_distances_of_known_distributions():
-    random = np.random.RandomState(0)
-    a, b = (random.normal(size=(4000, 3)).astype(np.float32) for _ in range(2))
-    assert abs(kernel_distance(a, b)) < 0.02
-    assert frechet_distance(a, b) == pytest.approx(0, abs=0.01)
-    shifted = 2 * b + [1, 0, 0]
-    assert frechet_distance(a, shifted) == pytest.approx(1 + 3, rel=0.05)  # |mean|^2 + sum (2-1)^2
-    assert kernel_distance(a, shifted) > 1
-
-
-ANCHOR = Curve([0.1, 0.2, 0.4, 0.8, 1.6], [27.0, 29.5, 32.2, 35.1, 38.2])
-
-
-def test_bd_rate_of_known_differences():
-    smaller = Curve([0.8 * rate for rate in ANCHOR.bpp], ANCHOR.value)
-    better = Curve(ANCHOR.bpp, [value + 0.5 for value in ANCHOR.value])
-    assert bd_rate("psnr", ANCHOR, ANCHOR) == pytest.approx(0, abs=1e-9)
-    assert bd_rate("psnr", ANCHOR, smaller) == pytest.approx(-20, abs=0.01)
-    assert bd_psnr(ANCHOR, better) == pytest.approx(0.5, abs=0.01)
-    distances = Curve(ANCHOR.bpp, [1 / value for value in ANCHOR.value])
-    shrunk = Curve(smaller.bpp, distances.value)
-    assert bd_rate("lpips", distances, shrunk) == pytest.approx(-20, abs=0.01)
-
-
-def test_bd_rate_against_an_independent_computation():
-    test = Curve([0.09, 0.21, 0.37, 0.85, 1.5], [27.2, 30.1, 32.6, 35.9, 38.3])
-    (ra, qa), (rt, qt) = ((np.log(c.bpp), np.array(c.value)) for c in (ANCHOR, test))
-    low, high = max(qa.min(), qt.min()), min(qa.max(), qt.max())
-    q = np.linspace(low, high, 20001)
-    gap = trapezoid(PchipInterpolator(qt, rt)(q) - PchipInterpolator(qa, ra)(q), q) / (high - low)
-    independent = 100 * (np.exp(gap) - 1)
-    # Akima and PCHIP draw slightly different curves; the sharper check of the integration is the one above.
-    assert bd_rate("psnr", ANCHOR, test) == pytest.approx(independent, abs=0.1)
-
-
-def test_too_little_overlap_is_no_number():
-    far = Curve(ANCHOR.bpp, [value + 10.5 for value in ANCHOR.value])
-    assert overlap("psnr", ANCHOR, far) < 0.1
-    assert bd_rate("psnr", ANCHOR, far) is None
-    assert bd_psnr(ANCHOR, far) is None
-    three = Curve(ANCHOR.bpp[:3], ANCHOR.value[:3])
-    assert bd_rate("psnr", ANCHOR, three) is None
-
-
-def test_a_report_resumes_and_names_what_is_missing(nicodec, tmp_path, trunk):
+def test_a_report_resumes_and_names_what_is_missing(inside, tmp_path, alexnet, monkeypatch):
+    monkeypatch.setenv("PATH", "")  # no JPEG XL
     for index in range(2):
-        pictures.image(192 + index, 180).save(tmp_path / f"{index}.png")
+        pictures.grainy(192 + index, 180).save(tmp_path / f"{index}.png")
     (tmp_path / "broken.png").write_bytes(b"no picture")
     (tmp_path / "published.json").write_text('{"a paper": {"bpp": [0.1, 1.0], "psnr": [20, 30]}}')
-    call = ["bench", "0.png", "1.png", "broken.png", "-o", "report", "--trunk", trunk, "--published", "published.json",
-            "--codec", "jpeg", "--codec", "nicodec@tiny", "--codec", "compressai:mbt2018-mean"]  # fmt: skip
-    code, _, err = nicodec(*call)
+    call = ["bench", "0.png", "1.png", "broken.png", "-o", "report", "--trunk", alexnet, "--published",
+            "published.json", "--codec", "jpeg", "--codec", "nicodec@tiny", "--codec", "jxl",
+            "--settings", "5,31,57,96"]  # fmt: skip
+    code, _, err = inside(*call)
     assert code == errors.InputError.exit_code
     assert "skipped broken.png" in err
     folder = tmp_path / "report"
     report = json.loads((folder / "report.json").read_text())
-    assert set(report["missing"]) >= {"compressai:mbt2018-mean", "DISTS"}
-    assert len(report["measurements"]) == 2 * 8 * 2
+    assert set(report["missing"]) >= {"jxl", "DISTS"}
+    assert len(report["measurements"]) == (8 + 4) * 2
     for row in report["measurements"]:
         assert row["bpp"] == pytest.approx(8 * row["bytes"] / (row["width"] * row["height"]))
-        assert row["lpips"] >= 0  # the toy model keeps such a picture without loss
+        assert row["lpips"] > 0
+        assert 10 < row["psnr"] < 50
     documented = set(re.findall(r"`(\w+)`", SCHEMA.read_text()))
     assert set(report) <= documented
     assert set(report["measurements"][0]) <= documented
@@ -173,18 +52,86 @@ def test_a_report_resumes_and_names_what_is_missing(nicodec, tmp_path, trunk):
     assert "src='data:image/png;base64," in page
     assert not re.findall(r"src='(?!data:)", page)
 
+    tables = [part.splitlines() for part in (folder / "report.md").read_text().split("\n## ")[1:]]
+    assert len(tables) == 2 * 2 + 3  # differences from each of two, and means, of two kinds; and what it costs
+    for title, _, sentence, _, head, _, *rows in tables:
+        assert sentence.startswith(title.split(":")[0])
+        assert len({MEASURES[cell].asks for cell in head.split(" | ") if cell in MEASURES}) <= 1
+        assert head.endswith("| version and settings |")
+        for row in rows:
+            assert row.endswith(f"| {report['encoders'][row.split(' | ')[0].removeprefix('| ')]} |")
+    assert f"libjpeg_turbo {features.version('libjpeg_turbo')}; quality=setting" in report["encoders"]["jpeg"]
+    assert find_package("tiny").parts["base"].id.hex() in report["encoders"]["nicodec@tiny"]
+    assert report["set"] is None
+
     lines = (folder / "measurements.jsonl").read_text().splitlines()
+    lines[0] = lines[0].replace("libjpeg_turbo", "libjpeg_older")  # measured with what is no longer here
+    lines[1] = lines[1].replace('"ssimulacra2"', '"ssimulacra1"')  # measured before a metric was there
     (folder / "measurements.jsonl").write_text("\n".join(lines[:-3]) + '\n{"codec": "jpe')  # killed while writing
-    assert nicodec(*call)[0] == errors.InputError.exit_code
+    assert inside(*call)[0] == errors.InputError.exit_code
     again = json.loads((folder / "report.json").read_text())
     kept = [row for row in again["measurements"] if row in report["measurements"]]
-    assert len(kept) == len(lines) - 3
+    assert len(kept) == len(lines) - 3 - 2
+    assert {row["encoder"] for row in again["measurements"]} == set(again["encoders"].values())
+    assert all(row["ssimulacra2"] is not None for row in again["measurements"])
     assert len(again["measurements"]) == len(lines)
 
 
-def test_unknown_codecs_are_a_usage_error(nicodec, tmp_path):
+def curve_of(name, image):
+    codec = make(name)
+    files = [codec.encode(image, setting) for setting in codec.settings]
+    errors_db = [psnr(np.asarray(image), np.asarray(codec.decode(data))) for data in files]
+    return Curve([8 * len(data) / (image.width * image.height) for data in files], errors_db)
+
+
+@pytest.mark.parametrize("name", ["jpeg", "avif"])
+def test_the_tune_for_psnr_takes_fewer_bits_by_psnr(name):
+    image = pictures.image(160, 160)
+    default, tuned = curve_of(name, image), curve_of(f"{name}:tune=psnr", image)
+    assert tuned.bpp == sorted(tuned.bpp)
+    assert bd_rate("psnr", default, tuned) < -2
+    assert "psnr" not in make(name).encoder
+    assert make(name).encoder != make(f"{name}:tune=psnr").encoder
+
+
+def test_rivals_write_what_their_names_say():
+    image = pictures.image(64, 48)
+    for name, table in (("jpeg", None), ("jpeg:tune=psnr", [20] * 64)):
+        opened = Image.open(io.BytesIO(make(name).encode(image, 20)))
+        assert opened.info["progressive"]
+        assert (opened.quantization[0] == table) == (table is not None)
+    assert "'tune': 'psnr'" in make("avif:tune=psnr").encoder
+    assert "aom" in make("avif").encoder
+
+
+def test_named_sets(tmp_path, monkeypatch, inside):
+    assert {name: len(sets.read_manifest(name)) for name in sets.MANIFESTS} == {"kodak": 24, "validation": 193}
+    for index, name in enumerate(("a.png", "b.png", "unlisted.png")):
+        pictures.image(20 + index, 20).save(tmp_path / name)
+    digests = {name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("a.png", "b.png")}
+    manifest = tmp_path / "three.sha256"
+    manifest.write_text("".join(f"{digest}  {name}\n" for name, digest in (digests | {"c.png": "0" * 64}).items()))
+    monkeypatch.setitem(sets.MANIFESTS, "three", manifest)
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes())
+    found = sets.find_set("three", tmp_path)
+    assert found.paths == [tmp_path / "a.png"]
+    assert found.faults() == ["three: 1 missing: c.png", "three: 1 other than listed: b.png"]
+    assert found.as_json() == {"name": "three", "listed": 3, "missing": ["c.png"], "other": ["b.png"]}
+
+    (tmp_path / "kodim01.png").write_bytes((tmp_path / "a.png").read_bytes())
+    code, _, err = inside("bench", ".", "--set", "kodak", "-o", "r")
+    assert code == errors.InputError.exit_code
+    assert err.strip().endswith("no picture of kodak as listed; 1 of them have other content")
+    code, _, err = inside("bench", "a.png", "--set", "kodak", "-o", "r")
+    assert code == errors.InputError.exit_code
+    assert "not a folder" in err
+    code, _, err = inside("bench", "a.png", "b.png", "--set", "kodak", "-o", "r")
+    assert code == errors.UsageError.exit_code
+
+
+def test_unknown_codecs_are_a_usage_error(inside, tmp_path):
     pictures.image(20, 20).save(tmp_path / "a.png")
-    code, _, err = nicodec("bench", "a.png", "-o", "r", "--codec", "gif")
+    code, _, err = inside("bench", "a.png", "-o", "r", "--codec", "gif")
     assert code == errors.UsageError.exit_code
     assert "known: nicodec, jpeg" in err
 
@@ -234,12 +181,14 @@ def test_names_say_how_nicodec_decodes():
     assert make("nicodec:references=2").references == 2
     codec = make("nicodec:sq:perception:tau=0.7:steps=2@mine")
     assert (codec.streams, codec.anchor, codec.tau, codec.steps, codec.model) == ("sq", "perception", 0.7, 2, "mine")
-    for wrong in ("nicodec:tau", "nicodec:tau=much", "nicodec:nonsense"):
+    assert (codec.tune, make("nicodec:tune=psnr").tune) == ("eye", "psnr")
+    assert make("nicodec:tune=psnr@tiny").encoder == make("nicodec@tiny").encoder.replace("tune=eye", "tune=psnr")
+    for wrong in ("nicodec:tau", "nicodec:tune=avif", "nicodec:tau=much", "nicodec:nonsense"):
         with pytest.raises(errors.UsageError, match="none of"):
             make(wrong)
 
 
-def test_the_plane_of_tau(toys, trunk, tmp_path, monkeypatch):
+def test_the_plane_of_tau(toys, alexnet, tmp_path, monkeypatch):
     from lab import taus
 
     path = tmp_path / "a.png"
@@ -247,7 +196,7 @@ def test_the_plane_of_tau(toys, trunk, tmp_path, monkeypatch):
     monkeypatch.setattr(taus, "QUALITIES", (20,))
     monkeypatch.setattr(taus, "TAUS", (0.0, 1.0))
     monkeypatch.setattr(taus, "WAYS", (("fidelity", 1), ("fidelity", 2), ("perception", 1)))
-    lines = taus.measure("toy16", trunk, [path])
+    lines = taus.measure("toy16", alexnet, [path])
     plain = api.decode(api.encode(path, model="toy16", quality=20, streams="sq"))
     assert lines[0].psnr[0] == lines[1].psnr[0] == pytest.approx(psnr(np.asarray(Image.open(path)), np.asarray(plain)))
     assert lines[0].psnr[1] != lines[1].psnr[1]

@@ -1,4 +1,4 @@
-"""What the README's table says is kept: modes x formats x metadata, and sizes, over generated pictures."""
+"""What KEPT.md's table says is kept: modes x formats x metadata, and sizes, over generated pictures."""
 
 import re
 from dataclasses import replace
@@ -19,16 +19,16 @@ def encode(image, **options):
     return nicodec.encode(image, model="tiny", device="cpu", **options)
 
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+PAGE = (Path(nicodec.__file__).parent / "image" / "KEPT.md").read_text(encoding="utf-8")
 TABLE = {row[0]: [cell.split() for cell in row[1:]] for row in re.findall(
-    r"^\| ([A-Z]+) \|" + 4 * r"([^|\n]*)\|" + "$", README, re.M)}  # fmt: skip
+    r"^\| ([A-Z]+) \|" + 4 * r"([^|\n]*)\|" + "$", PAGE, re.M)}  # fmt: skip
 BACK = {"1": "L", "L": "L", "LA": "LA", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA", "CMYK": "RGB"}
 XMP, PROFILE = b"<x:xmpmeta/>", ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 GREY_PROFILE = ColourSpace(SRGB_CHROMATICITIES, 2.2).profile(grey=True)
 
 
 def held(picture):
-    """The metadata of a picture, as the README's table calls them."""
+    """The metadata of a picture, as the page's table calls them."""
     exif = Image.Exif()
     exif.load(picture.exif or b"")
     profiles = (PROFILE, GREY_PROFILE, grey_as_rgb(GREY_PROFILE))
@@ -59,7 +59,7 @@ def source(kind, mode):
 
 
 @pytest.mark.parametrize(("kind", "mode"), [(kind, mode) for kind, row in TABLE.items() for mode in row[0]])
-def test_what_the_readme_says_is_read(kind, mode):
+def test_what_the_page_says_is_read(kind, mode):
     """Every mode of every format through the codec: kind of colour, alpha to the bit, metadata."""
     data = source(kind, mode)
     back = nicodec.decode(encode(data, quality=80), device="cpu")
@@ -72,7 +72,7 @@ def test_what_the_readme_says_is_read(kind, mode):
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
 @pytest.mark.parametrize("kind", TABLE)
-def test_what_the_readme_says_is_written(kind, mode):
+def test_what_the_page_says_is_written(kind, mode):
     picture = replace(read_picture(source("PNG", mode)), notes=())
     if mode not in TABLE[kind][2]:
         with pytest.raises(errors.OutputError):

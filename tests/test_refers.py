@@ -216,6 +216,15 @@ def test_a_camera_that_stood_still_copies_without_interpolation():
     assert align(np.clip(pixels + noise, 0, 255).round().astype(np.uint8), pixels) == Alignment()
 
 
+def test_a_reference_of_one_colour_does_no_harm(shot):
+    grey = np.full((150, 200, 3), 128, np.uint8)
+    with np.errstate(all="raise"):
+        align(np.asarray(shot), grey)
+        align(grey, np.asarray(shot))
+        align(grey, grey)
+    assert len(encode(shot, pictures.file_bytes(Image.fromarray(grey)))) <= len(encode(shot))
+
+
 def test_what_was_searched_in_vain_is_not_tried():
     random = np.random.default_rng(0)
     pixels, other = (

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nicodec.bench.measures import MEASURES
+
 METHOD = "akima"
 LEAST_OVERLAP = 0.25
-
-HIGHER_IS_BETTER = {"psnr": True, "psnr_y": True, "ms_ssim": True, "lpips": False, "dists": False, "kid": False,
-                    "frechet": False}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ def scale(metric: str, values: list[float]) -> NDArray[np.float64]:
     array = np.array(values, np.float64)
     if metric == "ms_ssim":
         return -10 * np.log10(1 - array)
-    return array if HIGHER_IS_BETTER[metric] else -array
+    return array if MEASURES[metric].higher_is_better else -array
 
 
 def overlap(metric: str, anchor: Curve, test: Curve) -> float:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nicodec.bench.measures import ASKS, MEASURES
 from nicodec.bench.run import CROPPED_PICTURES, Source, crop_file
 
-COLUMNS = ("bpp", "psnr", "psnr_y", "ms_ssim", "lpips", "dists", "kid", "frechet", "encode_s", "decode_s", "peak_mb")
-DIGITS = {"bpp": 4, "psnr": 2, "psnr_y": 2, "ms_ssim": 4, "lpips": 4, "dists": 4, "kid": 5, "frechet": 3,
-          "encode_s": 3, "decode_s": 3, "peak_mb": 0}  # fmt: skip
+SETTINGS = "version and settings"
+COSTS = {"encode_s": 3, "decode_s": 3, "peak_mb": 0}  # column: digits
 CROP_RATES = (0.15, 0.35, 0.75)
 
 
@@ -26,30 +27,60 @@ def _cell(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def tables(report: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
-    """(title, head, rows) of every table: differences for each anchor, then the means."""
-    names = list(dict.fromkeys(row["codec"] for row in report["summary"]))
-    metrics = list(dict.fromkeys(row["metric"] for row in report["differences"]))
-    found = {(row["anchor"], row["test"], row["metric"]): row for row in report["differences"]}
-    result = []
-    for anchor in names:
-        rows = []
-        for test in names:
-            if test == anchor:
-                continue
-            cells = [found.get((anchor, test, metric)) for metric in metrics]
-            texts = [
-                "-" if c is None else "no overlap" if c["bd_rate"] is None else f"{c['bd_rate']:+.1f} %" for c in cells
-            ]
-            gain = next((c["bd_psnr"] for c in cells if c is not None and c["bd_psnr"] is not None), None)
-            rows.append([test, *texts, "-" if gain is None else f"{gain:+.2f} dB"])
-        result.append((f"BD-rate against {anchor}", ["codec", *metrics, "BD-PSNR"], rows))
-    body = [
-        [row["codec"], f"{row['setting']:g}", *(_cell(row[key], DIGITS[key]) for key in COLUMNS)]
+def _gain(row: dict[str, Any] | None) -> str:
+    return "-" if row is None or row["bd_psnr"] is None else f"{row['bd_psnr']:+.2f} dB"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, a sentence on what the figures ask for, a head, and rows whose last cell is version and settings."""
+
+    title: str
+    sentence: str
+    head: list[str]
+    rows: list[list[str]]
+
+
+def tables(report: dict[str, Any]) -> list[Table]:
+    """Differences for each anchor, then the means; what asks for fidelity and for naturalness stands apart."""
+    parts = [(asks, metrics) for asks in ASKS if (metrics := _measured(report, asks))]
+    result = [_differences(report, anchor, *part) for anchor in report["encoders"] for part in parts]
+    result += [_means(report, asks, {key: MEASURES[key].digits for key in metrics}) for asks, metrics in parts]
+    costs = "seconds a picture in a warm process; the largest resident memory of that process in MB of 2^20 bytes."
+    return [*result, _means(report, "Time and memory", COSTS, costs)]
+
+
+def _measured(report: dict[str, Any], asks: str) -> list[str]:
+    """The metrics of one kind that any codec was measured with."""
+    kind = [metric for metric, measure in MEASURES.items() if measure.asks == asks]
+    return [metric for metric in kind if any(row[metric] is not None for row in report["summary"])]
+
+
+def _differences(report: dict[str, Any], anchor: str, asks: str, metrics: list[str]) -> Table:
+    found = {(row["test"], row["metric"]): row for row in report["differences"] if row["anchor"] == anchor}
+    head, rows = ["codec", *metrics], []
+    for test, encoder in report["encoders"].items():
+        if test != anchor:
+            row = [test, *(_difference(found.get((test, metric))) for metric in metrics)]
+            rows.append([*row, *([_gain(found.get((test, "psnr")))] if "psnr" in metrics else []), encoder])
+    head += [*(["BD-PSNR"] if "psnr" in metrics else []), SETTINGS]
+    bits = f"Bits against {anchor} ({report['encoders'][anchor]}), negative where a codec takes fewer."
+    return Table(f"{asks}: BD-rate against {anchor}", f"{asks}: {ASKS[asks]} {bits}", head, rows)
+
+
+def _means(report: dict[str, Any], title: str, columns: dict[str, int], sentence: str = "") -> Table:
+    rows = [
+        [row["codec"], f"{row['setting']:g}", _cell(row["bpp"], 4),
+         *(_cell(row[key], digits) for key, digits in columns.items()), report["encoders"][row["codec"]]]
         for row in report["summary"]
-    ]
-    result.append(("Means over the set", ["codec", "setting", *COLUMNS], body))
-    return result
+    ]  # fmt: skip
+    head = ["codec", "setting", "bpp", *columns, SETTINGS]
+    return Table(f"{title}: means over the set", f"{title}: {sentence or ASKS[title]}", head, rows)
+
+
+def _pictures(report: dict[str, Any]) -> str:
+    count, named = len(report["pictures"]), report["set"]
+    return f"{count} of the {named['listed']} pictures of {named['name']}" if named else f"{count} pictures"
 
 
 def notes(report: dict[str, Any]) -> list[str]:
@@ -57,8 +88,10 @@ def notes(report: dict[str, Any]) -> list[str]:
     machine = report["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
     lines = [
-        f"{len(report['pictures'])} pictures; bits are bytes on disk; metrics are means over the pictures.",
+        f"{_pictures(report)}; bits are bytes on disk; metrics are means over the pictures.",
         "PSNR: peak 255, RGB and BT.601 luma. MS-SSIM: data range 255 (differences and plots in dB).",
+        "SSIMULACRA2: the package of that name, on sRGB; CVVDP: JOD on its standard_4k display; "
+        "butteraugli: 3-norm at 80 cd/m^2.",
         "LPIPS: version 0.1, AlexNet, pictures scaled to -1..1.",
         f"Patch KID and Frechet: mean conv5 features of AlexNet over the {report['patch_count']} patches of "
         f"{report['patch']}x{report['patch']} pixels of the whole set.",
@@ -76,9 +109,10 @@ def markdown(report: dict[str, Any], plots: dict[str, Path]) -> str:
     """The report as Markdown, plots by relative path."""
     lines = ["# Benchmark", "", *(f"- {note}" for note in notes(report)), ""]
     lines += [f"![{name}](plots/{path.name})" for name, path in plots.items()]
-    for title, head, rows in tables(report):
-        lines += ["", f"## {title}", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-        lines += ["| " + " | ".join(row) + " |" for row in rows]
+    for table in tables(report):
+        lines += ["", f"## {table.title}", "", table.sentence, ""]
+        lines += ["| " + " | ".join(table.head) + " |", "|" + "---|" * len(table.head)]
+        lines += ["| " + " | ".join(row) + " |" for row in table.rows]
     return "\n".join(lines) + "\n"
 
 
@@ -87,7 +121,7 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto }
 td, th { padding: .15rem .6rem; text-align: right; border-bottom: 1px solid #8884 }
-td:first-child, th:first-child { text-align: left }
+td:first-child, th:first-child, td:last-child, th:last-child { text-align: left }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(22rem, 1fr)); gap: 1rem }
 .plots img { width: 100% }
 .crops { display: flex; gap: .6rem; overflow-x: auto } figure { margin: 0 } figcaption { font-size: 12px }
@@ -103,9 +137,10 @@ def page(report: dict[str, Any], plots: dict[str, Path], folder: Path, sources: 
     parts += [f"<img alt='{name}' src='{_inline(path)}'>" for name, path in plots.items()]
     parts.append("</div>")
     parts += _crops(report, folder, sources)
-    for title, head, rows in tables(report):
-        parts.append(f"<h2>{html.escape(title)}</h2><table><tr>" + "".join(f"<th>{html.escape(h)}" for h in head))
-        parts += ["<tr>" + "".join(f"<td>{html.escape(cell)}" for cell in row) for row in rows]
+    for table in tables(report):
+        parts.append(f"<h2>{html.escape(table.title)}</h2><p>{html.escape(table.sentence)}</p><table>")
+        parts.append("<tr>" + "".join(f"<th>{html.escape(head)}" for head in table.head))
+        parts += ["<tr>" + "".join(f"<td>{html.escape(cell)}" for cell in row) for row in table.rows]
         parts.append("</table>")
     return "\n".join(parts)
 

@@ -13,20 +13,15 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 from nicodec.bench.curves import scale
-from nicodec.bench.summary import PICTURE_METRICS, SET_METRICS, curve
-
-LABELS = {
-    "psnr": "PSNR RGB, dB", "psnr_y": "PSNR Y, dB", "ms_ssim": "MS-SSIM, dB",
-    "lpips": "LPIPS (AlexNet), lower is better",
-    "dists": "DISTS, lower is better", "kid": "patch KID, lower is better", "frechet": "patch Frechet, lower is better",
-}  # fmt: skip
+from nicodec.bench.measures import MEASURES
+from nicodec.bench.summary import curve
 
 
 def draw(report: dict[str, Any], folder: Path) -> dict[str, Path]:
     """One plot a metric that was measured, and the tau plane (PSNR against LPIPS): name to PNG."""
     names = list(dict.fromkeys(row["codec"] for row in report["summary"]))
     drawn = {}
-    for metric in (*PICTURE_METRICS, *SET_METRICS):
+    for metric, measure in MEASURES.items():
         curves = {name: curve(report["summary"], name, metric) for name in names}
         if not any(curves.values()):
             continue
@@ -37,7 +32,8 @@ def draw(report: dict[str, Any], folder: Path) -> dict[str, Path]:
                 width = 2.2 if name.startswith("nicodec") else 1.2
                 axes.plot(points.bpp, values, marker="o", markersize=3, label=name, linewidth=width)
         _published(axes, report["published"], metric)
-        axes.set(xlabel="bits per pixel (bytes on disk)", ylabel=LABELS[metric], xlim=(0, 2.2))
+        label = "MS-SSIM, dB" if metric == "ms_ssim" else measure.label
+        axes.set(xlabel="bits per pixel (bytes on disk)", ylabel=label, xlim=(0, 2.2))
         drawn[metric] = _save(figure, axes, folder / f"{metric}.png")
     if all(row["lpips"] is not None for row in report["summary"]):
         drawn["plane"] = _plane(report["summary"], names, folder / "plane.png")
@@ -60,7 +56,7 @@ def _plane(summary: Sequence[dict[str, Any]], names: Sequence[str], path: Path) 
         axes.plot([row["psnr"] for row in rows], [row["lpips"] for row in rows], marker="o", markersize=3, label=name)
         for row in rows:
             axes.annotate(f"{row['bpp']:.2f}", (row["psnr"], row["lpips"]), fontsize=5)
-    axes.set(xlabel=LABELS["psnr"], ylabel=LABELS["lpips"])
+    axes.set(xlabel=MEASURES["psnr"].label, ylabel=MEASURES["lpips"].label)
     return _save(figure, axes, path)
 
 

@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nicodec.bench.measures import OF_PICTURES, Compare
 from nicodec.bench.worker import code
 from nicodec.errors import InputError, NicodecError
 from nicodec.image.files import read_picture, to_pillow
-from nicodec.metrics.perceptual import Dists, Features, Perception
-from nicodec.metrics.psnr import psnr, psnr_y
-from nicodec.metrics.structure import ms_ssim
+from nicodec.metrics.perceptual import Features, Perception
 
 CROP = 224  # side of the crops kept for looking at
 CROPPED_PICTURES = 3
@@ -56,10 +55,16 @@ class Bench:
 
     `measurements.jsonl` has a line a measurement; `features/` the patch features of decoded pictures, for the distances
     between sets; `crops/` small PNGs of the first pictures.
+
+    Args:
+        encoders: version and settings of each codec by name; what another encoder made is measured anew.
+        comparisons: what is measured of a picture by name; what lacks one of them is measured anew.
     """
 
-    def __init__(self, folder: Path, perception: Perception | None, dists: Dists | None) -> None:
-        self.folder, self.perception, self.dists = folder, perception, dists
+    def __init__(
+        self, folder: Path, encoders: dict[str, str], comparisons: dict[str, Compare], perception: Perception | None
+    ) -> None:
+        self.folder, self.encoders, self.comparisons, self.perception = folder, encoders, comparisons, perception
         for part in ("features", "crops"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         self.file = folder / "measurements.jsonl"
@@ -77,7 +82,7 @@ class Bench:
         """Fill in what is missing. One fresh process a codec, so that peak memory is that codec's own."""
         jobs = [(name, setting, n) for name in names for setting in settings(name) for n in range(len(sources))]
         for count, (name, todo) in enumerate(_grouped(jobs)):
-            waiting = [job for job in todo if (job[0], job[1], sources[job[2]].key) not in self.done]
+            waiting = [job for job in todo if not self._has(name, job[1], sources[job[2]].key)]
             finished = sum(1 for job in jobs if job[0] in names[:count])
             progress(finished + len(todo) - len(waiting), len(jobs))
             if not waiting:
@@ -89,15 +94,17 @@ class Bench:
                     self._file(name, setting, source, outcome, keep_crop=index < CROPPED_PICTURES)
                     progress(finished + len(todo) - len(waiting) + at + 1, len(jobs))
 
+    def _has(self, name: str, setting: float, key: str) -> bool:
+        row = self.done.get((name, setting, key), {})
+        return row.get("encoder") == self.encoders[name] and row.keys() >= self.comparisons.keys()
+
     def _file(self, name: str, setting: float, source: Source, outcome: dict[str, Any], *, keep_crop: bool) -> None:
         original, decoded = np.asarray(source.image), outcome.pop("decoded")
         row = {
-            "codec": name, "setting": setting, "picture": source.name, "key": source.key,
-            "width": source.image.width, "height": source.image.height, **outcome,
-            "bpp": 8 * outcome["bytes"] / (source.image.width * source.image.height),
-            "psnr": psnr(original, decoded), "psnr_y": psnr_y(original, decoded), "ms_ssim": ms_ssim(original, decoded),
-            "lpips": self.perception.distance(original, decoded) if self.perception else None,
-            "dists": self.dists.distance(original, decoded) if self.dists else None,
+            "codec": name, "encoder": self.encoders[name], "setting": setting,
+            "picture": source.name, "key": source.key, "width": source.image.width, "height": source.image.height,
+            **outcome, "bpp": 8 * outcome["bytes"] / (source.image.width * source.image.height),
+            **{metric: compare(original, decoded) for metric, compare in self.comparisons.items()},
         }  # fmt: skip
         stem = _stem(name, setting, source)
         if self.perception:
@@ -110,9 +117,10 @@ class Bench:
         self.done[name, setting, source.key] = row
 
     def rows(self, names: Sequence[str], sources: Sequence[Source]) -> list[dict[str, Any]]:
-        """All measurements of these codecs on these pictures."""
+        """All measurements of these codecs on these pictures; a metric that was not measured is None."""
         keys = {source.key for source in sources}
-        return [row for row in self.done.values() if row["codec"] in names and row["key"] in keys]
+        rows = [row for job, row in self.done.items() if job[0] in names and job[2] in keys and self._has(*job)]
+        return [row | {metric: row.get(metric) for metric in OF_PICTURES} for row in rows]
 
     def features(self, name: str, setting: float, sources: Sequence[Source]) -> Features:
         """Patch features of a set as one codec decoded it."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import math
 import os
 import platform
 import sys
@@ -14,15 +16,16 @@ from typing import Any
 import numpy as np
 
 from nicodec import __version__
-from nicodec.bench.curves import METHOD, Curve, bd_psnr, bd_rate, overlap
+from nicodec.bench.curves import METHOD, Curve, bd_psnr, bd_rate, overlap, scale
+from nicodec.bench.measures import MEASURES, OF_PICTURES, OF_SETS
 from nicodec.bench.run import Bench, Source
+from nicodec.bench.sets import PictureSet
 from nicodec.metrics.perceptual import PATCH, frechet_distance, kernel_distance
 
 SCHEMA = 1
-PICTURE_METRICS = ("psnr", "psnr_y", "ms_ssim", "lpips", "dists")
-SET_METRICS = ("kid", "frechet")
-MEANS = ("bpp", *PICTURE_METRICS, "encode_s", "decode_s")
-PACKAGES = ("torch", "numpy", "pillow", "constriction", "compressai", "pytorch-msssim", "lpips", "bjontegaard")
+MEANS = ("bpp", *OF_PICTURES, "encode_s", "decode_s")
+PACKAGES = ("torch", "numpy", "pillow", "constriction", "compressai", "pytorch-msssim", "lpips",
+            "ssimulacra2", "cvvdp", "piq", "bjontegaard")  # fmt: skip
 
 
 def summarise(bench: Bench, names: Sequence[str], sources: Sequence[Source]) -> list[dict[str, Any]]:
@@ -41,7 +44,7 @@ def summarise(bench: Bench, names: Sequence[str], sources: Sequence[Source]) -> 
                 entry[key] = float(np.mean(values)) if len(values) == len(chosen) else None
             peaks = [row["peak_mb"] for row in chosen if row["peak_mb"] is not None]
             entry["peak_mb"] = max(peaks, default=None)
-            entry |= dict.fromkeys(SET_METRICS)
+            entry |= dict.fromkeys(OF_SETS)
             if originals is not None and len(originals) > 1:
                 decoded = bench.features(name, setting, sources)
                 entry["kid"] = kernel_distance(originals, decoded)
@@ -51,9 +54,16 @@ def summarise(bench: Bench, names: Sequence[str], sources: Sequence[Source]) -> 
 
 
 def curve(summary: Sequence[dict[str, Any]], name: str, metric: str) -> Curve | None:
-    """One codec's curve on one metric, or None where it was not measured."""
+    """One codec's curve on one metric, or None where it was not measured.
+
+    Without the settings that have no place on a metric's axis: a picture kept exactly has an infinite PSNR.
+    """
     rows = sorted((row for row in summary if row["codec"] == name), key=lambda row: row["bpp"])
-    if not rows or any(row[metric] is None or not np.isfinite(row[metric]) for row in rows):
+    if any(row[metric] is None for row in rows):
+        return None
+    with np.errstate(divide="ignore"):
+        rows = [row for row in rows if np.isfinite(scale(metric, [row[metric]])).all()]
+    if not rows:
         return None
     return Curve([row["bpp"] for row in rows], [row[metric] for row in rows])
 
@@ -67,7 +77,7 @@ def differences(summary: Sequence[dict[str, Any]], names: Sequence[str]) -> list
     rows = []
     for anchor in names:
         for test in names:
-            for metric in (*PICTURE_METRICS, *SET_METRICS):
+            for metric in MEASURES:
                 known, new = curve(summary, anchor, metric), curve(summary, test, metric)
                 if anchor == test or known is None or new is None:
                     continue
@@ -113,7 +123,7 @@ def _version(package: str) -> str | None:
 
 
 def report(bench: Bench, names: Sequence[str], sources: Sequence[Source], skipped: dict[str, str],
-           absent: dict[str, str], published: dict[str, Any]) -> dict[str, Any]:  # fmt: skip
+           absent: dict[str, str], published: dict[str, Any], named: PictureSet | None) -> dict[str, Any]:  # fmt: skip
     """The whole report as one JSON-ready object; REPORT.md beside this documents every key."""
     summary = summarise(bench, names, sources)
     return {
@@ -122,14 +132,29 @@ def report(bench: Bench, names: Sequence[str], sources: Sequence[Source], skippe
         "machine": machine(),
         "patch": PATCH,
         "patch_count": sum((s.image.width // PATCH) * (s.image.height // PATCH) for s in sources),
+        "set": named.as_json() if named else None,
         "pictures": [{"name": s.name, "key": s.key, "width": s.image.width, "height": s.image.height} for s in sources],
         "skipped": skipped,
         "missing": absent,
+        "encoders": {name: bench.encoders[name] for name in names},
         "measurements": bench.rows(names, sources),
         "summary": summary,
         "differences": differences(summary, names),
         "published": published,
     }
+
+
+def to_json(value: Any) -> str:
+    """As JSON, which has no infinite numbers: they become null."""
+    return json.dumps(_finite(value), indent=1, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def to_csv(rows: Sequence[dict[str, Any]]) -> str:

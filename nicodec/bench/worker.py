@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nicodec.bench.codecs import Codec, JpegXL, make
+from nicodec.bench.codecs import Codec, make
+from nicodec.bench.rivals import JpegXL
 
 
 @cache

@@ -11,10 +11,11 @@ from typing import Any
 
 import click
 
+from nicodec.bench.sets import MANIFESTS, find_set
 from nicodec.cli.sizes import Finite
 from nicodec.options import QUALITY_RANGE
 
-DEFAULT_CODECS = ("nicodec", "jpeg", "webp", "avif", "jxl")
+DEFAULT_CODECS = ("nicodec", "jpeg", "jpeg:tune=psnr", "webp", "avif", "avif:tune=psnr", "jxl")
 PATH = click.Path(path_type=Path)
 
 
@@ -33,8 +34,10 @@ class Settings(click.ParamType[Any]):
 @click.option("-o", "--output", required=True, type=PATH, metavar="REPORT_DIR",
               help="Folder of the report. A run that was stopped goes on where it was.")  # fmt: skip
 @click.option("--codec", "codecs", multiple=True, default=DEFAULT_CODECS, show_default=True,
-              help="What to measure; several times for several. Of nicodec also nicodec:sq, :vq, :perception, :tau=T, "
-              ":steps=N, any of them together, and @MODEL for another model; compressai:MODEL.")  # fmt: skip
+              help="What to measure; several times for several. Of nicodec also nicodec:tune=psnr, :sq, :vq, "
+              ":perception, :tau=T, :steps=N, any of them together, and @MODEL; compressai:MODEL.")  # fmt: skip
+@click.option("--set", "named", type=click.Choice(list(MANIFESTS)),
+              help="IMAGES is a folder with this set: pictures that are missing or other are named.")  # fmt: skip
 @click.option(
     "--settings", type=Settings(), metavar="Q,Q..", help="Quality settings of nicodec, instead of eight over the range."
 )
@@ -48,12 +51,12 @@ class Settings(click.ParamType[Any]):
 @click.option("--threads", type=click.IntRange(1, 256), help="CPU threads, 1..256. Default: one a core.")
 def command(
     pictures: tuple[Path, ...], output: Path, codecs: tuple[str, ...], settings: tuple[float, ...] | None,
-    trunk: Path | None, published: Path | None, speed: bool, threads: int | None,
+    named: str | None, trunk: Path | None, published: Path | None, speed: bool, threads: int | None,
 ) -> None:  # fmt: skip
     """Measure codecs on IMAGES: rate, distortion, perception, time, memory.
 
     Writes report.json, measurements.csv, summary.csv, report.md, report.html and plots to REPORT_DIR. Exit code 3 if a
-    picture could not be read.
+    picture could not be read, or the set is not whole.
     """
     from nicodec.cli.streams import set_threads
     from nicodec.errors import InputError, UsageError
@@ -61,6 +64,8 @@ def command(
     absent_packages = [name for name in ("bjontegaard", "matplotlib", "pytorch_msssim") if find_spec(name) is None]
     if absent_packages:
         raise UsageError(f"bench needs {', '.join(absent_packages)}: install nicodec with its extra, nicodec[bench]")
+    if named and len(pictures) != 1:
+        raise UsageError(f"--set {named} takes one folder, not {len(pictures)} pictures")
     set_threads(threads)
     output.mkdir(parents=True, exist_ok=True)
     if speed:
@@ -73,29 +78,30 @@ def command(
         return
 
     from nicodec.bench.codecs import make, missing
+    from nicodec.bench.measures import comparisons
     from nicodec.bench.pages import markdown, page
     from nicodec.bench.plots import draw
     from nicodec.bench.run import Bench, read_sources
-    from nicodec.bench.summary import report, to_csv
-    from nicodec.metrics.perceptual import Dists, Perception, find_trunk
+    from nicodec.bench.summary import report, to_csv, to_json
+    from nicodec.metrics.perceptual import Perception, find_trunk
 
+    chosen = find_set(named, pictures[0]) if named else None
+    sources, skipped = read_sources(chosen.paths if chosen else pictures)
     absent = {name: why for name in codecs if (why := missing(name)) is not None}
-    names = [name for name in codecs if name not in absent]
+    made = {name: make(name) for name in codecs if name not in absent}
     found = find_trunk(trunk)
-    if found is None:
-        absent["LPIPS, patch KID and Frechet"] = "no AlexNet trunk in torch's cache; give one with --trunk"
-    dists = Dists() if Dists.available() else None
-    if dists is None:
-        absent["DISTS"] = "the piq package or its weights in torch's cache are not there"
-    sources, skipped = read_sources(pictures)
-    bench = Bench(output, Perception(found) if found else None, dists)
-    ladder = {name: settings if settings and name.startswith("nicodec") else make(name).settings for name in names}
+    perception = Perception(found) if found else None
+    compare, without = comparisons(perception)
+    absent |= without
+    bench = Bench(output, {name: codec.encoder for name, codec in made.items()}, compare, perception)
+    names = list(made)
+    ladder = {name: settings if settings and name.startswith("nicodec") else made[name].settings for name in names}
     bench.measure(names, sources, ladder.__getitem__, Progress())
     curves = json.loads(published.read_text(encoding="utf-8")) if published else {}
-    result = report(bench, names, sources, skipped, absent, curves)
+    result = report(bench, names, sources, skipped, absent, curves, chosen)
     (output / "plots").mkdir(exist_ok=True)
     plots = draw(result, output / "plots")
-    (output / "report.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (output / "report.json").write_text(to_json(result), encoding="utf-8")
     (output / "measurements.csv").write_text(to_csv(result["measurements"]), encoding="utf-8")
     (output / "summary.csv").write_text(to_csv(result["summary"]), encoding="utf-8")
     (output / "report.md").write_text(markdown(result, plots), encoding="utf-8")
@@ -103,8 +109,9 @@ def command(
     for name, why in absent.items():
         click.echo(f"nicodec: not measured: {name}: {why}", err=True)
     click.echo(f"{output / 'report.html'}: written", err=True)
-    if skipped:
-        raise InputError("; ".join(f"skipped {name}: {why}" for name, why in skipped.items()))
+    faults = [*(f"skipped {name}: {why}" for name, why in skipped.items()), *(chosen.faults() if chosen else [])]
+    if faults:
+        raise InputError("; ".join(faults))
 
 
 class Progress:

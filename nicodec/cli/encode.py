@@ -130,6 +130,7 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
               "Several inputs need a folder, in which their tree is mirrored.")  # fmt: skip
 @click.option(
     "-q", "--quality", type=Finite(), default=DEFAULT_QUALITY, show_default=True,
+    metavar=f"{QUALITY_RANGE[0]:g}..{QUALITY_RANGE[1]:g}",
     help=f"{QUALITY_RANGE[0]:g} (smallest) .. {QUALITY_RANGE[1]:g} (closest to the original, not lossless), "
     "continuous. About +4 % bytes a step.",
 )  # fmt: skip
@@ -141,6 +142,7 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
 @click.option("--trunk", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
               help="AlexNet weights for --target-lpips. Default: torch's cache.")  # fmt: skip
 @click.option("-e", "--effort", type=int, default=DEFAULT_EFFORT, show_default=True,
+              metavar=f"{EFFORT_RANGE[0]}..{EFFORT_RANGE[1]}",
               help=f"{EFFORT_RANGE[0]} (quick) .. {EFFORT_RANGE[1]} (slow, smallest file). "
               "Decoding takes the same time.")  # fmt: skip
 @click.option("--tune", type=click.Choice(TUNES), default=DEFAULT_TUNE, show_default=True,
@@ -153,8 +155,8 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
 @click.option("--robust", is_flag=True, help="Code tokens without regard to the SQ stream: larger, but they survive "
               "damage to it (decode --best-effort).")  # fmt: skip
 @click.option("--references", default=DEFAULT_REFERENCES, show_default=True, metavar="auto|off|N",
-              help="Entries of the model's dictionary that the file refers to: N of them, none, or some where they "
-              "pay. Decoding takes the same dictionary.")  # fmt: skip
+              help="Entries of the model's dictionary that the file refers to: N of them, none, or three where "
+              "they pay. Decoding takes the same dictionary.")  # fmt: skip
 @click.option("--reference", "pictures", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
               help="A .nic file or a picture that the file may refer to, such as another one of the scene; several "
               "times for several. Decoding takes it as well.")  # fmt: skip
@@ -164,8 +166,8 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
 @click.option("--series", is_flag=True, help="Let pictures of a folder refer to earlier ones of it: each takes at most "
               f"{LONGEST_CHAIN} others to decode.")  # fmt: skip
 @click.option("--drawn", type=click.Choice(DRAWN), default=DRAWN[0], show_default=True,
-              help="Blocks that are kept exactly (drawings, text): auto: where that costs less, in bits and error; "
-              "all: the picture without loss.")  # fmt: skip
+              help="Blocks of 32x32 pixels that are kept exactly (drawings, text): auto: where that costs less, in "
+              "bits and error; all: the picture without loss.")  # fmt: skip
 @click.option("--roi", type=click.Path(), metavar="MASK", help="A picture in grey, of any size, that is stretched over "
               "the input: white parts get a better quality (19 more), black the one that was asked for. The file then "
               "has neither tokens nor references.")  # fmt: skip

@@ -30,6 +30,9 @@ class Size(click.ParamType[Any]):
 class Finite(click.FloatRange):
     """A number, of a range if one is given; click's own ranges let nan pass, and inf where they have no end."""
 
+    def _describe_range(self) -> str:  # click's help would say x<=None
+        return "" if self.min is None and self.max is None else super()._describe_range()
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Parse, or fail with what was expected."""
         number = float(super().convert(value, param, ctx))

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
-from nicodec.container.limits import DEFAULT_MAX_PIXELS, FREE_PIXELS, PIXELS_A_BYTE
+from nicodec.container.limits import DEFAULT_MAX_PIXELS, FREE_DRAWN, FREE_PIXELS, PIXELS_A_BYTE
 from nicodec.errors import InputError, OutputError, OutputExistsError, UsageError
 
 STANDARD = "-"
@@ -26,7 +26,9 @@ def common_options(function: F) -> F:
     """Options that `encode`, `decode` and `verify` share."""
     for option in (
         click.option("--threads", type=click.IntRange(1, 256), help="CPU threads, 1..256. Default: one a core."),
-        click.option("--json", "as_json", is_flag=True, help="Report as one line of JSON."),
+        click.option(
+            "--json", "as_json", is_flag=True, help="Report as a line of JSON a file, warnings and errors too."
+        ),
         click.option("-v", "--verbose", is_flag=True, help="Report more: where the bytes and the seconds go."),
         click.option("--quiet", is_flag=True, help="Report nothing but errors."),
     ):
@@ -39,7 +41,8 @@ def max_pixels_option(function: F) -> F:
     return click.option(
         "--max-pixels", type=click.IntRange(1), metavar="N",
         help=f"Refuse files that declare more pixels, 1 ... Default: {DEFAULT_MAX_PIXELS}, and at most {FREE_PIXELS} "
-        f"and {PIXELS_A_BYTE} for each byte of the file: a small file can ask for much time and memory.",
+        f"({FREE_DRAWN} where all is drawn) and {PIXELS_A_BYTE} for each byte of the file: a small file can ask for "
+        "much time and memory.",
     )(function)  # fmt: skip
 
 

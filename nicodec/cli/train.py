@@ -33,7 +33,8 @@ DATA = click.option(
 VALIDATION = click.option(
     "--validation", type=FOLDER, metavar="DIR", help="Held-out pictures; their figures go to RUN/validation.jsonl."
 )
-DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+                      help="Where to train; auto: on a GPU, if there is one.")  # fmt: skip
 QUIET = click.option("--quiet", is_flag=True, help="No progress.")
 
 
@@ -70,16 +71,19 @@ WIDTHS = click.option("--width", "widths", multiple=True, metavar="NAME=N", help
 
 @command.command("sq")
 @WIDTHS
+@click.option("--predecessor", metavar="NAME", help="Package whose base it starts as. Default: start from the KLT.")
 @run_options
-def train_sq(widths: tuple[str, ...], **options: Any) -> None:
+def train_sq(widths: tuple[str, ...], predecessor: str | None, **options: Any) -> None:
     """Train the base: g_a, g_s, hyperprior, means and scales, for all rates at once (widths: see BaseConfig).
 
     A checkpoint is written every few minutes and on SIGTERM or Ctrl-C.
     """
     from nicodec.networks.base import BaseConfig
     from nicodec.training import stages
+    from nicodec.zoo.store import find_package
 
-    _run(stages.sq(_parse(widths, BaseConfig)), **options)
+    package = find_package(predecessor) if predecessor else None
+    _run(stages.sq(_parse(widths, BaseConfig), package), **options)
 
 
 @command.command("vq")

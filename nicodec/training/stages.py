@@ -52,10 +52,11 @@ class Recipe:
     frozen: Mapping[str, str] = field(default_factory=dict)
 
 
-def sq(widths: Widths) -> Recipe:
-    """The base. `widths`: fields of `BaseConfig`."""
+def sq(widths: Widths, predecessor: Package | None = None) -> Recipe:
+    """The base. `widths`: fields of `BaseConfig`. `predecessor`: whose base it starts as; None: from the KLT."""
     config = _configured(BaseConfig, widths)
-    return Recipe(lambda _: SQStage(config))
+    part = predecessor.parts["base"] if predecessor else None
+    return Recipe(lambda _: SQStage(config, part), {"predecessor": part.id.hex()} if part else {})
 
 
 def vq(package: Package, trunk: Path, widths: Widths) -> Recipe:

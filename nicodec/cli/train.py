@@ -255,14 +255,14 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-def _positive(text: str) -> float:
+def _finite(text: str) -> float:
     number = float(text)
-    if not 0 < number < math.inf:
+    if not 0 <= number < math.inf:
         raise ValueError(text)
     return number
 
 
 # Of the fields of a config, by what they are declared as.
 PARSERS: dict[Any, Callable[[str], Any]] = {
-    "int": _whole, "float": _positive, "bool": {"True": True, "False": False}.__getitem__,
+    "int": _whole, "float": _finite, "bool": {"True": True, "False": False}.__getitem__,
 }  # fmt: skip

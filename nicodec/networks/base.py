@@ -15,7 +15,7 @@ from nicodec.latents.geometry import HALO, PATCH
 from nicodec.networks.hyper import HyperAnalysis, Means
 from nicodec.networks.lapping import Lapping, prefilter
 from nicodec.networks.layers import Pointwise, RateScale, easing, interpolate, spread, stack, zero_init
-from nicodec.rate.scale import KNOTS, LAMBDA_MAX, RATE_MAX, lambda_from_rate
+from nicodec.rate.scale import KNOTS, LAMBDA_MAX, LAMBDA_MIN, RATE_MAX, lambda_from_rate
 
 TILT = 0.25  # tune `eye` starts with steps in proportion to this power of a component's frequency
 
@@ -41,6 +41,8 @@ class BaseConfig:
     def __post_init__(self) -> None:
         if self.depth_16 + (self.depth_8 + 1) / 2 > HALO - 1:
             raise ValueError(f"depths {self.depth_8} and {self.depth_16} see further than the halo of {HALO} positions")
+        if self.lambda_max <= LAMBDA_MIN:
+            raise ValueError(f"lambda_max is {self.lambda_max:g}, expected more than {LAMBDA_MIN:g}")
         if self.latent % self.slices:
             raise ValueError(f"{self.latent} channels of y do not make {self.slices} equal slices")
 

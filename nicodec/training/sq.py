@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,10 +21,11 @@ from nicodec.networks.layers import spread
 from nicodec.rate.scale import KNOTS, LAMBDA_MAX, LAMBDA_MIN, LEVEL_STEP, RATE_MAX, TUNE_SPACING
 from nicodec.rate.tile import TileRate
 from nicodec.training.data import Pictures
-from nicodec.training.inherit import inherit
 from nicodec.training.scales import Scales, gaussian_bits, magnitude
 from nicodec.training.visual import LEAST, SQUARED, visual_error
-from nicodec.zoo.manifest import Part
+
+if TYPE_CHECKING:
+    from nicodec.zoo.manifest import Part
 
 MAPPED = 0.5  # share of the crops with a quality map, whose levels then have this standard deviation:
 MAP_SPREAD = 2.5
@@ -234,6 +235,8 @@ class SQStage:
         if self.predecessor is None:
             self.module.start_from_klt(pictures)
         else:
+            from nicodec.training.inherit import inherit  # it needs the entropy coder, which training else does not
+
             inherit(self.module, self.predecessor)
 
     def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:

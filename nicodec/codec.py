@@ -31,7 +31,7 @@ from nicodec.container.layout import MAGIC, Anchor, Box, Header, Section, Sectio
 from nicodec.container.limits import check_declared, check_size, is_usual
 from nicodec.container.reader import NicFile, read_file
 from nicodec.container.writer import write_file
-from nicodec.drawing import drawn_section, guess
+from nicodec.drawing import Guess, drawn_section, guess
 from nicodec.errors import CorruptFileError, UsageError
 from nicodec.foreign.base import ForeignEncoder, find_foreign
 from nicodec.image.drawn import blank, grid
@@ -102,26 +102,26 @@ class PictureEncoder:
         Raises: as `encode_picture`.
         """
         rate, found = rate_from_quality(quality), None
+        weight = self.model.weight(rate)
+        guessed = guess(self.picture.pixels, self.options, weight)
         if self.options.refers and self.offered:
             found = self.base.code_referring(self.analysed, rate, self.offered)
         if found is None:
-            return self.encode_alone(quality)
+            return self.encode_alone(rate, guessed)
         from nicodec.references.refer import lighter
 
-        (streams, clear), weight = found, self.model.weight(rate)
+        streams, clear = found
         referring = self.file(streams)
-        if clear and not guess(self.picture.pixels, self.options, weight).draws:
+        if clear and not guessed.draws:
             return referring
-        return lighter(self.picture, self.encode_alone(quality), referring, self.library.picture, weight)
+        return lighter(self.picture, self.encode_alone(rate, guessed), referring, self.library.picture, weight)
 
-    def encode_alone(self, quality: float) -> bytes:
+    def encode_alone(self, rate: int, guessed: Guess) -> bytes:
         """The file without such references. No network is loaded where none is needed. Raises: as `encode_picture`.
 
         What was written is decoded only where there is a doubt: whether references pay that `auto` found, and, in what
         is no photograph, whether tokens do harm.
         """
-        rate = rate_from_quality(quality)
-        guessed = guess(self.picture.pixels, self.options, self.model.weight(rate))
         if guessed.mask.all() and self.drawn:
             return self.drawn
         if guessed.mask.any():

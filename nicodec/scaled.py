@@ -58,8 +58,8 @@ def is_quick(file: NicFile, options: DecodeOptions, crop: Box) -> bool:
     """Whether the latents alone give what is asked for."""
     plain = options.anchor == "fidelity" and options.taus == (0.0,) and not options.best_effort
     on_squares = crop.left % options.scale == crop.top % options.scale == 0
-    plain = plain and not file.header.referring
-    return plain and on_squares and SectionType.SQ in file.sections and SectionType.ALPHA not in file.sections
+    own = SectionType.SQ in file.sections and not file.header.referring
+    return plain and on_squares and own and SectionType.ALPHA not in file.sections
 
 
 def _parse(decoder: OwnDecoder, wanted: list[Box]) -> Iterator[tuple[Box, TileSymbols]]:

@@ -187,10 +187,9 @@ def _export_fuser(run: Path, output: Path, summary: str, pictures: Pictures | No
 
 
 def _export_clc(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:
-    from nicodec.cli.pooled import dictionary_of
     from nicodec.networks.clc import CLC, CLCConfig
     from nicodec.training.export import export_dictionary, load_module
-    from nicodec.zoo.load import load_base
+    from nicodec.zoo.load import dictionary_of, load_base
     from nicodec.zoo.manifest import read_manifest
 
     package = read_manifest(output / "model.toml")

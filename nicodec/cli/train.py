@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nicodec.cli import streams
 from nicodec.cli.pooled import command as dictionary
 from nicodec.cli.sizes import Finite
 
@@ -26,10 +27,7 @@ def command() -> None:
 
 command.add_command(dictionary)
 
-DATA = click.option(
-    "--data", "folders", required=True, multiple=True, type=FOLDER, metavar="DIR",
-    help="Training pictures, searched below DIR; may be given several times.",
-)  # fmt: skip
+DATA = streams.data_option("Training pictures")
 VALIDATION = click.option(
     "--validation", type=FOLDER, metavar="DIR", help="Held-out pictures; their figures go to RUN/validation.jsonl."
 )

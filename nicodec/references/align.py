@@ -20,11 +20,7 @@ Matrix = NDArray[np.float64]
 
 COARSEST = 96  # pixels of the shorter side, about, at which the search begins
 BLOCK = 8  # pixels along a side of a block, at any scale
-REACHES = (
-    6,
-    4,
-    3,
-)  # pixels that a block is searched around where it is expected: at the coarsest scale, then finer ones
+REACHES = (6, 4, 3)  # pixels around its place that a block is searched in: at the coarsest scale, then finer ones
 STILL = 0.97  # of the error of what stays where it is, at which it is taken to be still
 OFF = 12.0  # levels, beyond which an error says no more
 FITS = 5  # rounds of reweighting
@@ -128,9 +124,9 @@ def warped(reference: Array, matrix: Matrix, shape: tuple[int, ...]) -> tuple[Ar
     inside = (u > -0.5) & (u < width - 0.5) & (v > -0.5) & (v < height - 0.5)
     u, v = u.clip(0, width - 1), v.clip(0, height - 1)
     column, row = np.minimum(u.astype(np.int32), width - 2), np.minimum(v.astype(np.int32), height - 2)
-    across, down, at, flat = u - column, v - row, row * width + column, reference.ravel()
-    above = flat[at] * (1 - across) + flat[at + 1] * across
-    below = flat[at + width] * (1 - across) + flat[at + width + 1] * across
+    across, down, at, levels = u - column, v - row, row * width + column, reference.ravel()
+    above = levels[at] * (1 - across) + levels[at + 1] * across
+    below = levels[at + width] * (1 - across) + levels[at + width + 1] * across
     return above * (1 - down) + below * down, inside
 
 
@@ -153,9 +149,7 @@ def match(plane: Array, moved: Array, inside: NDArray[np.bool_], reach: int) -> 
     errors = np.empty((side, side, rows, columns), np.float32)
     for dy in range(side):
         for dx in range(side):
-            square = np.square(padded[dy : dy + height, dx : dx + width] - a)
-            lines = square.reshape(rows, BLOCK, width).sum(1)
-            errors[dy, dx] = lines.reshape(rows, columns, BLOCK).sum(2)
+            errors[dy, dx] = sums(np.square(padded[dy : dy + height, dx : dx + width] - a), BLOCK)
     best = errors.reshape(side * side, -1).argmin(0)
     y, x = np.divmod(best, side)
     r, c = np.divmod(np.arange(rows * columns), columns)
@@ -264,9 +258,15 @@ def brightness(picture: Array, reference: Array, matrix: Matrix) -> tuple[tuple[
 
 def means(plane: Array) -> Array:
     """Of cells, flat."""
-    rows, columns = (length // CELL for length in plane.shape)
-    lines = plane.reshape(rows, CELL, -1).sum(1)
-    return lines.reshape(rows, columns, CELL).sum(2).ravel() / np.float32(CELL**2)
+    return sums(plane, CELL).ravel() / np.float32(CELL**2)
+
+
+def sums(plane: Array, side: int) -> Array:
+    """Sums over squares of `side` values, whole ones: (H, W) to (rows, columns)."""
+    rows, columns = (length // side for length in plane.shape)
+    lines = plane.reshape(rows, side, -1).sum(1)
+    whole: Array = lines.reshape(rows, columns, side).sum(2)
+    return whole
 
 
 def _line(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[int, int]:

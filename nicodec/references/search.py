@@ -14,7 +14,7 @@ from nicodec.entropy.motion import REACH, Motion
 from nicodec.image.picture import Pixels
 from nicodec.latents.geometry import PATCH, Array, Span, coarser, cut, in_pixels
 from nicodec.rate.scale import lambda_from_rate
-from nicodec.references.align import LUMA, halved, luma
+from nicodec.references.align import LUMA, halved, luma, sums
 from nicodec.references.warp import TAPS, UNIT, Aligned, warp
 
 Vectors = NDArray[np.int64]  # (rows, columns, 2), rows and columns in quarters of a pixel
@@ -125,9 +125,7 @@ def _coarse(own: Array, seen: Array, origin: tuple[int, int], step: float) -> Ve
     for dy in range(-SPAN, SPAN + 1):
         for dx in range(-SPAN, SPAN + 1):
             y, x = top + dy, left + dx
-            square = np.square(b[y : y + len(a), x : x + a.shape[1]] - a)
-            lines = square.reshape(rows, side, -1).sum(1)
-            errors = lines.reshape(rows, columns, side).sum(2) / side**2
+            errors = sums(np.square(b[y : y + len(a), x : x + a.shape[1]] - a), side) / side**2
             cost = worth(errors, step) + spent(np.array([dy, dx]))
             better = cost < least
             least, vectors[better] = np.where(better, cost, least), (dy, dx)

@@ -36,6 +36,7 @@ from nicodec.errors import CorruptFileError, UsageError
 from nicodec.foreign.base import ForeignEncoder, find_foreign
 from nicodec.image.drawn import blank, grid
 from nicodec.image.kept import kept_sections, unpack_blocks, unpack_metadata, unpack_transparency
+from nicodec.image.metadata import with_size
 from nicodec.image.picture import Picture, Pixels
 from nicodec.memory import check_memory, translate_out_of_memory
 from nicodec.options import DecodeOptions, EncodeOptions
@@ -231,7 +232,8 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
     if alpha is not None:
         alpha = alpha[crop.slices]
     metadata = (blocks.get("icc"), blocks.get("exif"), blocks.get("xmp"))
-    return [Picture(pixels, alpha, *metadata, damage=tuple(damage or ())) for pixels in painted]
+    pictures = [Picture(pixels, alpha, *metadata, damage=tuple(damage or ())) for pixels in painted]
+    return pictures if options.crop is None else [with_size(picture) for picture in pictures]
 
 
 def library_of(file: NicFile, options: DecodeOptions) -> Library | None:

@@ -31,11 +31,12 @@ from nicodec.container.layout import MAGIC, Anchor, Box, Header, Section, Sectio
 from nicodec.container.limits import check_declared, check_size, is_usual
 from nicodec.container.reader import NicFile, read_file
 from nicodec.container.writer import write_file
-from nicodec.drawing import drawn_section, guess
+from nicodec.drawing import Guess, drawn_section, guess
 from nicodec.errors import CorruptFileError, UsageError
 from nicodec.foreign.base import ForeignEncoder, find_foreign
 from nicodec.image.drawn import blank, grid
 from nicodec.image.kept import kept_sections, unpack_blocks, unpack_metadata, unpack_transparency
+from nicodec.image.metadata import with_size
 from nicodec.image.picture import Picture, Pixels
 from nicodec.memory import check_memory, translate_out_of_memory
 from nicodec.options import DecodeOptions, EncodeOptions
@@ -101,25 +102,27 @@ class PictureEncoder:
 
         Raises: as `encode_picture`.
         """
-        alone = self.encode_alone(quality)
-        if not (self.options.refers and self.offered):
-            return alone
+        rate, found = rate_from_quality(quality), None
+        weight = self.model.weight(rate)
+        guessed = guess(self.picture.pixels, self.options, weight)
+        if self.options.refers and self.offered:
+            found = self.base.code_referring(self.analysed, rate, self.offered)
+        if found is None:
+            return self.encode_alone(rate, guessed)
         from nicodec.references.refer import lighter
 
-        rate = rate_from_quality(quality)
-        coded = self.base.code_referring(self.analysed, rate, self.offered)
-        if coded is None:
-            return alone
-        return lighter(self.picture, alone, self.file(coded), self.library.picture, self.model.weight(rate))
+        streams, clear = found
+        referring = self.file(streams)
+        if clear and not guessed.draws:
+            return referring
+        return lighter(self.picture, self.encode_alone(rate, guessed), referring, self.library.picture, weight)
 
-    def encode_alone(self, quality: float) -> bytes:
+    def encode_alone(self, rate: int, guessed: Guess) -> bytes:
         """The file without such references. No network is loaded where none is needed. Raises: as `encode_picture`.
 
         What was written is decoded only where there is a doubt: whether references pay that `auto` found, and, in what
         is no photograph, whether tokens do harm.
         """
-        rate = rate_from_quality(quality)
-        guessed = guess(self.picture.pixels, self.options, self.model.weight(rate))
         if guessed.mask.all() and self.drawn:
             return self.drawn
         if guessed.mask.any():
@@ -177,7 +180,7 @@ class PictureEncoder:
 
     @cached_property
     def offered(self) -> list[Offered]:
-        """These pictures, laid under it."""
+        """These pictures, aligned with it."""
         from nicodec.references.refer import offer
 
         return offer(self.picture, self.library)
@@ -229,7 +232,8 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
     if alpha is not None:
         alpha = alpha[crop.slices]
     metadata = (blocks.get("icc"), blocks.get("exif"), blocks.get("xmp"))
-    return [Picture(pixels, alpha, *metadata, damage=tuple(damage or ())) for pixels in painted]
+    pictures = [Picture(pixels, alpha, *metadata, damage=tuple(damage or ())) for pixels in painted]
+    return pictures if options.crop is None else [with_size(picture) for picture in pictures]
 
 
 def library_of(file: NicFile, options: DecodeOptions) -> Library | None:

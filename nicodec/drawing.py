@@ -157,6 +157,11 @@ class Guess:
     sketch: Sketch | None = None
     photograph: bool = False
 
+    @property
+    def draws(self) -> bool:
+        """Whether some of it is drawn, or may be."""
+        return self.sketch is not None or bool(self.mask.any())
+
 
 def guess(pixels: Pixels, options: EncodeOptions, weight: float) -> Guess:
     """What of a picture (H, W, 1 or 3) is drawn, by pixels alone."""

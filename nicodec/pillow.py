@@ -21,7 +21,7 @@ from nicodec.options import SCALES, DecodeOptions, EncodeOptions
 from nicodec.references.library import references_of
 
 FORMAT = "NIC"
-METADATA = ("icc_profile", "exif", "xmp", "dpi")
+METADATA_OPTIONS = ("icc_profile", "exif", "xmp", "dpi")
 
 
 class NicImageFile(ImageFile.ImageFile):
@@ -84,10 +84,10 @@ def save(image: Image.Image, file: IO[bytes], name: str | bytes) -> None:
     """
     given: dict[str, Any] = dict(image.encoderinfo)
     allow_8bit = given.pop("allow_8bit", False)
-    metadata = {key: given.pop(key) for key in METADATA if key in given}
+    metadata = {key: given.pop(key) for key in METADATA_OPTIONS if key in given}
     known = {field.name for field in fields(EncodeOptions)}
     if unknown := set(given) - known:
-        listed = ", ".join(sorted({*known, "allow_8bit", *METADATA}))
+        listed = ", ".join(sorted({*known, "allow_8bit", *METADATA_OPTIONS}))
         raise UsageError(f"no option of .nic files: {', '.join(sorted(unknown))}; known: {listed}")
     if given.get("base_weights") is not None:
         given["base_weights"] = Path(given["base_weights"])

@@ -1,7 +1,7 @@
 """Small pictures from large files (`decode --scale`): each pixel the average of a square of the picture.
 
 Where nothing but the fidelity anchor is asked for, they come out of the latents alone (`nicodec.painters.reduced`),
-many times as quickly, and are what the averages of the full picture are but for what g_s mends. All else is decoded in
+many times as quickly, and are what the averages of the full picture are but for what g_s adds. All else is decoded in
 full and averaged: other anchors and taus, files without latents or that refer to pictures, other codecs', alpha,
 damaged files, and crops whose corner does not lie on a multiple of the scale.
 """
@@ -58,8 +58,8 @@ def is_quick(file: NicFile, options: DecodeOptions, crop: Box) -> bool:
     """Whether the latents alone give what is asked for."""
     plain = options.anchor == "fidelity" and options.taus == (0.0,) and not options.best_effort
     on_squares = crop.left % options.scale == crop.top % options.scale == 0
-    plain = plain and not file.header.referring
-    return plain and on_squares and SectionType.SQ in file.sections and SectionType.ALPHA not in file.sections
+    own = SectionType.SQ in file.sections and not file.header.referring
+    return plain and on_squares and own and SectionType.ALPHA not in file.sections
 
 
 def _parse(decoder: OwnDecoder, wanted: list[Box]) -> Iterator[tuple[Box, TileSymbols]]:

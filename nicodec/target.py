@@ -117,7 +117,7 @@ def _judge(picture: Picture, target: Target, options: EncodeOptions) -> Callable
     if target.kind == "bytes":
         return len
     referred = options.references if isinstance(options.references, tuple) else ()
-    pixels = max([picture.width * picture.height, *([DEFAULT_MAX_PIXELS] if options.refers else [])])
+    pixels = max(picture.width * picture.height, DEFAULT_MAX_PIXELS if options.refers else 0)
     everything = DecodeOptions(
         max_pixels=pixels, device=options.device, engine=options.engine, references=referred,
         dictionaries=options.dictionaries,

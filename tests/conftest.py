@@ -37,13 +37,13 @@ def toy_folder(tiny, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def trunk(tmp_path_factory):
-    """A trunk of torchvision's names and shapes with seeded random weights: the real ones are not ours to ship."""
+def alexnet(tmp_path_factory):
+    """An AlexNet of torchvision's names and shapes with random weights: the real ones are not ours to ship."""
     import torch
-    from torchvision.models import alexnet
+    from torchvision import models
 
     torch.manual_seed(0)
-    state = {k: v for k, v in alexnet(weights=None).state_dict().items() if k.startswith("features.")}
+    state = {k: v for k, v in models.alexnet(weights=None).state_dict().items() if k.startswith("features.")}
     path = tmp_path_factory.mktemp("trunk") / "alexnet.pth"
     torch.save(state, path)
     return path
@@ -70,7 +70,7 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def squeezenet(tmp_path_factory):
+def trunk(tmp_path_factory):
     """A SqueezeNet with random weights, stored as torchvision's are."""
     import torch
     from torchvision.models import squeezenet1_1

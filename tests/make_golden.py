@@ -198,8 +198,9 @@ def main():
         decoded = {f"{name}{suffix}.png": how for suffix, how in DECODED.get(name, {"": {}}).items()}
         for picture, how in decoded.items():
             nicodec.decode(path, device="cpu", **how).save(FOLDER / picture, optimize=True)
+        symbols = symbols_of(path)
         facts = {
-            "tiles": len(symbols_of(path)), "sha256": digests(path),
+            "tiles": len(symbols), "sha256": digests(path, symbols),
             "structure": describe(read_file(path.read_bytes())), "pictures": decoded,
         }  # fmt: skip
         path.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n")

@@ -33,6 +33,11 @@ def another_shot(width, height, *, across=3, down=2, gain=0.9):
     return Image.fromarray((pixels * gain + 5).clip(0, 255).round().astype(np.uint8))
 
 
+def error_of(picture, decoded):
+    """The mean squared error of decoded pixels, whole numbers that may be signed."""
+    return np.square(np.asarray(picture).astype(int) - decoded).mean()
+
+
 def alpha(width, height):
     """A ramp with a hole: (height, width) uint8."""
     y, x = np.mgrid[:height, :width]

@@ -314,7 +314,7 @@ class Integers:
         return np.maximum(index - np.array([0, 0, 3, 9, 15])[classes][:, :, None], 0)
 
 
-class Following:
+class AdaptiveTable:
     def __init__(self, entries, likely):
         self.counts = [7 if entry == likely else 1 for entry in range(entries)]
 
@@ -332,8 +332,8 @@ class Following:
 def read_motion(decoder, rows, columns):
     """Sources (2h, 2w), vectors (2h, 2w, 2) and classes (4h, 4w) of a tile of h x w positions of z."""
     sources, vectors = np.zeros((2 * rows, 2 * columns), np.int64), np.zeros((2 * rows, 2 * columns, 2), np.int64)
-    tables = [Following(9, i) for i in range(9)]
-    sizes = [[Following(16, 0) for _ in range(2)] for _ in range(2)]
+    tables = [AdaptiveTable(9, i) for i in range(9)]
+    sizes = [[AdaptiveTable(16, 0) for _ in range(2)] for _ in range(2)]
     for r in range(2 * rows):
         for s in range(2 * columns):
             beside = sources[r, s - 1] if s else sources[r - 1, s] if r else 1
@@ -353,7 +353,7 @@ def read_motion(decoder, rows, columns):
                     value = 2 * value + decoder.decode([1 << 23] * 2)
                 vectors[r, s, k] = expected + (value // 2 if value % 2 == 0 else -(value + 1) // 2)
                 assert -8192 <= vectors[r, s, k] <= 8191
-    classes, tables = np.zeros((4 * rows, 4 * columns), np.int64), [Following(5, i // 2) for i in range(9)]
+    classes, tables = np.zeros((4 * rows, 4 * columns), np.int64), [AdaptiveTable(5, i // 2) for i in range(9)]
     for r in range(4 * rows):
         for s in range(4 * columns):
             if sources[r // 2, s // 2]:

@@ -25,14 +25,15 @@ from nicodec.zoo.store import find_package
 SCHEMA = Path(errors.__file__).parent / "bench" / "REPORT.md"
 
 
-def test_a_report_resumes_and_names_what_is_missing(inside, tmp_path, trunk, monkeypatch):
+def test_a_report_resumes_and_names_what_is_missing(inside, tmp_path, alexnet, monkeypatch):
     monkeypatch.setenv("PATH", "")  # no JPEG XL
     for index in range(2):
         pictures.grainy(192 + index, 180).save(tmp_path / f"{index}.png")
     (tmp_path / "broken.png").write_bytes(b"no picture")
     (tmp_path / "published.json").write_text('{"a paper": {"bpp": [0.1, 1.0], "psnr": [20, 30]}}')
-    call = ["bench", "0.png", "1.png", "broken.png", "-o", "report", "--trunk", trunk, "--published", "published.json",
-            "--codec", "jpeg", "--codec", "nicodec@tiny", "--codec", "jxl", "--settings", "5,31,57,96"]  # fmt: skip
+    call = ["bench", "0.png", "1.png", "broken.png", "-o", "report", "--trunk", alexnet, "--published",
+            "published.json", "--codec", "jpeg", "--codec", "nicodec@tiny", "--codec", "jxl",
+            "--settings", "5,31,57,96"]  # fmt: skip
     code, _, err = inside(*call)
     assert code == errors.InputError.exit_code
     assert "skipped broken.png" in err
@@ -187,7 +188,7 @@ def test_names_say_how_nicodec_decodes():
             make(wrong)
 
 
-def test_the_plane_of_tau(toys, trunk, tmp_path, monkeypatch):
+def test_the_plane_of_tau(toys, alexnet, tmp_path, monkeypatch):
     from lab import taus
 
     path = tmp_path / "a.png"
@@ -195,7 +196,7 @@ def test_the_plane_of_tau(toys, trunk, tmp_path, monkeypatch):
     monkeypatch.setattr(taus, "QUALITIES", (20,))
     monkeypatch.setattr(taus, "TAUS", (0.0, 1.0))
     monkeypatch.setattr(taus, "WAYS", (("fidelity", 1), ("fidelity", 2), ("perception", 1)))
-    lines = taus.measure("toy16", trunk, [path])
+    lines = taus.measure("toy16", alexnet, [path])
     plain = api.decode(api.encode(path, model="toy16", quality=20, streams="sq"))
     assert lines[0].psnr[0] == lines[1].psnr[0] == pytest.approx(psnr(np.asarray(Image.open(path)), np.asarray(plain)))
     assert lines[0].psnr[1] != lines[1].psnr[1]

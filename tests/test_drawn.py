@@ -248,9 +248,8 @@ def test_damage_shows_what_lies_below_and_is_said(where, inside, tmp_path):
 
 
 def test_a_flat_picture_stays_within_its_own_readers_bound():
-    for side in (3000, 4500):
-        data = tiny_encode(np.full((side, side), 200, np.uint8), effort=1)
-        assert nicodec.decode(data, device="cpu", crop=(side - 5, 0, 5, 5)).getpixel((0, 0)) == 200
+    data = tiny_encode(np.full((4500, 4500), 200, np.uint8), effort=1)
+    assert nicodec.decode(data, device="cpu", crop=(4495, 0, 5, 5)).getpixel((0, 0)) == 200
 
 
 def test_what_is_said_of_it(inside, tmp_path):

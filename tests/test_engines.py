@@ -21,6 +21,7 @@ from nicodec.container.reader import read_file
 from nicodec.engines import load_networks, onnx
 from nicodec.errors import DamagedPartError, ExportError, MissingPackageError, MissingPartError, UsageError
 from nicodec.networks.functions import OF, Function, maps
+from nicodec.rate.scale import RATE_MAX, TUNE_SPACING
 from nicodec.training.graphs import make_graph
 from nicodec.zoo.load import load_base, load_scales, read_config
 from nicodec.zoo.store import find_package
@@ -49,7 +50,8 @@ def examples(part, name):
             2 * side if at == max(held.free, default=-1) and side > 1 else side for at, side in enumerate(held.shape)
         ]
         if given == "rate":
-            yield random.uniform(0, 65535, shape).astype(np.float32)
+            last = read_config(part).get("tunes", 1) - 1
+            yield (random.uniform(0, RATE_MAX, shape) + last * TUNE_SPACING).astype(np.float32)
         elif given in RANGES:
             yield random.uniform(*RANGES[given], shape).astype(np.float32)
         else:

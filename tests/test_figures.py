@@ -8,6 +8,8 @@ import pytest
 from lab import reproduce
 from PIL import Image
 
+from nicodec.zoo.manifest import read_manifest
+
 REGIONS = ("toy16 bits", "toy16 encoders", "toy16 plot lpips", "toy16 crops")
 
 
@@ -18,12 +20,28 @@ def test_pages_say_what_the_results_say(page):
     assert len(reproduce.REGION.findall(text)) == text.count("<!-- figures:") == text.count("<!-- end of figures -->")
 
 
-def test_no_figure_of_the_readme_is_typed():
-    typed = reproduce.REGION.sub("", (reproduce.ROOT / "README.md").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("page", reproduce.pages(), ids=lambda page: page.parent.name)
+def test_no_figure_of_a_page_is_typed(page):
+    typed = reproduce.REGION.sub("", page.read_text(encoding="utf-8"))
     assert re.findall(r"\d+ ?(?:%|dB\b|bpp\b|x\b)", typed) == []
 
 
-def test_figures_are_measured_kept_and_filled_in(toys, trunk, tmp_path, monkeypatch):
+@pytest.mark.parametrize("card", reproduce.pages()[1:], ids=lambda card: card.parent.name)
+def test_cards_list_the_parts_as_they_are(card):
+    listed = re.findall(r"^\| (\w+) \| `(\w{16})` \| ([\d.]+) \|", card.read_text(encoding="utf-8"), re.M)
+    parts = read_manifest(card.with_name("model.toml")).parts
+    assert listed == [(n, part.id.hex(), f"{part.path.stat().st_size / 1e6:.1f}") for n, part in parts.items()]
+
+
+def test_pictures_beside_a_card_are_shown():
+    kept = {path for path in reproduce.MODELS.glob("*/*") if path.suffix in (".jpg", ".png", ".webp")}
+    pages = [*reproduce.MODELS.glob("*/*.md")]
+    shown = {page.parent / link for page in pages for link in re.findall(r"!\[.*?\]\((.*?)\)", page.read_text("utf-8"))}
+    assert kept
+    assert kept <= shown
+
+
+def test_figures_are_measured_kept_and_filled_in(toys, alexnet, tmp_path, monkeypatch):
     pictures.grainy(192, 180).save(tmp_path / "kodim01.png")
     monkeypatch.setattr(reproduce, "RIVALS", {"jpeg": "JPEG"})
     monkeypatch.setattr(reproduce, "OURS", reproduce.OURS[:1])
@@ -34,7 +52,7 @@ def test_figures_are_measured_kept_and_filled_in(toys, trunk, tmp_path, monkeypa
     page.write_text("".join(f"<!-- figures: {words} -->\n12 dB <!-- end of figures -->\n" for words in REGIONS))
     assert reproduce.filled(page, models).count("Not measured yet") == len(REGIONS)
 
-    reproduce.measure("toy16", [tmp_path / "kodim01.png", "--settings", "5,31,57,96"], trunk, work)
+    reproduce.measure("toy16", [tmp_path / "kodim01.png", "--settings", "5,31,57,96"], alexnet, work)
     reproduce.keep(work, results)
     reproduce.strip("toy16", tmp_path).save(results / "crops.webp")
     expected = {reproduce.REPORT, "crops.webp", *(f"{name}.png" for name in reproduce.PLOTS)}

@@ -17,6 +17,20 @@ def test_symbols_do_not_depend_on(name):
     check_under(MATRIX[name])
 
 
+def test_the_settings_of_torch_are_left_out_where_there_is_none(monkeypatch):
+    from nicodec.cli import conformance
+    from nicodec.conformance import matrix
+
+    monkeypatch.setattr(golden, "golden_files", list)
+    monkeypatch.setattr(matrix, "MATRIX", {"it alone": Setting(), "careless host": Setting(careless=True)})
+    monkeypatch.setattr(matrix, "check_under", lambda setting: "the same symbols")
+    monkeypatch.setenv("NICODEC_MODELS", os.environ["NICODEC_MODELS"])
+    assert [row.name for row in conformance._rows()] == ["it alone", "careless host"]
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert [row.name for row in conformance._rows()] == ["it alone"]
+    assert conformance._version("no-such-library") == "not installed"
+
+
 def test_what_a_process_says_is_passed_on():
     with pytest.raises(errors.ConformanceError, match="not installed"):
         check_under(Setting({"NICODEC_MODELS": ""}))

@@ -133,12 +133,12 @@ def test_a_metric_without_its_package_says_what_to_install(package, monkeypatch)
     assert {"psnr", "psnr_y", "ms_ssim"} <= set(found)
 
 
-def test_lpips_against_the_lpips_package(trunk):
+def test_lpips_against_the_lpips_package(alexnet):
     import lpips
 
     with warnings.catch_warnings(action="ignore"):
         reference = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
-    state = torch.load(trunk, weights_only=True)
+    state = torch.load(alexnet, weights_only=True)
     theirs = dict(reference.net.named_parameters())
     for name, value in state.items():
         layer = name.removeprefix("features.")
@@ -146,7 +146,7 @@ def test_lpips_against_the_lpips_package(trunk):
         theirs[match].data.copy_(value)
     a, b = pictures.scene(96, 80), pictures.scene(96, 80)[::-1].copy()
     x, y = (torch.from_numpy(p).permute(2, 0, 1)[None] / 127.5 - 1 for p in (a, b))
-    perception = Perception(trunk)
+    perception = Perception(alexnet)
     assert perception.distance(a, b) == pytest.approx(reference(x, y).item(), rel=1e-5)
     assert perception.distance(a, b) > 0
     assert perception.distance(a, a) == 0

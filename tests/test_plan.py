@@ -71,18 +71,35 @@ def given(tmp_path_factory):
 
 
 @pytest.fixture
-def follow(given, tmp_path):
-    """Carry out a plan as a process, in OUT: returns it, or, `wait`, its exit code and what it said."""
+def words(given, tmp_path):
+    """What the command is told, for a plan that is carried out in OUT."""
+    return lambda plan, *options: ["train", "plan", plan, "--data", given / "data", "--out", tmp_path / "out",
+                                   "--device", "cpu", *options]  # fmt: skip
 
-    def call(plan, *options, wait=True):
-        command = [sys.executable, "-m", "nicodec", "train", "plan", plan, "--data", given / "data", "--out",
-                   tmp_path / "out", "--device", "cpu", *options]  # fmt: skip
+
+@pytest.fixture
+def follow(words):
+    """Carry out a plan as a process: returns it, or, `wait`, its exit code and what it said."""
+
+    def call(*plan, wait=True):
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen(list(map(str, command)), env=environment, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen([sys.executable, "-m", "nicodec", *map(str, words(*plan))], env=environment,
+                                   stderr=subprocess.PIPE, text=True)  # fmt: skip
         if not wait:
             return process
         _, said = process.communicate(timeout=500)
         return process.returncode, said
+
+    return call
+
+
+@pytest.fixture
+def again(words, inside):
+    """As `follow`, but in this process, which torch need not start for."""
+
+    def call(*plan):
+        code, _, said = inside(*words(*plan))
+        return code, said
 
     return call
 
@@ -93,8 +110,8 @@ def text_of(folder, text, name="plan.toml"):
 
 
 @pytest.mark.timeout(900)
-def test_the_toy_plan_makes_a_whole_family(follow, given, tmp_path, monkeypatch):
-    options = ("--validation", given / "held-out", "--trunk", given / "squeezenet.pth")
+def test_the_toy_plan_makes_a_whole_family(follow, again, given, tmp_path, monkeypatch):
+    options = ("--trunk", given / "squeezenet.pth")
     code, said = follow(PLANS / "toy.toml", *options)
     assert code == 0, said
     package = read_manifest(tmp_path / "out" / "models" / "toy" / "model.toml")
@@ -105,24 +122,22 @@ def test_the_toy_plan_makes_a_whole_family(follow, given, tmp_path, monkeypatch)
         assert tokens in nicodec.read_info(coded)["tokens"]
         for anchor in ("fidelity", "perception"):
             assert nicodec.decode(coded, anchor=anchor, tau=0.5, device="cpu").size == (70, 60)
-    report = (tmp_path / "out" / "report.md").read_text()
-    assert report.count("| finished |") == 8
-    assert "bpp_psnr" in report
+    assert (tmp_path / "out" / "report.md").read_text().count("| finished |") == 8
 
     changed = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")}
-    code, said = follow(PLANS / "toy.toml", *options)
+    code, said = again(PLANS / "toy.toml", *options)
     assert (code, "begins" in said) == (0, False), said
     assert changed == {path: path.stat().st_mtime_ns for path in changed}
     longer = text_of(tmp_path, (PLANS / "toy.toml").read_text().replace("steps = 4", "steps = 6"), "toy.toml")
-    code, said = follow(longer, *options)
+    code, said = again(longer, *options)
     assert code == 15
     assert "stage sq is to go on, but dictionary is begun on what it was" in said
 
 
 @pytest.mark.timeout(900)
-def test_a_plan_that_is_stopped_goes_on_and_may_only_be_prolonged(follow, tmp_path):
-    plan = text_of(tmp_path, SHORT)
-    process = follow(plan, wait=False)
+def test_a_plan_that_is_stopped_goes_on_and_may_only_be_prolonged(follow, again, given, tmp_path):
+    plan, options = text_of(tmp_path, SHORT), ("--validation", given / "held-out")
+    process = follow(plan, *options, wait=False)
     record = tmp_path / "out" / "sq" / "record.jsonl"
     deadline = time.monotonic() + 300
     while not record.exists() and time.monotonic() < deadline:
@@ -135,7 +150,7 @@ def test_a_plan_that_is_stopped_goes_on_and_may_only_be_prolonged(follow, tmp_pa
     assert steps >= 1
 
     noted = json.loads((tmp_path / "out" / "plan.json").read_text())
-    given = {name: noted[name] for name in ("training pictures", "validation pictures")}
+    data = {name: noted[name] for name in ("training pictures", "validation pictures")}
     for was, is_, expected in (
         ("warmup = 2", "warmup = 3", "warmup was 2, is 3"), ("hyper = 4", "hyper = 8", "hyper was 4, is 8"),
         ("count = 1", "count = 2", "export.count was 1, is 2"), ('"short"', '"other"', "begun with another name"),
@@ -143,11 +158,13 @@ def test_a_plan_that_is_stopped_goes_on_and_may_only_be_prolonged(follow, tmp_pa
     ):  # fmt: skip
         changed = read_plan(text_of(tmp_path, SHORT.replace(was, is_)))
         with pytest.raises(TrainingRunError, match=expected) as refusal:
-            Family(changed, tmp_path / "out", given)
+            Family(changed, tmp_path / "out", data)
         assert "\n" not in str(refusal.value)
 
-    code, said = follow(text_of(tmp_path, SHORT.replace("steps = 1000000", f"steps = {steps + 2}\ndecay = 0.2")))
+    longer = text_of(tmp_path, SHORT.replace("steps = 1000000", f"steps = {steps + 2}\ndecay = 0.2"))
+    code, said = again(longer, *options)
     assert code == 0, said
+    assert "bpp_psnr" in (tmp_path / "out" / "report.md").read_text()
     state = torch.load(tmp_path / "out" / "sq" / "state.pt", weights_only=True)
     assert state["step"] == steps + 2
     assert (tmp_path / "out" / "models" / "short" / "base.safetensors").exists()
@@ -194,7 +211,7 @@ def test_the_plans_that_are_shipped_can_be_read(name):
     plan = read_plan(PLANS / f"{name}.toml")
     base = BaseConfig(**plan.stages[0].config)
     if name != "toy":
-        assert (base.tunes, base.context_depth, base.depth_16, base.lambda_max, base.eased) == (2, 2, 4, 0.64, True)
+        assert (base.tunes, base.context_depth, base.depth_16, base.lambda_max, base.eased) == (2, 2, 4, 0.64, 4.0)
         assert plan.stages[0].schedule.decay == 0.2
         assert plan.name == "base2"
 

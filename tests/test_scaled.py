@@ -191,6 +191,16 @@ def test_metadata_are_kept_and_say_the_new_size(mode):
     assert dict(exif.get_ifd(34665)) == {40962: 26, 40963: 17, 36867: "2020:02:02 02:02:02"}
 
 
+def test_metadata_of_a_crop_say_its_size():
+    image = pictures.image(101, 67)
+    image.info["exif"], image.info["xmp"] = metadata(101, 67)
+    found = nicodec.decode(tiny_encode(image), crop=(8, 4, 40, 30), device="cpu")
+    exif = found.getexif()
+    assert (exif[256], exif[257], exif[271]) == (40, 30, "A camera")
+    assert (exif.get_ifd(34665)[40962], exif.get_ifd(34665)[40963]) == (40, 30)
+    assert found.info["xmp"] == metadata(40, 30)[1]
+
+
 def test_metadata_that_say_no_size_are_kept_to_the_byte():
     image = pictures.image(50, 40)
     exif = Image.Exif()

@@ -35,7 +35,7 @@ from nicodec.zoo.manifest import read_manifest
 CPU = torch.device("cpu")
 TOY = BaseConfig(
     latent=32, hyper=4, wide_8=16, wide_16=16, depth_8=0, depth_16=1, context=8, scale_context=8, tunes=2,
-    lambda_max=0.64, eased=True,
+    lambda_max=0.64, eased=4.0,
 )  # fmt: skip
 SMALL_VQ = {"stride": 32, "bits": 4, "code": 4, "depth_16": 1, "depth_8": 0, "depth_4": 0}
 MASK = np.tile(np.linspace(0, 255, 64, dtype=np.uint8), (8, 1))
@@ -77,7 +77,7 @@ def train(recipe, folder, found):
 
 
 @pytest.fixture(scope="module")
-def family(squeezenet, tmp_path_factory):
+def family(trunk, tmp_path_factory):
     """The package `family` with all parts, the fuser's graphs, and what each stage said of itself."""
     data = tmp_path_factory.mktemp("data")
     for index in range(toy.COUNT):
@@ -94,11 +94,11 @@ def family(squeezenet, tmp_path_factory):
 
     build_into(package, [data], 8)
     make("clc", lambda held: stages.clc(held, {"wide": 8}))
-    make("vq", lambda held: stages.vq(held, squeezenet, SMALL_VQ))
-    make("aux", lambda held: stages.aux(held, squeezenet, {}))
-    make("fuser", lambda held: stages.fuser(held, squeezenet, runs / "aux"))
+    make("vq", lambda held: stages.vq(held, trunk, SMALL_VQ))
+    make("aux", lambda held: stages.aux(held, trunk, {}))
+    make("fuser", lambda held: stages.fuser(held, trunk, runs / "aux"))
     export_fuser(far_from_the_base(read_manifest(package / "model.toml").parts["fuser"]), package)
-    make("mode", lambda held: stages.mode(held, squeezenet))
+    make("mode", lambda held: stages.mode(held, trunk))
     write_graphs(package, ["fuser"])
     return package, said
 
@@ -201,5 +201,5 @@ def test_what_starts_as_the_base_does_so_in_each_tune_and_under_a_map(parts):
 
 def test_parts_say_of_which_kind_their_base_is(parts):
     fuser, mode = load_fuser(parts["fuser"], "cpu"), load_mode(parts["mode"], "cpu")
-    assert (fuser.config.tunes, fuser.config.eased) == (2, True)
+    assert (fuser.config.tunes, fuser.config.eased) == (2, 4.0)
     assert len(fuser.g_s.coarse_rate.log_scale) == len(mode.fidelity.cross[0].rate.log_scale) == 2 * KNOTS

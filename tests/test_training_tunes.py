@@ -23,7 +23,7 @@ from nicodec.zoo.store import find_package
 CPU = torch.device("cpu")
 TOY = BaseConfig(
     latent=16, hyper=4, wide_8=8, wide_16=8, depth_8=1, depth_16=4, context=8, scale_context=8, context_depth=2,
-    tunes=2, lambda_max=0.64, eased=True,
+    tunes=2, lambda_max=0.64, eased=4.0,
 )  # fmt: skip
 MAPS = {
     "none": None,

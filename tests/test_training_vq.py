@@ -1,35 +1,35 @@
 """Training of what stands on a frozen base, at toy length."""
 
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pictures
 import pytest
 import torch
+import toy
 
 import nicodec
+from nicodec.cli.models import export
 from nicodec.entropy.coder import Latent
 from nicodec.entropy.tokens import estimate_token_bits
+from nicodec.errors import UsageError
 from nicodec.latents.effort import to_array
 from nicodec.networks.mode import MoDE
 from nicodec.networks.vq import Codebook, VQConfig, VQExpert
 from nicodec.rate.tile import TileRate
+from nicodec.training import stages
 from nicodec.training.cortex import Cortex
 from nicodec.training.critic import Critic, grid
 from nicodec.training.data import Pictures
+from nicodec.training.export import export_dictionary
 from nicodec.training.tokens import TokenNet, bits_of, integer_prior, sample_of, tokeniser, train_prior
-from nicodec.zoo.load import load_base, load_scales
+from nicodec.zoo.load import load_base, load_dictionary, load_scales
 from nicodec.zoo.manifest import read_manifest
+from nicodec.zoo.store import find_package
 
-ROOT = Path(__file__).parents[1]
 
-
-def test_the_critic_knows_equal_from_different(squeezenet):
-    critic = Critic(squeezenet)
+def test_the_critic_knows_equal_from_different(trunk):
+    critic = Critic(trunk)
     x = torch.from_numpy(pictures.scene(96, 96)).permute(2, 0, 1)[None] / 255
     same, texture = critic(x, x)
     assert same.item() == pytest.approx(0, abs=1e-6)
@@ -54,8 +54,8 @@ def test_the_cortex_sees_structure_and_not_brightness():
     assert distance(blurred) > 0.05
 
 
-def test_the_critic_doubts_itself(squeezenet):
-    critic = Critic(squeezenet)
+def test_the_critic_doubts_itself(trunk):
+    critic = Critic(trunk)
     before = {name: weight.clone() for name, weight in critic.named_parameters()}
     x = torch.from_numpy(pictures.scene(96, 96)).permute(2, 0, 1)[None] / 255
     other = (x + 0.1 * torch.randn_like(x)).clamp(0, 1)
@@ -78,33 +78,40 @@ def test_mode_starts_as_the_fidelity_expert(tiny):
         assert torch.allclose(mode.decode_perception(y_hat, code, rate)[0], plain, atol=1e-5)
 
 
-@pytest.mark.timeout(600)
-def test_all_stages_train_export_and_decode(data, squeezenet, tiny, tmp_path, monkeypatch):
-    """The whole way, toy length: package with base, each stage and its export, encode, decode."""
-    shutil.copytree(tiny.path.parent, tmp_path / "tiny")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NICODEC_MODELS": str(tmp_path)}
+@pytest.mark.parametrize(("width", "expected"), [({"wide_4": 8}, "wide_4 is 8, expected 48"),
+                                                 ({"stride": 8}, "stride is 8, expected 16 or 32")])  # fmt: skip
+def test_widths_that_no_stage_could_go_on_from_are_refused(trunk, width, expected):
+    with pytest.raises(UsageError, match=expected):
+        stages.vq(find_package("tiny"), trunk, width)
+
+
+def test_commands_train_and_export_each_stage(inside, data, trunk, tiny, tmp_path, monkeypatch):
+    """The whole way, toy length: a package with base and dictionary, each stage and its export, encode, decode."""
+    shutil.copytree(tiny.path.parent, package := tmp_path / "models" / "tiny")
+    export_dictionary(load_dictionary(find_package("tiny-references").parts["dictionary"]), package)
+    monkeypatch.setenv("NICODEC_MODELS", str(package.parent))
 
     def call(*arguments):
-        command = [sys.executable, "-m", "nicodec", *map(str, arguments)]
-        finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
-        assert finished.returncode == 0, finished.stderr
+        code, _, said = inside(*arguments)
+        assert code == 0, said
 
-    shared = ["--model", "tiny", "--trunk", squeezenet, "--data", data, "--steps", 3, "--batch", 2, "--crop", 64]
-    widths = {"bits": 4, "code": 4}
-    call("train", "vq", *shared, "--out", tmp_path / "vq", *(f"--width={k}={v}" for k, v in widths.items()))
-    call("models", "export", tmp_path / "vq", "-o", tmp_path / "tiny", "--data", data)
-    call("train", "aux", *shared, "--out", tmp_path / "aux")
-    call("train", "fuser", *shared, "--out", tmp_path / "fuser", "--aux", tmp_path / "aux")
-    call("models", "export", tmp_path / "fuser", "-o", tmp_path / "tiny")
-    call("train", "mode", *shared, "--out", tmp_path / "mode")
-    call("models", "export", tmp_path / "mode", "-o", tmp_path / "tiny")
-    package = read_manifest(tmp_path / "tiny" / "model.toml")
-    for part in package.parts.values():  # exported with their graphs; the base's are those that it came with
-        assert part.graphs
-        assert all(part.graph(name) for name in part.graphs)
-    assert package.parts["base"].graphs == tiny.graphs
-    monkeypatch.setenv("NICODEC_MODELS", str(tmp_path))
-    coded = nicodec.encode(pictures.image(70, 60), model="tiny", device="cpu")
+    shared = ["--model", "tiny", "--data", data, "--steps", 2, "--batch", 2, "--crop", 64, "--quiet"]
+    small = ("bits=4", "code=4", "depth_16=1", "depth_8=1", "depth_4=1")
+    call("train", "clc", *shared, "--out", tmp_path / "clc", "--width=wide=8")
+    call("models", "export", tmp_path / "clc", "-o", package, "-f")
+    call("train", "vq", *shared, "--trunk", trunk, "--out", tmp_path / "vq", *(f"--width={width}" for width in small))
+    export(tmp_path / "vq", package, "", [data], steps=20, batch=2, side=128)  # the command trains a prior for minutes
+    call("train", "aux", *shared, "--trunk", trunk, "--out", tmp_path / "aux")
+    call("train", "fuser", *shared, "--trunk", trunk, "--out", tmp_path / "fuser", "--aux", tmp_path / "aux")
+    export(tmp_path / "fuser", package, "", [])  # without its graphs, which take as long as all else
+    call("train", "mode", *shared, "--trunk", trunk, "--out", tmp_path / "mode")
+    export(tmp_path / "mode", package, "", [])
+
+    parts = read_manifest(package / "model.toml").parts
+    assert parts.keys() == {"base", "dictionary", "vq", "fuser", "mode"}
+    assert parts["base"].graphs == tiny.graphs, "those that it came with"
+    assert parts["dictionary"].graph("clm")
+    coded = nicodec.encode(pictures.image(70, 60), model="tiny", references=1, **toy.CODED)
     for anchor in ("fidelity", "perception"):
         for tau in (0, 0.7):
             assert nicodec.decode(coded, anchor=anchor, tau=tau, device="cpu").size == (70, 60)

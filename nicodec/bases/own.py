@@ -131,17 +131,22 @@ class OwnEncoder:
         header = header_of(analysed.picture, of_blocks, self.model.ids["base"], self.version, self.tune)
         return OwnStreams(header, sections, referred.base, kept)
 
-    def code_referring(self, analysed: Analysis, rate: int, offered: Sequence[Offered]) -> Streams | None:
-        """As `code`, with what saves bits of the pictures that are offered; None: nothing does."""
+    def code_referring(self, analysed: Analysis, rate: int, offered: Sequence[Offered]) -> tuple[Streams, bool] | None:
+        """As `code`, with what saves bits of the pictures that are offered; None: nothing does.
+
+        Returns:
+            And whether that is clearly less than without them.
+        """
         from nicodec.references.refer import refer, section
 
         assert self.scales is not None
         of_blocks = TileRate(rate, self.tune or 0, analysed.levels)
-        used, symbols = refer(analysed.tiles, offered, self.model.base, self.scales, of_blocks, self.options.effort)
-        if not used:
+        found = refer(analysed.tiles, offered, self.model.base, self.scales, of_blocks, self.options.effort)
+        if found is None:
             return None
         header = header_of(analysed.picture, of_blocks, self.model.ids["base"], tune=self.tune)
-        return Streams(replace(header, referring=True), [section(used), *self.sections(symbols)])
+        sections = [section(found.used), *self.sections(found.symbols)]
+        return Streams(replace(header, referring=True), sections), found.clear
 
     def levels(self, picture: Picture) -> Levels | None:
         """The quality map of all of a picture's blocks: by its mask, and in tune `eye` by its contrast."""

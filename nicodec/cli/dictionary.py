@@ -21,9 +21,7 @@ def command() -> None:
 
 
 @command.command("build")
-@click.option("--data", "folders", required=True, multiple=True, metavar="DIR",
-              type=click.Path(exists=True, file_okay=False, path_type=Path),
-              help="Pictures, searched below DIR; may be given several times.")  # fmt: skip
+@streams.data_option("Pictures")
 @click.option("--size", type=click.IntRange(1, 1 << 16), default=64, show_default=True, help="Pictures, at most.")
 @click.option("-q", "--quality", type=Finite(*QUALITY_RANGE), default=PICTURE_QUALITY, show_default=True,
               help="Of the pictures in it.")  # fmt: skip
@@ -75,12 +73,10 @@ def show_dictionary(source: str, as_json: bool) -> None:
     from nicodec.references.library import content_id
 
     data = streams.read_input(source)
-    headers = [read_file(entry.data).header for entry in read_dictionary(data).entries]
-    sizes = [len(entry.data) for entry in read_dictionary(data).entries]
-    pictures = [
-        {"index": index, "width": header.width, "height": header.height, "bytes": size}
-        for index, (header, size) in enumerate(zip(headers, sizes, strict=True))
-    ]
+    pictures = []
+    for index, entry in enumerate(read_dictionary(data).entries):
+        header = read_file(entry.data).header
+        pictures.append({"index": index, "width": header.width, "height": header.height, "bytes": len(entry.data)})
     facts = {"file": source, "id": content_id(data).hex(), "bytes": len(data), "pictures": pictures}
     if as_json:
         click.echo(json.dumps(facts))

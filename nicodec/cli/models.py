@@ -107,7 +107,7 @@ def export_model(run: Path, output: Path, summary: str, folders: tuple[Path, ...
 def write_model_graphs(folder: Path) -> None:
     """Make the graphs of the networks of the package in FOLDER, which onnxruntime runs; its parts stay as they are.
 
-    `models export` makes those of its part: this is for packages of before and of plans, and where a network's code
+    `models export` makes those of its part: this is for older packages, for those of plans, and where a network's code
     has changed. Without graphs a package needs torch.
     """
     from nicodec.training.graphs import write_graphs
@@ -190,10 +190,9 @@ def _export_fuser(run: Path, output: Path, summary: str, pictures: Pictures | No
 
 
 def _export_clc(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:
-    from nicodec.cli.pooled import dictionary_of
     from nicodec.networks.clc import CLC, CLCConfig
     from nicodec.training.export import export_dictionary, load_module
-    from nicodec.zoo.load import load_base
+    from nicodec.zoo.load import dictionary_of, load_base
     from nicodec.zoo.manifest import read_manifest
 
     package = read_manifest(output / "model.toml")

@@ -102,9 +102,10 @@ def recipe_of(stage: PlannedStage, package: Path, place: Place) -> Recipe:
     """What a stage is made of; all but the first stand on what is in `package` by now."""
     from nicodec.training import stages
     from nicodec.zoo.manifest import read_manifest
+    from nicodec.zoo.store import find_package
 
     if stage.name == "sq":
-        return stages.sq(stage.config)
+        return stages.sq(stage.config, find_package(stage.predecessor) if stage.predecessor else None)
     held = read_manifest(package / "model.toml")
     if stage.name == "clc":
         return stages.clc(held, stage.config)

@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from nicodec.cli import streams
 from nicodec.options import DEFAULT_MODEL
-
-if TYPE_CHECKING:
-    from nicodec.dictionary.asset import Dictionary
-    from nicodec.zoo.manifest import Package
 
 
 @click.group("dictionary")
@@ -22,9 +18,7 @@ def command() -> None:
 
 
 @command.command("build")
-@click.option("--data", "folders", required=True, multiple=True, metavar="DIR",
-              type=click.Path(exists=True, file_okay=False, path_type=Path),
-              help="Pictures, searched below DIR; may be given several times.")  # fmt: skip
+@streams.data_option("Pictures")
 @click.option("--size", type=click.IntRange(1, 1 << 17), default=1024, show_default=True,
               help="References, at most.")  # fmt: skip
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="models/NAME",
@@ -69,7 +63,7 @@ def build_into(output: Path, folders: Sequence[Path], size: int) -> tuple[int, i
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 def show_dictionary(model: str, as_json: bool) -> None:
     """The dictionary of MODEL: id, size, bits an ID, at which scales its references were seen."""
-    from nicodec.zoo.load import has_adapters
+    from nicodec.zoo.load import dictionary_of, has_adapters
     from nicodec.zoo.store import find_package
 
     package = find_package(model)
@@ -101,15 +95,15 @@ def show_dictionary(model: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON a reference.")
 def search_dictionary(picture: Path, model: str, count: int, as_json: bool) -> None:
     """The references most like PICTURE, and why: how much of the likeness is layout, how much texture."""
-    from nicodec.cli.streams import read_input
     from nicodec.dictionary.features import features_of
     from nicodec.image.files import read_picture
     from nicodec.latents.floats import load_float_path
+    from nicodec.zoo.load import dictionary_of
     from nicodec.zoo.store import find_package
 
     package = find_package(model)
     dictionary = dictionary_of(package)
-    pixels = read_picture(read_input(str(picture)), allow_8bit=True).pixels
+    pixels = read_picture(streams.read_input(str(picture)), allow_8bit=True).pixels
     features = features_of(pixels, load_float_path(package.parts["base"], "auto", "cpu"))
     for match in dictionary.search(features, count):
         scale, members = 1 << int(dictionary.scale[match.id]), int(dictionary.members[match.id])
@@ -122,19 +116,3 @@ def search_dictionary(picture: Path, model: str, count: int, as_json: bool) -> N
             f"{match.id}: likeness {match.likeness:.3f} = {match.layout:+.3f} layout "
             f"{match.texture:+.3f} texture; seen at 1/{scale} of its size, stands for {members} regions"
         )
-
-
-def dictionary_of(package: Package) -> Dictionary:
-    """The dictionary of a package.
-
-    Raises:
-        MissingPartError: it has none.
-    """
-    from nicodec.errors import MissingPartError
-    from nicodec.zoo.load import load_dictionary
-
-    if "dictionary" not in package.parts:
-        raise MissingPartError(
-            f"model {package.name} has no dictionary; make one with `nicodec train dictionary build`"
-        )
-    return load_dictionary(package.parts["dictionary"])

@@ -36,6 +36,15 @@ def common_options(function: F) -> F:
     return function
 
 
+def data_option(what: str) -> Callable[[F], F]:
+    """`--data`: folders of pictures; `what` says of which."""
+    return click.option(
+        "--data", "folders", required=True, multiple=True, metavar="DIR",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help=f"{what}, searched below DIR; may be given several times.",
+    )  # fmt: skip
+
+
 def max_pixels_option(function: F) -> F:
     """The option of all commands that work on the symbols of a file: it limits what that may take."""
     return click.option(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nicodec.cli import streams
 from nicodec.cli.pooled import command as dictionary
 from nicodec.cli.sizes import Finite
 from nicodec.cli.texture import command as texture
@@ -28,10 +29,7 @@ def command() -> None:
 command.add_command(dictionary)
 command.add_command(texture)
 
-DATA = click.option(
-    "--data", "folders", required=True, multiple=True, type=FOLDER, metavar="DIR",
-    help="Training pictures, searched below DIR; may be given several times.",
-)  # fmt: skip
+DATA = streams.data_option("Training pictures")
 VALIDATION = click.option(
     "--validation", type=FOLDER, metavar="DIR", help="Held-out pictures; their figures go to RUN/validation.jsonl."
 )
@@ -73,16 +71,19 @@ WIDTHS = click.option("--width", "widths", multiple=True, metavar="NAME=N", help
 
 @command.command("sq")
 @WIDTHS
+@click.option("--predecessor", metavar="NAME", help="Package whose base it starts as. Default: start from the KLT.")
 @run_options
-def train_sq(widths: tuple[str, ...], **options: Any) -> None:
+def train_sq(widths: tuple[str, ...], predecessor: str | None, **options: Any) -> None:
     """Train the base: g_a, g_s, hyperprior, means and scales, for all rates at once (widths: see BaseConfig).
 
     A checkpoint is written every few minutes and on SIGTERM or Ctrl-C.
     """
     from nicodec.networks.base import BaseConfig
     from nicodec.training import stages
+    from nicodec.zoo.store import find_package
 
-    _run(stages.sq(_parse(widths, BaseConfig)), **options)
+    package = find_package(predecessor) if predecessor else None
+    _run(stages.sq(_parse(widths, BaseConfig), package), **options)
 
 
 @command.command("vq")
@@ -254,14 +255,14 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-def _positive(text: str) -> float:
+def _finite(text: str) -> float:
     number = float(text)
-    if not 0 < number < math.inf:
+    if not 0 <= number < math.inf:
         raise ValueError(text)
     return number
 
 
 # Of the fields of a config, by what they are declared as.
 PARSERS: dict[Any, Callable[[str], Any]] = {
-    "int": _whole, "float": _positive, "bool": {"True": True, "False": False}.__getitem__,
+    "int": _whole, "float": _finite, "bool": {"True": True, "False": False}.__getitem__,
 }  # fmt: skip

@@ -1,4 +1,7 @@
-"""A dictionary: reference latents, and vectors to find them by; no pictures."""
+"""A dictionary: reference latents, and vectors to find them by.
+
+Its latents are excerpts of the pictures that it was built of: they decode to small, blurred, recognisable ones.
+"""
 
 from __future__ import annotations
 

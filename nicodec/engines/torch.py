@@ -35,7 +35,8 @@ class TorchNetworks:
         check_process()
         given = [torch.from_numpy(array).to(self.device, torch.float32) for array in arrays]
         given = [x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in given]
-        found = self.functions[name].call(*given)
+        with torch.autocast(torch.device(self.device).type, enabled=False):  # whatever the host program is in
+            found = self.functions[name].call(*given)
         return tuple(x.contiguous().cpu().numpy() for x in (found if isinstance(found, tuple) else (found,)))
 
     def weight(self, name: str) -> NDArray[Any]:

@@ -1,6 +1,6 @@
 """What a tile takes from references: where each block lies in them, and how far each position trusts them. Integers.
 
-All is coded by tables that follow what was coded before them, so no model has to hold any.
+All is coded by tables that adapt to what was coded before them, so no model has to hold any.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Motion:
         return cls(np.zeros(blocks, np.uint8), np.zeros((*blocks, 2), np.int16), np.zeros(positions, np.uint8))
 
 
-class Following:
+class AdaptiveTable:
     """The weights of a table's entries: how often each was coded, of late more than long ago."""
 
     def __init__(self, entries: int, likely: int = 0) -> None:
@@ -65,7 +65,7 @@ class Following:
         return weights
 
     def code(self, step: Step, entry: int) -> int:
-        """Code an entry, and follow it."""
+        """Code an entry, and adapt to it."""
         entry = step(self.weights(), entry)
         self.counts[entry] += GAINED
         if sum(self.counts) > MOST:
@@ -85,8 +85,8 @@ def walk(motion: Motion, step: Step) -> None:
 
 def _walk_blocks(motion: Motion, step: Step) -> None:
     rows, columns = motion.sources.shape
-    sources = [Following(SOURCES, likely) for likely in range(SOURCES)]
-    sizes = [[Following(BUCKETS) for _ in range(2)] for _ in range(2)]
+    sources = [AdaptiveTable(SOURCES, likely) for likely in range(SOURCES)]
+    sizes = [[AdaptiveTable(BUCKETS) for _ in range(2)] for _ in range(2)]
     vectors: dict[tuple[int, int], tuple[int, int]] = {}
     for r in range(rows):
         for s in range(columns):
@@ -110,7 +110,7 @@ def predicted(around: list[tuple[int, int]]) -> tuple[int, int]:
     return sorted(v[0] for v in around)[1], sorted(v[1] for v in around)[1]
 
 
-def _code_signed(step: Step, size: Following, value: int) -> int:
+def _code_signed(step: Step, size: AdaptiveTable, value: int) -> int:
     """A signed number: how many digits its unsigned form has, then all of these but the first, highest first."""
     unsigned = value << 1 if value >= 0 else ~(value << 1)
     digits = size.code(step, min(unsigned.bit_length(), BUCKETS - 1))
@@ -122,7 +122,7 @@ def _code_signed(step: Step, size: Following, value: int) -> int:
 
 def _walk_classes(motion: Motion, step: Step) -> None:
     rows, columns = motion.classes.shape
-    tables = [Following(CLASSES, likely // 2) for likely in range(2 * CLASSES - 1)]
+    tables = [AdaptiveTable(CLASSES, likely // 2) for likely in range(2 * CLASSES - 1)]
     taken = motion.sources.repeat(2, 0).repeat(2, 1).tolist()
     classes = motion.classes.tolist()
     for r in range(rows):

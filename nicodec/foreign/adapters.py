@@ -61,10 +61,10 @@ class ForeignBase(nn.Module):
     @torch.inference_mode()
     def compress(self, x: Tensor) -> tuple[tuple[int, int], list[bytes], int]:
         """Pixels x (1, 3, H, W), 0..1, any size, to `shape`, `strings` and `crc` of a `Foreign`."""
-        twin, heard = _listen(self.model)
+        twin, recorder = _recording(self.model)
         out = twin.compress(fill(x))
         shape = int(out["shape"][0]), int(out["shape"][1])
-        return shape, [string for (string,) in out["strings"]], symbols_crc(heard.symbols())
+        return shape, [string for (string,) in out["strings"]], symbols_crc(recorder.symbols())
 
     @torch.inference_mode()
     def latent(self, foreign: Foreign) -> tuple[Tensor, NDArray[np.int32]]:
@@ -75,21 +75,21 @@ class ForeignBase(nn.Module):
         Raises:
             CorruptFileError: they do not decode.
         """
-        twin, heard = _listen(self.model)
+        twin, recorder = _recording(self.model)
         try:
             twin.decompress([[string] for string in foreign.strings], foreign.shape)
         except Exception as error:  # what it raises depends on the kind of damage
             if out_of_memory(error):
                 raise
             raise CorruptFileError(f"the strings do not decode with {self.name}: {brief(error)}") from None
-        return heard.y_hat, heard.symbols()
+        return recorder.y_hat, recorder.symbols()
 
     @torch.no_grad()
     def code(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Pixels x (B, 3, H, W), 0..1, sides multiples of 64, to y and y_hat (B, M, H/16, W/16), by rounding."""
-        twin, heard = _listen(self.model)
+        twin, recorder = _recording(self.model)
         twin(x)
-        return self.model.g_a(x), heard.y_hat
+        return self.model.g_a(x), recorder.y_hat
 
     def g_s(self, y_hat: Tensor, rate: Tensor) -> Tensor:
         """y_hat to pixels (B, 3, H, W), about 0..1; there is one rate only."""
@@ -97,7 +97,7 @@ class ForeignBase(nn.Module):
         return x_hat
 
 
-class _Heard(nn.Module):
+class _Recorder(nn.Module):
     """Stands where g_s does and keeps what it gets: y_hat; and what passes through the coder of y: symbols."""
 
     def __init__(self) -> None:
@@ -109,41 +109,41 @@ class _Heard(nn.Module):
         self.y_hat = y_hat
         return y_hat.new_zeros(1)
 
-    def hear(self, symbols: Tensor) -> None:
+    def record(self, symbols: Tensor) -> None:
         """Symbols (1, M, ..) of the next positions in raster order: all at once, or one by one."""
         rows = symbols.reshape(symbols.shape[1], -1).T
         self.pieces.append(rows.cpu().numpy().astype(np.int32))
 
     def symbols(self) -> NDArray[np.int32]:
-        """All that were heard: (positions, M)."""
+        """All that were recorded: (positions, M)."""
         return np.concatenate(self.pieces)
 
 
-def _listen(model: Any) -> tuple[Any, _Heard]:
-    """A twin of a model, with all weights in common, and what is heard in it.
+def _recording(model: Any) -> tuple[Any, _Recorder]:
+    """A twin of a model, with all weights in common, and what records the latent in it.
 
     The model itself stays as it is, for other threads may be at work in it.
     """
     name = "gaussian_conditional" if hasattr(model, "gaussian_conditional") else "entropy_bottleneck"
-    heard, twin, coder = _Heard(), copy.copy(model), copy.copy(getattr(model, name))
+    recorder, twin, coder = _Recorder(), copy.copy(model), copy.copy(getattr(model, name))
 
     def quantize(inputs: Tensor, mode: str, means: Tensor | None = None) -> Tensor:
         outputs: Tensor = type(coder).quantize(coder, inputs, mode, means)
         if mode == "symbols":
-            heard.hear(outputs)
+            recorder.record(outputs)
         return outputs
 
     def dequantize(symbols: Tensor, *rest: Any) -> Tensor:
-        heard.hear(symbols)
+        recorder.record(symbols)
         outputs: Tensor = type(coder).dequantize(symbols, *rest)
         return outputs
 
     coder.quantize, coder.dequantize = quantize, dequantize
-    own = {name: coder, "g_s": heard}
+    own = {name: coder, "g_s": recorder}
     if hasattr(model, "context_prediction"):
         own["context_prediction"] = _with_own_weight(model.context_prediction)
     vars(twin)["_modules"] = {**model._modules, **own}
-    return twin, heard
+    return twin, recorder
 
 
 def _with_own_weight(convolution: nn.Module) -> nn.Module:

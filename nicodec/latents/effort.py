@@ -1,4 +1,4 @@
-"""What an encoder can do better than rounding: symbols that are worth their bits. Decoders never know."""
+"""Rate-distortion-optimised quantisation (RDOQ): symbols that are worth their bits. Decoding is the same with any."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from nicodec.rate.tile import TileRate
 CORRECTIONS = (0, 0, 1, 2, 3, 4, 6, 10, 16)  # at efforts 1..9; effort 1 rounds plainly as well
 WORTH = 60.0  # bits that a squared quantiser step of error is worth when rounding; chosen on validation pictures
 REFERRED_WORTH = 10.0  # where references are the mean, which later symbols do not see: near the theory below
+AIMED = 0.25  # share of the positions without references from which on corrections are worth their time
 MAGNITUDES = 64  # that are looked up; larger ones are rounded plainly
 DAMPING = 0.5  # share of the way that a correction goes
-LEASH = 0.5  # quantiser steps: no correction goes further at once; far off, g_s does what it was never trained for
+CORRECTION_MAX = 0.5  # quantiser steps that a correction may go at once: g_s was not trained for more
 CURVATURE = 2 * 4e-4 * 255**2 / 3  # of the error in bits, over y in quantiser steps: the steps' own theory, see `Base`
 
 
@@ -43,7 +44,7 @@ def encode_tile(
     rounding = None if effort == 1 else ThriftyRounding(base, scales, z_hat, own_rate, classes)
     own = y[:, :, core[0], core[1]]
     if rounding:
-        rounds = CORRECTIONS[effort - 1] if classes is None or (classes == 0).any() else 0
+        rounds = CORRECTIONS[effort - 1] if classes is None or (classes == 0).mean() >= AIMED else 0
         own = correct(base, rounding, x, y, z_hat, rate, core, rounds, expected)
     symbols, _ = base.quantise(own, z_hat, to_rates(own_rate), rounding, expected)
     indices = tuple(rounding.indices) if rounding else None
@@ -54,12 +55,12 @@ def correct(
     base: FloatPath, rounding: ThriftyRounding, x: Array, y: Array, z_hat: Array, rate: TileRate, core: Span,
     count: int, expected: Expected | None = None,
 ) -> Array:  # fmt: skip
-    """Aim y anew: at what, added to the errors that all other symbols make, gives the picture back.
+    """Refine y before it is quantised, against the errors that all other symbols make in the picture.
 
     Each round decodes y_hat, takes the gradient of the error there, and makes a damped Newton step from it. Where g_s
-    were linear with orthogonal columns, the aim would stay y; as it is not, errors of neighbours can cancel. Where a
-    step made error and bits together larger, half of it is tried. The error is the squared one in any tune, each
-    block's weighted with its own lambda.
+    were linear with orthogonal columns, y would stay; as it is not, errors of neighbours can cancel. Where a step made
+    error and bits together larger, half of it is tried. The error is the squared one in any tune, each block's weighted
+    with its own lambda.
 
     Args:
         y: of the tile and its halo (1, M, H/16, W/16), in quantiser steps; the halo stays and stands for neighbours.
@@ -79,7 +80,7 @@ def correct(
     inside = weight[:, :, *in_pixels(core)]
     inside[:] = spread(worth(rounding.rate, base.lambda_max), inside)
     step, damping, least = np.zeros_like(own), DAMPING, float("inf")
-    aimed = np.float32(1) if expected is None else ~expected.where  # a reference shows more than symbols can mend
+    aimed = np.float32(1) if expected is None else ~expected.where  # a reference shows more than symbols can correct
     for _ in range(count):
         _, y_hat = base.quantise(own, z_hat, own_rates, rounding, expected)
         around[:, :, core[0], core[1]] = y_hat * own_ungain
@@ -88,7 +89,7 @@ def correct(
         if cost < least:  # not so where it is not a number, too
             least, best = cost, own
             slope = gradient[:, :, core[0], core[1]] * own_ungain
-            step = (y_hat - slope / np.float32(CURVATURE) - own).clip(-LEASH, LEASH) * aimed
+            step = (y_hat - slope / np.float32(CURVATURE) - own).clip(-CORRECTION_MAX, CORRECTION_MAX) * aimed
         else:
             damping /= 2
         own = best + np.float32(damping) * step
@@ -103,7 +104,7 @@ def worth(rate: TileRate, highest: float) -> Array:
 
 
 class ThriftyRounding:
-    """Choose between the two symbols nearest to a residual by error and bits, with the bits of the real tables.
+    """RDOQ: of the two symbols nearest to a residual, the one of less error and bits, with the bits of the real tables.
 
     It follows the coder's passes, because a pass's scales depend on the symbols chosen before. What a symbol does
     to the scales and means of later ones is not counted: WORTH, above what theory says, makes up for it.
@@ -140,18 +141,34 @@ class ThriftyRounding:
         mask = checkerboard(height, width, step.parity)
         indices = self.scales.y_indices(self.features, self.symbols, step, self.rate, self.classes)
         self.indices.append(indices)
-        rest = np.moveaxis(residual[0], 0, 2)[mask]
-        magnitude = np.abs(rest) + 0.5
-        nearest = np.minimum(magnitude, MAGNITUDES - 1).astype(np.int64)
-        part = slice(step.start, step.stop)
-        saved = self.savings[indices, nearest] * self.thrifty[part]
-        magnitude = np.floor(magnitude - saved / (2 * self.worths[mask]))
-        bits = self.costs[indices, np.minimum(magnitude, MAGNITUDES - 1).astype(np.int64)]
-        self.bits += float(bits.sum())
-        error = np.square(np.abs(rest) - magnitude).sum(1)
-        self.cost_map[mask] += bits.sum(1) + CURVATURE / 2 * error
-        self.symbols[mask, part] = np.copysign(magnitude, rest)
+        rest, part = np.moveaxis(residual[0], 0, 2)[mask], slice(step.start, step.stop)
+        self.symbols[mask, part] = np.copysign(self.chosen(indices, rest, mask, part), rest)
         return np.moveaxis(self.symbols[:, :, part], 2, 0)[None].astype(np.float32)
+
+    def chosen(self, indices: Indices, rest: Array, mask: NDArray[np.bool_], part: slice) -> Array:
+        """The magnitudes of a pass's symbols (n, m), of what they cost note taken.
+
+        Args:
+            indices: scale indices.
+            rest: residuals.
+            mask: which positions they are at.
+            part: which components of y they are of.
+        """
+        magnitude, bits, error = self.weigh(indices, rest, self.worths[mask], part)
+        self.bits += float(bits.sum())
+        self.cost_map[mask] += bits + CURVATURE / 2 * error
+        return magnitude
+
+    def weigh(
+        self, indices: Indices, rest: Array, worths: Array, part: slice
+    ) -> tuple[Array, NDArray[np.float64], NDArray[np.float64]]:
+        """Magnitudes, and of each position (n,) their bits and squared error. `worths`: of errors (n, 1)."""
+        whole = np.abs(rest) + np.float32(0.5)
+        tables = indices.astype(np.intp) * MAGNITUDES
+        saved = self.savings.take(tables + np.minimum(whole, MAGNITUDES - 1).astype(np.intp)) * self.thrifty[part]
+        magnitude = np.floor(whole - saved / (2 * worths))
+        bits = self.costs.take(tables + np.minimum(magnitude, MAGNITUDES - 1).astype(np.intp))
+        return magnitude, bits.sum(1, np.float64), np.square(np.abs(rest) - magnitude).sum(1, np.float64)
 
 
 def to_array(maps: Array) -> NDArray[np.int16]:

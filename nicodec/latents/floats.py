@@ -94,9 +94,9 @@ class FloatPath:
         return self.networks("g_s", self.linear(y_hat) if linear is None else linear, y_hat, rates)[0]
 
     def lead(self, x_hat: Array, y: Array) -> Array:
-        """What makes of a picture x_hat the one whose latent is y (natural units), to be added to it.
+        """The correction of a picture x_hat towards the one whose latent is y (natural units).
 
-        All linear: g_s mends quantised latents, and would mend texture away that was never quantised.
+        All linear: g_s removes quantisation error, and would remove texture that was never quantised as well.
         """
         return self.linear(y - self.g_a(x_hat))
 

@@ -15,7 +15,7 @@ from nicodec.latents.geometry import HALO, PATCH
 from nicodec.networks.hyper import HyperAnalysis, Means
 from nicodec.networks.lapping import Lapping, prefilter
 from nicodec.networks.layers import Pointwise, RateScale, easing, interpolate, spread, stack, zero_init
-from nicodec.rate.scale import KNOTS, LAMBDA_MAX, RATE_MAX, lambda_from_rate
+from nicodec.rate.scale import KNOTS, LAMBDA_MAX, LAMBDA_MIN, RATE_MAX, lambda_from_rate
 
 TILT = 0.25  # tune `eye` starts with steps in proportion to this power of a component's frequency
 
@@ -36,11 +36,13 @@ class BaseConfig:
     context_depth: int = 1  # blocks of a pass of the mean path
     tunes: int = 1  # sets of gains, rate vectors and tables: what distortion was weighed against bits
     lambda_max: float = LAMBDA_MAX  # at quality 100
-    eased: bool = False  # networks see asinh of whitened values: saturated edges are a thousand times what is usual
+    eased: float = 0.0  # how many times the usual networks see as it is; saturated edges are a thousand times that
 
     def __post_init__(self) -> None:
         if self.depth_16 + (self.depth_8 + 1) / 2 > HALO - 1:
             raise ValueError(f"depths {self.depth_8} and {self.depth_16} see further than the halo of {HALO} positions")
+        if self.lambda_max <= LAMBDA_MIN:
+            raise ValueError(f"lambda_max is {self.lambda_max:g}, expected more than {LAMBDA_MIN:g}")
         if self.latent % self.slices:
             raise ValueError(f"{self.latent} channels of y do not make {self.slices} equal slices")
 
@@ -73,7 +75,7 @@ class Analysis(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """g_s: latent to pixels: the inverse of `Analysis`, and a network that mends what it makes.
+    """g_s: latent to pixels: the inverse of `Analysis`, and a network that corrects what it makes.
 
     ::
 
@@ -121,7 +123,7 @@ class Synthesis(nn.Module):
         return F.conv2d(patches, self.klt_t.weight.transpose(0, 1))
 
     def coarse_features(self, y_hat: Tensor, rate: Tensor, heard: Tensor | float = 0.0) -> Tensor:
-        """Features at 1/16. `heard`: what a decoder that is built on this one has been told besides."""
+        """Features at 1/16. `heard`: what else a decoder built on this one is conditioned on."""
         seen = self.ease(y_hat / self.spread[:, None, None])
         return self.coarse(self.coarse_rate(self.embed(seen) + heard, rate))
 
@@ -213,21 +215,24 @@ class Base(nn.Module):
         white = (vectors_8 / values_8.clamp_min(1e-8).sqrt()[:, None])[:c8, :, None, None]
         self.g_s.look.weight[: len(white)] = white  # the network sees each component at the same strength
 
-        impulses = F.pad(torch.eye(m, device=crops.device)[:, :, None, None], (1, 1, 1, 1))
-        waves = self.g_s.lapping(F.pixel_shuffle(self.g_s.klt_t(impulses), PATCH))
-        log_norm = 0.5 * waves.square().sum((1, 2, 3)).log()  # 0 where the lapped transform is orthonormal
+        log_norm = 0.5 * self._waves().square().sum((1, 2, 3)).log()  # 0 where the lapped transform is orthonormal
         self.log_gain.add_(log_norm)
         self.log_ungain.sub_(log_norm)
-        if self.config.tunes > 1:
-            coarser = TILT * (mean_frequency(waves) / 0.1).log()
-            self.log_gain[:KNOTS].sub_(coarser)
-            self.log_ungain[:KNOTS].add_(coarser)
         return values
 
-    def lead(self, x_hat: Tensor, y: Tensor) -> Tensor:
-        """What makes of a picture x_hat (B, 3, H, W) the one whose latent is y (natural units), to be added to it.
+    def tilt(self) -> Tensor:
+        """How much coarser the steps of tune `eye` are than those of the other at its start: logarithms (M,)."""
+        return TILT * (mean_frequency(self._waves()) / 0.1).log()
 
-        All linear: g_s mends quantised latents, and would mend texture away that was never quantised.
+    def _waves(self) -> Tensor:
+        """What each channel of the latent makes of a picture: (M, 3, 48, 48)."""
+        impulses = torch.eye(self.config.latent, device=self.std.device)[:, :, None, None]
+        return self.g_s.linear(F.pad(impulses, (1, 1, 1, 1)))
+
+    def lead(self, x_hat: Tensor, y: Tensor) -> Tensor:
+        """The correction of a picture x_hat (B, 3, H, W) towards the one whose latent is y (natural units).
+
+        All linear: g_s removes quantisation error, and would remove texture that was never quantised as well.
         """
         return self.g_s.linear(y - self.g_a(x_hat))
 

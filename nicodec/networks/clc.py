@@ -2,7 +2,8 @@
 
 After Wu et al. (CLC, arXiv 2502.09971), there with reference pictures that the decoder runs through g_a, and whose
 latents are aligned with y position by position. Ours says by what networks y is coded: what references can tell that
-z_hat and the passes before do not is of what kind a picture is, not what lies where in it (the card has the figures).
+z_hat and the passes before do not is of what kind a picture is, not what lies where in it: base1's history.md has the
+figures.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class FuserConfig:
     depth_16: int = 3
     depth_8: int = 3
     tunes: int = 1  # of the base; with several, files have quality maps, and it is trained with them
-    eased: bool = False  # as in the base
+    eased: float = 0.0  # as in the base
 
 
 class Denoiser(nn.Module):
@@ -45,9 +45,9 @@ class Denoiser(nn.Module):
                            └─(+)─ lapping ─ unshuffle 16 ─ K ─ minus y_hat, /unit ─► r   │
                               └──────────── shuffle 8 ◄─ 1x1 (zero at start) ◄───────────┘
 
-    It is a `Synthesis` g_s that hears a time and a noisy residual as well, and its picture goes back through a linear
-    analysis: texture is the same work at every place of a 16x16 patch, which layers at 1/16 would have to learn for
-    each place anew. On our base it starts as the base's own g_s and g_a (`start_from`).
+    It is a `Synthesis` g_s, conditioned on a time and a noisy residual as well, and its picture goes back through a
+    linear analysis: texture is the same work at every place of a 16x16 patch, which layers at 1/16 would have to learn
+    for each place. On our base it starts as the base's own g_s and g_a (`start_from`).
 
     r_t = cos(pi t / 2) r + sin(pi t / 2) noise; t in 0..1, at 1 all noise. It predicts r itself, so that one step is a
     prediction and not a direction. Convolutional and local: it sees `nicodec.painters.fuser.halo_of` positions.
@@ -77,7 +77,7 @@ class Denoiser(nn.Module):
 
     @torch.no_grad()
     def start_from(self, base: Base) -> None:
-        """See y_hat as g_s does, mend it as g_s does, and bring pictures into the latent as g_a does."""
+        """Take the weights of the base's g_s, and of its g_a, which brings pictures back into the latent."""
         self.g_s.load_state_dict(base.g_s.state_dict())
         self.lapping.load_state_dict(base.g_a.lapping.state_dict())
         self.klt.load_state_dict(base.g_a.klt.state_dict())

@@ -19,7 +19,7 @@ class HyperAnalysis(nn.Module):
         y / std ─ 1x1 ─ block ─ 2x2 stride 2 ─ block ─ rate ─ 2x2 stride 2 ─► z
     """
 
-    def __init__(self, latent: int, hyper: int, rows: int = KNOTS, eased: bool = False) -> None:
+    def __init__(self, latent: int, hyper: int, rows: int = KNOTS, eased: float = 0.0) -> None:
         super().__init__()
         self.ease = easing(eased)
         self.embed = Pointwise(latent, 2 * hyper)
@@ -46,7 +46,7 @@ class Means(nn.Module):
     """
 
     def __init__(
-        self, latent: int, hyper: int, width: int, slices: int, depth: int = 1, rows: int = KNOTS, eased: bool = False
+        self, latent: int, hyper: int, width: int, slices: int, depth: int = 1, rows: int = KNOTS, eased: float = 0.0
     ) -> None:  # fmt: skip
         super().__init__()
         self.ease = easing(eased)

@@ -70,13 +70,9 @@ def zero_init(conv: nn.Conv2d) -> nn.Conv2d:
     return conv
 
 
-def easing(eased: bool) -> Callable[[Tensor], Tensor]:
-    """What a network does to whitened values before it looks at them: asinh where it is `eased`, else nothing."""
-    return torch.asinh if eased else _unchanged
-
-
-def _unchanged(x: Tensor) -> Tensor:
-    return x
+def easing(eased: float) -> Callable[[Tensor], Tensor]:
+    """What a network does to whitened values v before it looks at them: `eased · asinh(v / eased)`; at 0, nothing."""
+    return (lambda v: eased * torch.asinh(v / eased)) if eased else (lambda v: v)
 
 
 def interpolate(knots: Tensor, rate: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""MoDE: two experts that help each other at the decoder (arXiv 2605.14391)."""
+"""MoDE: decoders that fuse two experts' features, one for each anchor (arXiv 2605.14391)."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class CEM(nn.Module):
 
     ::
 
-        G = sigmoid(W [A, O, A - O])                       where to listen
+        G = sigmoid(W [A, O, A - O])                       gate: how much of O
         A + G · ((1 + s(O)) · psi(A, O) + b(O))             psi, s and b: 1x1 layers, psi with one depthwise 3x3
 
     psi's and b's last layers are zero at first, so that training starts at the frozen anchor; unless it is told to
-    start at the other expert (`lean`, ours). The rate tells how much each expert knows.
+    start at the other expert (ours). What each expert is worth depends on the rate.
     """
 
     def __init__(self, channels: int, rows: int = KNOTS) -> None:
@@ -65,7 +65,7 @@ class CEM(nn.Module):
         self.rate = RateScale(channels, rows)
 
     @torch.no_grad()
-    def lean(self) -> None:
+    def start_at_other_expert(self) -> None:
         """Start near O instead: psi = O - A, in both signs so that its leaky layer loses nothing, and an open gate.
 
         For experts whose features mean the same: the painter starts as the base's synthesis.
@@ -130,7 +130,7 @@ class MoDE(nn.Module):
     In the paper both experts stay frozen, only ESE and CEM are trained, and MoDE-P's picture is the painter's. Here
     an anchor goes on from the experts' weights in copies of its own, and MoDE-P's picture is what the painter adds to
     the fidelity expert's: with frozen experts MoDE-P lost to a g_s that was fine-tuned with the same losses. MoDE-F
-    still listens to the frozen painter, and tokens and latents are the frozen experts'.
+    still takes the frozen painter's features, and tokens and latents are the frozen experts'.
     """
 
     def __init__(self, config: MoDEConfig) -> None:
@@ -144,7 +144,7 @@ class MoDE(nn.Module):
         self.painter = Painter(vq)
         for cross in self.perception.cross[:2]:  # at 1/4 the other's features are pixels
             assert isinstance(cross, CEM)
-            cross.lean()
+            cross.start_at_other_expert()
 
     @classmethod
     def between(cls, base: Base, vq: VQExpert) -> MoDE:
@@ -157,7 +157,7 @@ class MoDE(nn.Module):
         return mode
 
     def decode_fidelity(self, painter: Painter, y_hat: Tensor, code: Tensor, rate: Tensor) -> Tensor:
-        """MoDE-F: pixels (B, 3, H, W), about 0..1. `painter`: the perception expert's, which it listens to."""
+        """MoDE-F: pixels (B, 3, H, W), about 0..1. `painter`: the perception expert's, whose features it takes."""
         return self.fidelity_picture(y_hat, painter.features(code), rate)
 
     def fidelity_picture(self, y_hat: Tensor, heard: tuple[Tensor, Tensor, Tensor], rate: Tensor) -> Tensor:

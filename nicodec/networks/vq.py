@@ -13,6 +13,7 @@ from nicodec.networks.base import BaseConfig, Synthesis
 from nicodec.networks.lapping import Lapping
 from nicodec.networks.layers import Block, stack, zero_init
 
+PIXELS_4 = 3 * 4**2  # values of an RGB picture at each position of 1/4
 SHARED = frozenset({"latent", "wide_16", "wide_8"})  # widths that an expert has from the base beside it
 
 
@@ -26,7 +27,7 @@ class VQConfig:
     code: int = 16  # components of a vector
     wide_16: int = 192  # features at 1/16, as in the base
     wide_8: int = 96  # as in the base
-    wide_4: int = 48  # 3 x 16: pixels of the picture at 1/4, so that the experts share this scale as well
+    wide_4: int = PIXELS_4  # so that the experts share this scale as well
     depth_16: int = 3  # blocks
     depth_8: int = 3
     depth_4: int = 2
@@ -34,6 +35,8 @@ class VQConfig:
     def __post_init__(self) -> None:
         if self.stride not in (PATCH, 2 * PATCH):
             raise ValueError(f"a token's stride is {self.stride}, expected {PATCH} or {2 * PATCH}")
+        if self.wide_4 != PIXELS_4:
+            raise ValueError(f"wide_4 is {self.wide_4}, expected {PIXELS_4}: at 1/4 MoDE adds pixels to features")
 
     @classmethod
     def beside(cls, base: BaseConfig, **widths: int) -> VQConfig:

@@ -1,8 +1,8 @@
 """A smaller picture out of the latents alone: the linear synthesis, averaged over squares, without any of its pixels.
 
 Averaging is linear, as the synthesis is, so both are one small matrix: what a component of y_hat adds to the averages
-in its own block of 16x16 pixels and, lapped, in the eight around it. g_s never runs. What it mends is for the most part
-finer than a square.
+in its own block of 16x16 pixels and, lapped, in the eight around it. g_s never runs. What it corrects is mostly finer
+than a square.
 """
 
 from __future__ import annotations

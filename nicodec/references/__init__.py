@@ -1,1 +1,1 @@
-"""Pictures that know each other: search, alignment, warp, and what of a picture is coded on the base of them."""
+"""Pictures that refer to others: search, alignment, warp, and what is coded given these."""

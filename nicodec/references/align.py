@@ -20,11 +20,7 @@ Matrix = NDArray[np.float64]
 
 COARSEST = 96  # pixels of the shorter side, about, at which the search begins
 BLOCK = 8  # pixels along a side of a block, at any scale
-REACHES = (
-    6,
-    4,
-    3,
-)  # pixels that a block is searched around where it is expected: at the coarsest scale, then finer ones
+REACHES = (6, 4, 3)  # pixels around its place that a block is searched in: at the coarsest scale, then finer ones
 STILL = 0.97  # of the error of what stays where it is, at which it is taken to be still
 OFF = 12.0  # levels, beyond which an error says no more
 FITS = 5  # rounds of reweighting
@@ -42,17 +38,32 @@ def align(pixels: Pixels, reference: Pixels) -> Alignment:
     """The alignment of a reference (h, w, C) under a picture (H, W, C)."""
     pyramid, below = pyramid_of(luma(pixels)), pyramid_of(luma(reference))
     depth = min(len(pyramid), len(below)) - 1
+    finest = 1 if depth > 1 else 0  # what is between pixels there is told by hundreds of blocks together
     matrix = np.eye(3)
     matrix[:2, 2] = translation(pyramid[depth], below[depth])
-    for level in range(depth, -1, -1):
+    for level in range(depth, finest - 1, -1):
         reach = REACHES[min(depth - level, len(REACHES) - 1)]
         matrix = refined(pyramid[level], below[level], matrix, reach)
-        if level:
-            matrix = np.diag([2, 2, 1]) @ matrix @ np.diag([0.5, 0.5, 1])
-    if STILL * unlike(pyramid[0], below[0], np.eye(3)) <= unlike(pyramid[0], below[0], matrix):
+        if level > finest:
+            matrix = scaled(matrix, 2)
+    matrix = refined(pyramid[finest], below[finest], matrix, 1)  # again: parabolas are right about what is near 0
+    if STILL * unlike(pyramid[finest], below[finest], np.eye(3)) <= unlike(pyramid[finest], below[finest], matrix):
         matrix = np.eye(3)  # a camera that stood still: what is copied stays sharp
-    corners = to_corners(matrix, pixels.shape[1], pixels.shape[0])
-    return Alignment(corners, brightness(pixels, reference, matrix))
+    light = brightness(reduced(pixels, finest), reduced(reference, finest), matrix)
+    return Alignment(to_corners(scaled(matrix, 2**finest), pixels.shape[1], pixels.shape[0]), light)
+
+
+def scaled(matrix: Matrix, times: float) -> Matrix:
+    """A homography between pictures that are so many times as large."""
+    return np.diag([times, times, 1]) @ matrix @ np.diag([1 / times, 1 / times, 1])
+
+
+def reduced(pixels: Pixels, halvings: int) -> Array:
+    """Pixels (H, W, C) at a lower resolution, float32."""
+    planes = [pixels[:, :, channel].astype(np.float32) for channel in range(pixels.shape[2])]
+    for _ in range(halvings):
+        planes = [halved(plane) for plane in planes]
+    return np.stack(planes, 2)
 
 
 def pyramid_of(plane: Array) -> list[Array]:
@@ -66,7 +77,8 @@ def pyramid_of(plane: Array) -> list[Array]:
 def halved(plane: Array) -> Array:
     """Means of 2x2 pixels; an odd last row or column is left out."""
     height, width = (length // 2 * 2 for length in plane.shape)
-    return plane[:height, :width].reshape(height // 2, 2, width // 2, 2).mean((1, 3))
+    lines = plane[:height:2, :width] + plane[1:height:2, :width]
+    return (lines[:, ::2] + lines[:, 1::2]) * np.float32(0.25)
 
 
 def translation(plane: Array, reference: Array) -> tuple[float, float]:
@@ -77,7 +89,8 @@ def translation(plane: Array, reference: Array) -> tuple[float, float]:
         window = np.outer(*(np.hanning(length + 2)[1:-1] for length in each.shape))
         spectra.append(np.fft.rfft2((each - each.mean()) * window, shape))
     cross = spectra[1] * np.conj(spectra[0])
-    peaks = np.fft.irfft2(cross / (np.abs(cross) + 1e-3 * np.abs(cross).max()), shape)
+    power = np.abs(cross)
+    peaks = np.fft.irfft2(cross / (power + max(1e-3 * power.max(), 1e-9)), shape)  # of one colour, nothing is told
     y, x = np.unravel_index(peaks.argmax(), shape)
     right, below = (float(v - n if v > n / 2 else v) for v, n in zip((x, y), shape[::-1], strict=True))
     return min(((0.0, 0.0), (right, below)), key=lambda place: dissimilarity(plane, reference, place))
@@ -111,9 +124,9 @@ def warped(reference: Array, matrix: Matrix, shape: tuple[int, ...]) -> tuple[Ar
     inside = (u > -0.5) & (u < width - 0.5) & (v > -0.5) & (v < height - 0.5)
     u, v = u.clip(0, width - 1), v.clip(0, height - 1)
     column, row = np.minimum(u.astype(np.int32), width - 2), np.minimum(v.astype(np.int32), height - 2)
-    across, down, at, flat = u - column, v - row, row * width + column, reference.ravel()
-    above = flat[at] * (1 - across) + flat[at + 1] * across
-    below = flat[at + width] * (1 - across) + flat[at + width + 1] * across
+    across, down, at, levels = u - column, v - row, row * width + column, reference.ravel()
+    above = levels[at] * (1 - across) + levels[at + 1] * across
+    below = levels[at + width] * (1 - across) + levels[at + width + 1] * across
     return above * (1 - down) + below * down, inside
 
 
@@ -136,8 +149,7 @@ def match(plane: Array, moved: Array, inside: NDArray[np.bool_], reach: int) -> 
     errors = np.empty((side, side, rows, columns), np.float32)
     for dy in range(side):
         for dx in range(side):
-            square = np.square(padded[dy : dy + height, dx : dx + width] - a)
-            errors[dy, dx] = square.reshape(rows, BLOCK, columns, BLOCK).sum((1, 3))
+            errors[dy, dx] = sums(np.square(padded[dy : dy + height, dx : dx + width] - a), BLOCK)
     best = errors.reshape(side * side, -1).argmin(0)
     y, x = np.divmod(best, side)
     r, c = np.divmod(np.arange(rows * columns), columns)
@@ -231,13 +243,13 @@ def to_corners(matrix: Matrix, width: int, height: int) -> tuple[tuple[int, int]
     return tuple((x, y) for x, y in moved.tolist())
 
 
-def brightness(pixels: Pixels, reference: Pixels, matrix: Matrix) -> tuple[tuple[int, int], ...]:
-    """The gain and offset of each channel that make the reference as bright as the picture, where the two agree."""
-    height, width = (length // CELL * CELL for length in pixels.shape[:2])
+def brightness(picture: Array, reference: Array, matrix: Matrix) -> tuple[tuple[int, int], ...]:
+    """The gain and offset of each channel that make a reference as bright as a picture (H, W, C), where they agree."""
+    height, width = (length // CELL * CELL for length in picture.shape[:2])
     light = []
-    for channel in range(pixels.shape[2]):
-        moved, inside = warped(reference[:, :, channel].astype(np.float32), matrix, pixels.shape[:2])
-        a, b = (means(plane[:height, :width]) for plane in (moved, pixels[:, :, channel].astype(np.float32)))
+    for channel in range(picture.shape[2]):
+        moved, inside = warped(reference[:, :, channel], matrix, picture.shape[:2])
+        a, b = (means(plane[:height, :width]) for plane in (moved, picture[:, :, channel]))
         use = (means(inside[:height, :width].astype(np.float32)) == 1) & (a > 2) & (a < 253) & (b > 2) & (b < 253)
         light.append(_line(a[use].astype(np.float64), b[use].astype(np.float64)))
     light = light if len(light) == 3 else light * 3
@@ -246,8 +258,15 @@ def brightness(pixels: Pixels, reference: Pixels, matrix: Matrix) -> tuple[tuple
 
 def means(plane: Array) -> Array:
     """Of cells, flat."""
-    rows, columns = (length // CELL for length in plane.shape)
-    return plane.reshape(rows, CELL, columns, CELL).mean((1, 3)).ravel()
+    return sums(plane, CELL).ravel() / np.float32(CELL**2)
+
+
+def sums(plane: Array, side: int) -> Array:
+    """Sums over squares of `side` values, whole ones: (H, W) to (rows, columns)."""
+    rows, columns = (length // side for length in plane.shape)
+    lines = plane.reshape(rows, side, -1).sum(1)
+    whole: Array = lines.reshape(rows, columns, side).sum(2)
+    return whole
 
 
 def _line(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[int, int]:

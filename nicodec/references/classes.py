@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nicodec.entropy.motion import CLASSES, Motion
+from nicodec.entropy.coder import Indices
+from nicodec.entropy.motion import CLASSES, LOWERED, Motion
 from nicodec.entropy.scales import ScaleModel
-from nicodec.latents.effort import ThriftyRounding, to_array
+from nicodec.latents.effort import CURVATURE, ThriftyRounding, to_array
 from nicodec.latents.floats import Expected, FloatPath
 from nicodec.latents.geometry import BLOCK, Array
 from nicodec.latents.rates import to_rates
@@ -22,36 +23,75 @@ ROUNDS = 3  # of the choice, in each of which positions see what their neighbour
 EVERY = 0.5  # that each pair of neighbours is counted more than it was seen
 
 
+@dataclass(frozen=True, eq=False)
+class Trust:
+    """How far a tile trusts its references.
+
+    Attributes:
+        z_hat: what z says then (1, N, h, w).
+        classes: of positions (4h, 4w).
+        cost: of y and z in bits, error included, by the tables.
+        alone: what both would cost without references.
+    """
+
+    z_hat: Array
+    classes: Classes
+    cost: float
+    alone: float
+
+
 def choose_classes(
     base: FloatPath, scales: ScaleModel, y: Array, z_hat: Array, rate: TileRate, found: Expected
-) -> tuple[Array, Classes]:
-    """What z says (1, N, h, w), and the classes (4h, 4w): of least bits and error, by the tables' own bits.
+) -> Trust:
+    """What of z is said, and the classes, of least bits and error.
+
+    A block whose z is silent has no position in class 0: there, scales would be those of nothing.
 
     Args:
         y: of the tile (1, M, 4h, 4w), in quantiser steps.
         z_hat: what h_a makes of it.
-        found: the tile's motion, whose classes do not matter, and what it makes of y.
+        found: the tile's motion, in which every block has a source, and what it makes of y.
     """
     silent = np.zeros_like(z_hat)
-    said = [_best(_costs(base, scales, y, z, rate, found)) for z in (z_hat, silent)]
+    nowhere, everywhere = (np.full_like(found.motion.classes, each) for each in (0, 1))
+    plain = ThriftyRounding(base, scales, z_hat, rate, nowhere)
+    loud, quiet = (EveryClass(base, scales, z, rate, everywhere) for z in (z_hat, silent))
+    for z, classes, rounding in ((z_hat, nowhere, plain), (z_hat, everywhere, loud), (silent, everywhere, quiet)):
+        trusting = replace(found, motion=replace(found.motion, classes=classes))
+        base.quantise(y, z, to_rates(rate), rounding, trusting)
+    never = np.full_like(plain.cost_map, np.inf)
+    said = [_best(np.stack(costs)) for costs in ((plain.cost_map, *loud.by_class), (never, *quiet.by_class))]
     z_bits = [_z_bits(scales, z, rate) for z in (z_hat, silent)]
     by_block = [_blocks(costs).sum((1, 3)) + bits for (_, costs), bits in zip(said, z_bits, strict=True)]
-    quiet = by_block[1] < by_block[0]
-    z = np.where(quiet[None, None], silent, z_hat)
-    classes = np.where(quiet.repeat(BLOCK, 0).repeat(BLOCK, 1), said[1][0], said[0][0])
-    return z, classes
+    hushed = by_block[1] < by_block[0]
+    z = np.where(hushed, silent, z_hat)
+    classes = np.where(hushed.repeat(BLOCK, 0).repeat(BLOCK, 1), said[1][0], said[0][0])
+    alone = float(plain.cost_map.sum() + z_bits[0].sum())
+    return Trust(z, classes, float(np.minimum(*by_block).sum()), alone)
 
 
-def _costs(base: FloatPath, scales: ScaleModel, y: Array, z_hat: Array, rate: TileRate, found: Expected) -> Costs:
-    """Bits and error of each position in each class, where all others are in it as well: (CLASSES, 4h, 4w)."""
-    taken = found.motion.sources.repeat(2, 0).repeat(2, 1) > 0
-    costs = []
-    for each in range(CLASSES):
-        classes = np.where(taken, each, 0).astype(np.uint8)
-        rounding = ThriftyRounding(base, scales, z_hat, rate, classes)
-        base.quantise(y, z_hat, to_rates(rate), rounding, replace(found, motion=replace(found.motion, classes=classes)))
-        costs.append(rounding.cost_map)
-    return np.stack(costs)
+class EveryClass(ThriftyRounding):
+    """What each position costs in each class above 0, in one walk: their means are the same, their scales ever lower.
+
+    Later passes see the symbols of the class that costs a position least so far. Good for one walk; `by_class` then has
+    bits and error, (CLASSES - 1, H, W).
+    """
+
+    def __init__(self, base: FloatPath, scales: ScaleModel, z_hat: Array, rate: TileRate, trusted: Classes) -> None:
+        super().__init__(base, scales, z_hat, rate, trusted)
+        self.by_class = np.zeros((CLASSES - 1, *trusted.shape))
+
+    def chosen(self, indices: Indices, rest: Array, mask: NDArray[np.bool_], part: slice) -> Array:
+        """As ever, of the class that costs least."""
+        found = []
+        for costs, lowered in zip(self.by_class, LOWERED[1:], strict=True):
+            lower = np.maximum(indices.astype(np.int16) - lowered, 0)
+            magnitudes, bits, error = self.weigh(lower, rest, self.worths[mask], part)
+            costs[mask] += bits + CURVATURE / 2 * error
+            found.append(magnitudes)
+        best = self.by_class[:, mask].argmin(0)
+        chosen: Array = np.take_along_axis(np.stack(found), best[None, :, None], 0)[0]
+        return chosen
 
 
 def _best(costs: Costs) -> tuple[Classes, Costs]:

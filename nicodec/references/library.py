@@ -123,6 +123,7 @@ class Library:
         self._found: dict[tuple[bytes, int], Held] = {}
         self._checked: dict[tuple[bytes, int], int] = {}
         self._pixels: dict[tuple[bytes, int], Pixels] = {}
+        self._dictionaries: dict[bytes, Dictionary | None] = {}
         self.declared = 0
 
     def check(self, file: NicFile, chain: int = 0) -> None:
@@ -198,11 +199,12 @@ class Library:
         )
 
     def _entry(self, reference: Reference) -> Held:
-        for id_, dictionary in dictionaries(self.named):
-            if id_ == reference.id:
-                if reference.index >= len(dictionary.entries):
-                    break
-                return Held(dictionary.entries[reference.index].data, None, id_, reference.index)
-        raise MissingReferenceError(
-            f"the file refers to {reference}, which is not there; name it with --dictionary, or in {ENVIRONMENT}"
-        )
+        if reference.id not in self._dictionaries:
+            same = (dictionary for id_, dictionary in dictionaries(self.named) if id_ == reference.id)
+            self._dictionaries[reference.id] = next(same, None)
+        dictionary = self._dictionaries[reference.id]
+        if dictionary is None or reference.index >= len(dictionary.entries):
+            raise MissingReferenceError(
+                f"the file refers to {reference}, which is not there; name it with --dictionary, or in {ENVIRONMENT}"
+            )
+        return Held(dictionary.entries[reference.index].data, None, reference.id, reference.index)

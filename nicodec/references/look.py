@@ -1,4 +1,4 @@
-"""What pictures look like from afar, and which of a dictionary look like one, wherever it is cut: exact and quick."""
+"""A small descriptor of pictures, and which of a dictionary look like one, wherever it is cut: exact and quick."""
 
 from __future__ import annotations
 

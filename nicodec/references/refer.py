@@ -18,7 +18,7 @@ from nicodec.image.picture import Picture, Pixels
 from nicodec.latents.analysis import Analysed
 from nicodec.latents.effort import encode_tile
 from nicodec.latents.floats import Expected, FloatPath
-from nicodec.latents.geometry import BLOCK, coarser, cut, in_pixels, to_input
+from nicodec.latents.geometry import BLOCK, Array, coarser, cut, in_pixels, to_input
 from nicodec.latents.rates import to_rates
 from nicodec.rate.tile import TileRate
 from nicodec.references.align import align, flat, luma
@@ -31,6 +31,9 @@ from nicodec.references.warp import Aligned, warp
 
 MIDDLE = 16  # positions of the latent to each side of a picture's middle, in whole blocks
 AGREE = 0.25  # correlation of details from which on it is worth the time to try a reference
+# The share of what a picture costs alone that it must cost with references, both estimated. Real files have differed by
+# a tenth of it: in between, both are made and decoded.
+CLEAR, VAIN = 0.8, 0.97
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,15 +46,36 @@ class Offered:
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """A tile with its references: where it lies, what it takes, and what z says."""
+    """A tile with its references: where it lies, what it takes, and what z says.
+
+    Attributes:
+        said: by the references; None: not known of what is taken in the end.
+        cost, alone: as in `Trust`.
+    """
 
     held: Analysed
     motion: Motion
-    z_hat: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+    z_hat: Array
+    said: Expected | None
+    cost: float
+    alone: float
+
+
+@dataclass(frozen=True, eq=False)
+class Referring:
+    """The references that a picture is coded with, and its symbols.
+
+    Attributes:
+        clear: so much less than without them that nobody need try that.
+    """
+
+    used: list[Offered]
+    symbols: list[TileSymbols]
+    clear: bool
 
 
 def offer(picture: Picture, library: Library) -> list[Offered]:
-    """The pictures of a library, and what its dictionaries hold that looks like the picture, laid under it.
+    """The pictures of a library, and what its dictionaries hold that looks like the picture, aligned with it.
 
     Raises:
         MissingReferenceError, LimitError, CorruptFileError: what they refer to themselves is not as it should be.
@@ -100,20 +124,22 @@ def lighter(
 def refer(
     analysed: Iterable[Analysed], offered: Sequence[Offered], base: FloatPath, scales: ScaleModel, rate: TileRate,
     effort: int,
-) -> tuple[list[Offered], list[TileSymbols]]:  # fmt: skip
-    """The references that a picture is coded with, of those that are offered, and its symbols; none: neither."""
+) -> Referring | None:  # fmt: skip
+    """A picture with what it takes of the references that are offered; None: there is nothing to be gained."""
     chosen = [_choose(held, offered, base, scales, rate) for held in analysed]
     used = sorted({int(source) for each in chosen for source in np.unique(each.motion.sources)} - {0})
-    if not used:
-        return [], []
+    share = sum(each.cost for each in chosen) / sum(each.alone for each in chosen)
+    if not used or share > VAIN:
+        return None
     numbers = np.zeros(len(offered) + 1, np.uint8)
     numbers[used] = np.arange(1, len(used) + 1)
     kept = [offered[number - 1] for number in used]
-    return kept, [
+    symbols = [
         _symbols(replace(each, motion=replace(each.motion, sources=numbers[each.motion.sources])), kept, base, scales,
                  rate, effort)
         for each in chosen
     ]  # fmt: skip
+    return Referring(kept, symbols, share < CLEAR)
 
 
 def _choose(held: Analysed, offered: Sequence[Offered], base: FloatPath, scales: ScaleModel, rate: TileRate) -> Chosen:
@@ -123,8 +149,10 @@ def _choose(held: Analysed, offered: Sequence[Offered], base: FloatPath, scales:
     found = find_motion(held.pixels, aligned, *place, rate.rate)
     own = y[:, :, held.core[0], held.core[1]]
     said = expect(base, aligned, found, *place)
-    z_hat, classes = choose_classes(base, scales, own, z_hat, near.cut(*coarser(held.core)), said)
-    return Chosen(held, settled(found, classes), z_hat)
+    trust = choose_classes(base, scales, own, z_hat, near.cut(*coarser(held.core)), said)
+    motion = settled(found, trust.classes)
+    stays = replace(said, motion=motion) if motion.sources.all() else None
+    return Chosen(held, motion, trust.z_hat, stays, trust.cost, trust.alone)
 
 
 def _symbols(
@@ -133,6 +161,9 @@ def _symbols(
     held = chosen.held
     near = rate.cut(*coarser(held.around))
     y, _ = base.scaled(held.y, to_rates(near), held.core)
-    said: Expected = expect(base, [each.aligned for each in offered], chosen.motion, held.around, held.core)
+    if chosen.said is None:
+        said = expect(base, [each.aligned for each in offered], chosen.motion, held.around, held.core)
+    else:
+        said = replace(chosen.said, motion=chosen.motion)
     latent = encode_tile(base, scales, to_input(held.pixels), y, chosen.z_hat, near, held.core, effort, expected=said)
     return TileSymbols(latent, None)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from nicodec.container.drawn import SIDE
@@ -13,15 +14,17 @@ from nicodec.entropy.motion import REACH, Motion
 from nicodec.image.picture import Pixels
 from nicodec.latents.geometry import PATCH, Array, Span, coarser, cut, in_pixels
 from nicodec.rate.scale import lambda_from_rate
-from nicodec.references.align import halved, luma
+from nicodec.references.align import LUMA, halved, luma, sums
 from nicodec.references.warp import TAPS, UNIT, Aligned, warp
 
 Vectors = NDArray[np.int64]  # (rows, columns, 2), rows and columns in quarters of a pixel
 
 COARSE = 4  # at a quarter of the resolution every vector is tried
 SPAN = 8  # pixels there, in each direction
+MARGIN = COARSE * (SPAN + 2)  # pixels around a plane that blocks are found in
 SMOOTHINGS = 2  # rounds in which blocks try their neighbours' vectors
 PHASES = 4
+NAMED = 8 * 32  # bits, about, that the name and the place of a reference take
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,16 +51,41 @@ def find_motion(pixels: Pixels, references: Sequence[Aligned], around: Span, cor
     place = blocks_of(around, core)
     fields, moved = [], []
     for reference in references:
-        seen = luma(warp([reference], nothing, around))
+        seen = warp([grey(reference)], nothing, around)[:, :, 0].astype(np.float32)
         field = search(own, seen, origin, step_of(rate))
         fields.append(field)
         moved.append(_in_reference(field.vectors, reference, place))
-    costs = np.stack([field.costs for field in fields])
-    best = costs.argmin(0)
+    best = sources(np.stack([field.costs for field in fields]))
     motion = Motion.none(*((s.stop - s.start) // 4 for s in core))
     motion.sources[:] = best + 1
     motion.vectors[:] = np.take_along_axis(np.stack(moved), best[None, :, :, None], 0)[0]
     return motion
+
+
+def sources(costs: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Which reference is best for each block, of those that save what it takes to name them.
+
+    Args:
+        costs: of each reference and block, in bits.
+    """
+    costs = costs.copy()
+    for _ in range(len(costs) - 1):
+        least = costs.min(0)
+        kept = [index for index, own in enumerate(costs) if np.isfinite(own).all()]
+        saved = [(np.delete(costs, index, 0).min(0) - least).sum() for index in kept]
+        if min(saved) >= NAMED:
+            break
+        costs[kept[int(np.argmin(saved))]] = np.inf
+    return costs.argmin(0)
+
+
+def grey(reference: Aligned) -> Aligned:
+    """What matching sees of it."""
+    if reference.pixels.shape[2] == 1:
+        return reference
+    gain, offset = np.rint(LUMA @ np.array(reference.alignment.light)).astype(int).tolist()
+    pixels = np.rint(luma(reference.pixels)).astype(np.uint8)[:, :, None]
+    return replace(reference, pixels=pixels, alignment=replace(reference.alignment, light=((gain, offset),) * 3))
 
 
 def blocks_of(around: Span, core: Span) -> Span:
@@ -73,6 +101,8 @@ def step_of(rate: int) -> float:
 
 def search(own: Array, seen: Array, origin: tuple[int, int], step: float) -> Field:
     """Match the blocks of a plane (h, w), whole ones, in a larger one, in which it lies at `origin`."""
+    seen = np.pad(seen, MARGIN, mode="edge")
+    origin = origin[0] + MARGIN, origin[1] + MARGIN
     vectors = _coarse(own, seen, origin, step)
     middle = _Matching(halved(own), halved(seen)[None], (origin[0] // 2, origin[1] // 2), SIDE // 2, 1, step)
     vectors = middle.refined(middle.smoothed(2 * vectors), 1)
@@ -87,16 +117,16 @@ def search(own: Array, seen: Array, origin: tuple[int, int], step: float) -> Fie
 
 def _coarse(own: Array, seen: Array, origin: tuple[int, int], step: float) -> Vectors:
     """Vectors at 1/COARSE of the resolution, in pixels there."""
-    a, b = halved(halved(own)), np.pad(halved(halved(seen)), SPAN, mode="edge")
+    a, b = halved(halved(own)), halved(halved(seen))
     side = SIDE // COARSE
     rows, columns = (length // side for length in a.shape)
     top, left = (start // COARSE for start in origin)
     vectors, least = np.zeros((rows, columns, 2), np.int64), np.full((rows, columns), np.inf)
     for dy in range(-SPAN, SPAN + 1):
         for dx in range(-SPAN, SPAN + 1):
-            y, x = top + SPAN + dy, left + SPAN + dx
-            square = np.square(b[y : y + len(a), x : x + a.shape[1]] - a)
-            cost = worth(square.reshape(rows, side, columns, side).mean((1, 3)), step) + spent(np.array([dy, dx]))
+            y, x = top + dy, left + dx
+            errors = sums(np.square(b[y : y + len(a), x : x + a.shape[1]] - a), side) / side**2
+            cost = worth(errors, step) + spent(np.array([dy, dx]))
             better = cost < least
             least, vectors[better] = np.where(better, cost, least), (dy, dx)
     return vectors
@@ -129,28 +159,26 @@ class _Matching:
     """Blocks of one plane in the phases of another."""
 
     def __init__(self, own: Array, planes: Array, origin: tuple[int, int], side: int, unit: int, step: float) -> None:
-        self.own, self.planes, self.side, self.unit, self.step = own, planes, side, unit, step
-        self.rows = origin[0] + np.arange(own.shape[0])[:, None]
-        self.columns = origin[1] + np.arange(own.shape[1])[None]
+        self.unit, self.step = unit, step
+        rows, columns = (length // side for length in own.shape)
+        self.own = own.reshape(rows, side, columns, side).swapaxes(1, 2)
+        self.windows = sliding_window_view(planes, (1, side, side))[:, :, :, 0]
+        self.limits = np.array(self.windows.shape[1:3]) - 1
+        self.places = side * np.moveaxis(np.indices((rows, columns)), 0, 2) + np.array(origin)
 
-    def errors(self, vectors: Vectors) -> NDArray[np.float64]:
-        """Mean squared errors of blocks."""
-        count, height, width = self.planes.shape
-        whole, phase = np.divmod(vectors, self.unit)
-        spread = [part.repeat(self.side, 0).repeat(self.side, 1) for part in (whole[..., 0], whole[..., 1])]
-        rows, columns = (self.rows + spread[0]).clip(0, height - 1), (self.columns + spread[1]).clip(0, width - 1)
-        at = rows * width + columns
-        if count > 1:
-            plane = phase[..., 0] * self.unit + phase[..., 1]
-            at += (plane * (height * width)).repeat(self.side, 0).repeat(self.side, 1)
-        square = np.square(self.planes.ravel()[at] - self.own)
-        n, m = vectors.shape[:2]
-        return square.reshape(n, self.side, m, self.side).mean((1, 3)).astype(np.float64)
+    def errors(self, vectors: Vectors, blocks: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Mean squared errors of some blocks (n,); `vectors`: (rows, columns, 2), of all."""
+        whole, phase = np.divmod(vectors[blocks], self.unit)
+        y, x = (self.places[blocks] + whole).clip(0, self.limits).T
+        off = self.windows[phase[:, 0] * self.unit + phase[:, 1], y, x] - self.own[blocks]
+        return np.square(off).mean((1, 2), dtype=np.float64)
 
-    def costs(self, vectors: Vectors, beside: Vectors | None = None) -> NDArray[np.float64]:
-        """Bits; `beside`: the field that tells what a vector's neighbours say."""
-        off = vectors - expected(vectors if beside is None else beside)
-        return worth(self.errors(vectors), self.step) + spent(off * (PHASES // self.unit))
+    def costs(self, vectors: Vectors) -> NDArray[np.float64]:
+        """Bits of all blocks (rows, columns)."""
+        everywhere = np.ones(vectors.shape[:2], np.bool_)
+        return worth(self.errors(vectors, everywhere), self.step).reshape(everywhere.shape) + self._spent(
+            vectors, vectors
+        )
 
     def refined(self, vectors: Vectors, reach: int) -> Vectors:
         """Each vector, or one of the eight that are `reach` from it."""
@@ -164,12 +192,18 @@ class _Matching:
         return self._best(vectors, [*beside, expected(vectors), np.zeros_like(vectors)])
 
     def _best(self, vectors: Vectors, others: list[Vectors]) -> Vectors:
-        best, least = vectors, self.costs(vectors)
+        best, least = vectors.copy(), self.costs(vectors)
         for candidate in others:
-            cost = self.costs(candidate, vectors)
-            better = cost < least
-            best, least = np.where(better[..., None], candidate, best), np.where(better, cost, least)
+            cost = self._spent(candidate, vectors)
+            promising = (cost < least) & (candidate != best).any(2)  # no error is below 0
+            cost[promising] += worth(self.errors(candidate, promising), self.step)
+            better = promising & (cost < least)
+            best[better], least[better] = candidate[better], cost[better]
         return best
+
+    def _spent(self, vectors: Vectors, beside: Vectors) -> NDArray[np.float64]:
+        """Bits of vectors, each among what `beside` says of its neighbours."""
+        return spent((vectors - expected(beside)) * (PHASES // self.unit))
 
 
 def expected(vectors: Vectors) -> Vectors:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,8 @@ from nicodec.latents.geometry import Span
 UNIT = 64  # positions between two pixels
 QUARTER = UNIT // 4
 FURTHEST = 1 << 30  # of a position, in units
+EDGE = 3  # pixels beyond an edge, from which on all that is seen are its own
+AT_ONCE = 1 << 13  # pixels that are sampled at once: what they take stays in a processor's cache
 TAP_BITS, LEVEL_BITS = 7, 4  # fractional bits of a tap, and of a level before its brightness is changed
 Integers = NDArray[np.int64]
 
@@ -34,6 +35,7 @@ def _taps() -> NDArray[np.int32]:
 
 
 TAPS = _taps()
+WEIGHTS = np.ascontiguousarray(TAPS.T, np.float32)  # (4, UNIT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,54 +74,62 @@ def warp(references: Sequence[Aligned], motion: Motion, around: Span) -> Pixels:
     rows, columns = (slice(s.start // 2, s.stop // 2 + 1) for s in around)
     sources = np.maximum(motion.sources, 1)
     vectors = motion.vectors.astype(np.int64) * QUARTER
-    channels = references[0].pixels.shape[2]
-    height, width = (SIDE * length for length in sources.shape)
-    warped = np.empty((height, width, channels), np.uint8)
+    height, width = sources.shape
+    blocks = np.empty((height, SIDE, width, SIDE, references[0].pixels.shape[2]), np.uint8)
     for number, reference in enumerate(references, 1):
-        if not (sources == number).any():
-            continue
-        corners = reference.corners(rows, columns)
-        planes = np.ascontiguousarray(np.moveaxis(reference.pixels, 2, 0))
-        for row, taken in enumerate(sources == number):
-            if taken.any():
-                places = _places(corners[row : row + 2], vectors[row], taken)
-                line = warped[SIDE * row : SIDE * (row + 1)].reshape(SIDE, -1, SIDE, channels)
-                line[:, taken] = _sampled(planes, reference.alignment.light, places).reshape(SIDE, -1, SIDE, channels)
-    return warped
+        taken = sources == number
+        if taken.any():
+            corners = reference.corners(rows, columns)
+            y, x = (_places(corners[..., axis], vectors[..., axis], taken) for axis in range(2))
+            blocks.swapaxes(1, 2)[taken] = _sampled(reference, y.ravel(), x.ravel()).reshape(*y.shape, -1)
+    return blocks.reshape(height * SIDE, width * SIDE, -1)
 
 
 def _places(corners: Integers, vectors: Integers, taken: NDArray[np.bool_]) -> Integers:
-    """Where the pixels of some blocks of a row lie: (SIDE, n, SIDE, 2).
+    """Where the pixels of some blocks lie, their rows or their columns: (n, SIDE, SIDE) in units.
 
     Args:
-        corners: of the row, above and below (2, m + 1, 2).
-        vectors: (m, 2) in units.
-        taken: which of the m blocks.
+        corners: of all blocks (h + 1, w + 1).
+        vectors: (h, w) in units.
+        taken: which of the h x w blocks.
     """
-    at = 2 * np.arange(SIDE)[:, None] + 1
-    left, right = (part[:, taken] for part in (corners[:, :-1], corners[:, 1:]))
-    down = [(2 * SIDE - at) * edge[0].reshape(1, -1) + at * edge[1].reshape(1, -1) for edge in (left, right)]
-    first, last = (edge.reshape(SIDE, -1, 1, 2) for edge in down)
-    along = at[None, None, :, :]
-    inside = ((2 * SIDE - along) * first + along * last + (1 << 11)) >> 12
-    return inside + vectors[taken][None, :, None, :] - UNIT // 2
+    at = 2 * np.arange(SIDE, dtype=np.int64) + 1
+    left, right = (
+        (2 * SIDE - at) * corners[:-1, side][taken][:, None] + at * corners[1:, side][taken][:, None]
+        for side in (slice(None, -1), slice(1, None))
+    )
+    shifts = (1 << 11) + ((vectors[taken] - UNIT // 2) << 12)
+    return ((2 * SIDE - at) * left[:, :, None] + at * right[:, :, None] + shifts[:, None, None]) >> 12
 
 
-def _sampled(planes: NDArray[np.uint8], light: tuple[tuple[int, int], ...], places: Integers) -> Pixels:
-    """Pixels (n, C) of planes (C, H, W) at places (.., 2), in the picture's brightness; edges repeat."""
-    flat = places.reshape(-1, 2)
-    whole, between = flat >> 6, flat & (UNIT - 1)
-    height, width = planes.shape[1:]
-    rows = [np.clip(whole[:, 0] + k, 0, height - 1) * width for k in range(-1, 3)]
-    columns = [np.clip(whole[:, 1] + k, 0, width - 1) for k in range(-1, 3)]
-    down, across = (TAPS[between[:, axis]].T for axis in range(2))
-    sampled = np.empty((len(flat), len(planes)), np.uint8)
-    for channel, plane in enumerate(planes.reshape(len(planes), -1)):
-        total: Any = 0
-        for row, weight in zip(rows, down, strict=True):
-            total += weight * sum(tap * plane[row + column] for tap, column in zip(across, columns, strict=True))
-        fine = (total + (1 << 2 * TAP_BITS - LEVEL_BITS - 1)) >> 2 * TAP_BITS - LEVEL_BITS
-        gain, offset = light[channel]
-        lit = (fine * gain + (offset << 12) + (1 << 13)) >> 14
-        sampled[:, channel] = np.clip(lit, 0, 255)
+def _sampled(reference: Aligned, y: Integers, x: Integers) -> Pixels:
+    """Pixels (n, C) of a reference at rows y and columns x (n,), in the picture's brightness; edges repeat.
+
+    In float32, which is exact here: no sum of levels times taps reaches 2^24.
+    """
+    height, width, channels = reference.pixels.shape
+    (rows, top), (columns, left) = _spots(y >> 6, height), _spots(x >> 6, width)
+    seen, step = reference.pixels[rows][:, columns], len(columns)
+    at, down, across = top * step + left, y & (UNIT - 1), x & (UNIT - 1)
+    sampled = np.empty((len(at), channels), np.uint8)
+    for channel, (gain, offset) in enumerate(reference.alignment.light[:channels]):
+        plane = seen[:, :, channel].astype(np.float32).ravel()
+        for start in range(0, len(at), AT_ONCE):
+            some = slice(start, start + AT_ONCE)
+            first, taps = at[some], [tap.take(across[some]) for tap in WEIGHTS]
+            total = np.zeros(len(first), np.float32)
+            for row, weight in enumerate(WEIGHTS):
+                line = plane[row * step :].take(first) * taps[0]
+                for column in range(1, 4):
+                    line += plane[row * step + column :].take(first) * taps[column]
+                total += line * weight.take(down[some])
+            fine = (total.astype(np.int32) + (1 << 2 * TAP_BITS - LEVEL_BITS - 1)) >> 2 * TAP_BITS - LEVEL_BITS
+            sampled[some, channel] = np.clip((fine * gain + (offset << 12) + (1 << 13)) >> 14, 0, 255)
     return sampled
+
+
+def _spots(whole: Integers, length: int) -> tuple[Integers, Integers]:
+    """The rows (or columns) of a picture that four taps around `whole` see, and which is the first of each (n,)."""
+    near = whole.clip(-EDGE, length)
+    first = near.min()
+    return np.arange(first - 1, near.max() + 3).clip(0, length - 1), near - first

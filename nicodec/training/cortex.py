@@ -1,4 +1,4 @@
-"""The first stage of seeing, as a critic that nobody trained: rectified Gabor responses, each divided by all."""
+"""A model of V1 as a metric, without trained weights: rectified Gabor responses, normalised divisively."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 SIDE = 13  # pixels of a filter
-STRIDE = 4
+FILTER_STRIDE = 4  # pixels
 LUMA = (0.3, 0.6, 0.1)
 OPPONENTS = ((0.7, -0.7, 0.0), (-0.35, -0.35, 0.7))  # red against green, blue against yellow
 WAVES = ((2.8, 1.6), (4.5, 2.2), (8.0, 3.0))  # period of a Gabor filter in luma, and sigma of its window, in pixels
 DIRECTIONS = 6
 BLOBS = (1.5, 3.0)  # sigmas of the blobs in opponent colours
 EDGE = (9.0, 3.0)  # period and sigma of the edges in opponent colours
-FAINT = 0.01  # of the squared responses at a place: what is fainter is not brought up to full strength
+SEMI_SATURATION = 0.01  # of the squared responses at a place: what is fainter is not brought up to full strength
 
 
 class Cortex(nn.Module):
@@ -41,8 +41,8 @@ class Cortex(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
-        excited = F.relu(F.conv2d(x, self.bank, stride=STRIDE, padding=SIDE // 2)).float()
-        return excited / (excited.square().sum(1, keepdim=True) + FAINT).sqrt()
+        excited = F.relu(F.conv2d(x, self.bank, stride=FILTER_STRIDE, padding=SIDE // 2)).float()
+        return excited / (excited.square().sum(1, keepdim=True) + SEMI_SATURATION).sqrt()
 
     def distance(self, x_hat: Tensor, x: Tensor) -> Tensor:
         """Of pictures (B, 3, H, W), 0..1: mean squared distance of what they excite, (B,), 0..2. x gets no gradient."""
@@ -61,7 +61,7 @@ def _window(sigma: float) -> tuple[Tensor, Tensor, Tensor]:
 def _wave(period: float, sigma: float, angle: float, phase: float) -> Tensor:
     across, down, window = _window(sigma)
     wave = torch.cos(2 * math.pi / period * (across * math.cos(angle) + down * math.sin(angle)) + phase)
-    wave = window * (wave - (window * wave).sum() / window.sum())  # deaf to what is flat
+    wave = window * (wave - (window * wave).sum() / window.sum())  # no response to what is flat
     return wave / wave.norm()
 
 

@@ -1,4 +1,4 @@
-"""What a picture looks like, as a loss: LPIPS and statistics of textures over one SqueezeNet trunk, and a cortex."""
+"""What a picture looks like, as a loss: LPIPS and statistics of textures over one SqueezeNet, and a model of V1."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SHARES = (0.25, 0.5, 0.35, 0.5, 1.0, 2.0, 2.0)  # on top of LPIPS's own weights,
 CORTEX = 0.3  # weight of `Cortex.distance` next to LPIPS
 HALVED = 128  # pixels, at least, of a side that may be halved: the trunk wants 31
 TEXTURE = 0.3  # weight next to LPIPS: with 1.0 LPIPS (AlexNet) and PSNR were worse after as many steps
-L1 = 0.015  # weight next to LPIPS: beside the cortex, which sees phases, colours need no more
+L1 = 0.015  # weight next to LPIPS: beside the model of V1, which sees phases, colours need no more
 GRID = 250.0  # weight of `grid` next to LPIPS: a pattern of 3/255 costs as much as 0.035
 PERIOD = 8  # pixels: of the finest blocks that any of our decoders paints alike
 GRAIN = 0.02  # sigma of the noise, at most, that both pictures get: the trunk sees less of what is fainter
-DOUBT = 0.2  # sigma of the change of each of the trunk's weights from batch to batch, as a share of it
+WEIGHT_NOISE = 0.2  # sigma, as a share of a weight: each of the trunk's changes so much from batch to batch
 WINDOW = 2  # cells, overlapping by half: a window is 16 to 32 pixels wide
 
 
@@ -40,10 +40,10 @@ class Critic(nn.Module):
     windows (Ballé et al., arXiv 2412.00505, there over VGG): grass may be other grass. Weights of channels are
     LPIPS's, so that both terms share a scale: with windows of one position they would be equal.
 
-    A decoder learns to please one trunk in ways that no other sees: half of what it gained in SqueezeNet's eyes was
-    nothing in AlexNet's. `anew` therefore shows each pair differently (as E-LPIPS does, Kettunen et al., arXiv
-    1906.03973), under the same noise, and to a trunk of slightly other weights (both ours). And the cortex, which
-    nobody trained, has a say.
+    A decoder learns to exploit one network: half of what it gained by SqueezeNet's LPIPS was nothing by AlexNet's.
+    `anew` is therefore perturbed: it transforms each pair at random (as E-LPIPS does, Kettunen et al., arXiv
+    1906.03973), adds the same noise to both, and adds noise to the trunk's weights (both ours).
+    The model of V1, which has no trained weights, counts as well.
 
     Training only; figures are reported with AlexNet, which no loss has seen.
     """
@@ -71,8 +71,8 @@ class Critic(nn.Module):
             views.append(F.avg_pool2d(view, 2) if halve and min(x.shape[2:]) >= HALVED else view)
         grain = GRAIN * torch.rand(len(x), 1, 1, 1).to(x.device) * torch.randn_like(views[1])
         kernels = {name: weight for name, weight in self.lpips.net.named_parameters() if weight.ndim == 4}
-        doubted = {name: weight * (1 + DOUBT * torch.randn_like(weight)) for name, weight in kernels.items()}
-        return self._compare(views[0] + grain, views[1] + grain, doubted)
+        perturbed = {name: weight * (1 + WEIGHT_NOISE * torch.randn_like(weight)) for name, weight in kernels.items()}
+        return self._compare(views[0] + grain, views[1] + grain, perturbed)
 
     def _compare(self, x_hat: Tensor, x: Tensor, weights: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         with torch.no_grad():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,7 @@ class Family:
     def standing(self, stage: PlannedStage) -> tuple[int, float]:
         """Steps and seconds that a stage has been trained for."""
         path = self.folder / stage.name / STATE
-        if not path.exists():
-            return 0, 0.0
-        state = read_state(path, torch.device("cpu"))
-        return state["step"], state["elapsed"]
+        return _standing(path, path.stat().st_mtime_ns) if path.exists() else (0, 0.0)
 
     def trained(self, stage: PlannedStage) -> bool:
         """Whether nothing is left of a stage's schedule."""
@@ -142,6 +140,13 @@ class Family:
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.notes, indent=2) + "\n"
         replace(self.folder / "plan.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+@lru_cache
+def _standing(path: Path, changed: int) -> tuple[int, float]:
+    """Steps and seconds of a checkpoint, which is read again only where the time of its last change is another."""
+    state = read_state(path, torch.device("cpu"))
+    return state["step"], state["elapsed"]
 
 
 def _last(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Stage `mode`: two experts that listen to each other, for both anchors at once."""
+"""Stage `mode`: MoDE's decoders of two experts' features, for both anchors at once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class MoDEStage:
     """Stage `mode` for the training loop.
 
     MoDE-F: 10 log10 MSE and a little likeness; MoDE-P: `natural_loss`. They share no weights, so a step trains one of
-    them. Rates are drawn more often low, where there is something to mend. With a fuser, some of MoDE-P's batches are
+    them. Rates are drawn more often low, where quantisation takes most. With a fuser, some of MoDE-P's batches are
     led by a random tau, by one step of D: the anchor and the slider are to be used together.
     """
 

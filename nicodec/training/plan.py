@@ -48,6 +48,7 @@ class PlannedStage:
             `nicodec.cli.texture.build_into`.
         export: how tables are measured, or a prior trained, when it becomes a part; see `nicodec.cli.models.export`.
         size: of a dictionary: references, at most.
+        predecessor: the model whose base the base starts as; None: it starts from the KLT.
     """
 
     name: str
@@ -56,12 +57,14 @@ class PlannedStage:
     config: Mapping[str, Any] = field(default_factory=dict)
     export: Mapping[str, int] = field(default_factory=dict)
     size: int = 1024
+    predecessor: str | None = None
 
     def described(self) -> dict[str, Any]:
         """All that it says, by name, as JSON holds it."""
         return {
             **asdict(self.schedule), "doublings": list(self.schedule.doublings), "processes": self.processes,
             **self.config, **{f"export.{name}": value for name, value in self.export.items()}, "size": self.size,
+            "predecessor": self.predecessor,
         }  # fmt: skip
 
 
@@ -116,6 +119,7 @@ def _stage(where: str, table: Any) -> PlannedStage:
         return PlannedStage(**{"name" if key == "stage" else key: value for key, value in table.items()})
     timed = {f.name: str(f.type) for f in fields(Schedule)}
     own = {"stage": "str", "processes": "int"}
+    own |= {"predecessor": "str"} if name == "sq" else {}
     own |= {"config": "dict"} if name in CONFIGS else {}
     own |= {"export": "dict"} if name in EXPORT else {}
     _check(where, table, own | timed)
@@ -126,7 +130,10 @@ def _stage(where: str, table: Any) -> PlannedStage:
     chosen: dict[str, Any] = {key: value for key, value in table.items() if key in timed}
     if "doublings" in chosen:
         chosen["doublings"] = tuple(chosen["doublings"])
-    return PlannedStage(name, Schedule(**chosen), max(1, table.get("processes", 1)), config, export)
+    return PlannedStage(
+        name, Schedule(**chosen), max(1, table.get("processes", 1)), config, export,
+        predecessor=table.get("predecessor"),
+    )  # fmt: skip
 
 
 def _check_config(where: str, table: Mapping[str, Any], config: type[Any]) -> None:

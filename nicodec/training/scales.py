@@ -87,9 +87,14 @@ class Scales(nn.Module):
     @torch.no_grad()
     def start_from(self, log_std: Tensor, log_gain: Tensor) -> None:
         """Start at the spread of the linear transform: log-scale = log std + log gain, a channel and a rate each."""
-        for step, net in zip(passes(len(log_std), len(self.steps) // 2), self.steps, strict=True):
+        self.shift(slice(None), log_std + log_gain)
+
+    @torch.no_grad()
+    def shift(self, rows: slice, by: Tensor) -> None:
+        """Add to the log-scales of y in some rows of the tables over the rate: (M,), or a vector a row."""
+        for step, net in zip(passes(by.shape[-1], len(self.steps) // 2), self.steps, strict=True):
             assert isinstance(net, ScalePass)
-            net.head_rate.bias.copy_((log_std + log_gain)[:, step.start : step.stop])
+            net.head_rate.bias[rows] += by[..., step.start : step.stop]
 
     def z(self, rate: Tensor) -> Tensor:
         """Log-scales of z: (B, N, 1, 1), or (B, N, H/64, W/64) where there is a quality map."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,11 +18,14 @@ from nicodec.latents.geometry import PATCH
 from nicodec.latents.rates import to_rates
 from nicodec.networks.base import Base, BaseConfig
 from nicodec.networks.layers import spread
-from nicodec.rate.scale import LAMBDA_MAX, LAMBDA_MIN, LEVEL_STEP, RATE_MAX, TUNE_SPACING
+from nicodec.rate.scale import KNOTS, LAMBDA_MAX, LAMBDA_MIN, LEVEL_STEP, RATE_MAX, TUNE_SPACING
 from nicodec.rate.tile import TileRate
 from nicodec.training.data import Pictures
 from nicodec.training.scales import Scales, gaussian_bits, magnitude
 from nicodec.training.visual import LEAST, SQUARED, visual_error
+
+if TYPE_CHECKING:
+    from nicodec.zoo.manifest import Part
 
 MAPPED = 0.5  # share of the crops with a quality map, whose levels then have this standard deviation:
 MAP_SPREAD = 2.5
@@ -61,6 +64,16 @@ class SQCodec(nn.Module):
         side = min(256, pictures.least // PATCH * PATCH)
         self.base.start_from_klt(torch.cat([pictures.batch(8, side) for _ in range(batches)]))
         self.scales.start_from(self.base.std.log(), self.base.log_gain.detach())
+        if self.base.config.tunes > 1:
+            self.tilt()
+
+    @torch.no_grad()
+    def tilt(self) -> None:
+        """Make the steps of tune `eye` coarser where frequencies are high: gains, and what is known of the symbols."""
+        coarser = self.base.tilt()
+        self.base.log_gain[:KNOTS] -= coarser
+        self.base.log_ungain[:KNOTS] += coarser
+        self.scales.shift(slice(KNOTS), -coarser)
 
     def forward(self, x: Tensor, rate: Tensor) -> Outcome:
         """Code x (B, 3, H, W), 0..1, sides multiples of 64, at rates as in `interpolate`."""
@@ -113,7 +126,7 @@ def random_rates(count: int) -> Tensor:
 
 
 def random_low_rates(count: int) -> Tensor:
-    """Rates (count,), more of them low, where there is something to mend. From torch's global CPU generator."""
+    """Rates (count,), more of them low, where quantisation takes most. From torch's global CPU generator."""
     return torch.rand(count) ** 2 * RATE_MAX
 
 
@@ -208,8 +221,9 @@ class SQStage:
     slow: tuple[str, ...] = ("klt", "lapping", "g_s.head")
     muon: tuple[str, ...] = ()
 
-    def __init__(self, config: BaseConfig) -> None:
-        self.module = SQCodec(config)
+    def __init__(self, config: BaseConfig, predecessor: Part | None = None) -> None:
+        """`predecessor`: a base part to start as; None: start from the KLT."""
+        self.module, self.predecessor = SQCodec(config), predecessor
         self.least = least_of(config)
 
     def config(self) -> dict[str, Any]:
@@ -217,8 +231,13 @@ class SQStage:
         return asdict(self.module.base.config)
 
     def start(self, pictures: Pictures) -> None:
-        """KLT start on random crops of the training pictures."""
-        self.module.start_from_klt(pictures)
+        """Start as the predecessor is, or by the KLT of random crops of the training pictures."""
+        if self.predecessor is None:
+            self.module.start_from_klt(pictures)
+        else:
+            from nicodec.training.inherit import inherit  # it needs the entropy coder, which training else does not
+
+            inherit(self.module, self.predecessor)
 
     def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Rate-distortion loss at a random rate for each picture; bpp and PSNR are means over the batch."""

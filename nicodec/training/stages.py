@@ -24,9 +24,9 @@ from nicodec.training.mode import MoDEStage
 from nicodec.training.sq import SQStage
 from nicodec.training.vq import VQStage
 from nicodec.zoo.load import (
+    dictionary_of,
     is_foreign,
     load_base,
-    load_dictionary,
     load_foreign,
     load_fuser,
     load_scales,
@@ -52,10 +52,11 @@ class Recipe:
     frozen: Mapping[str, str] = field(default_factory=dict)
 
 
-def sq(widths: Widths) -> Recipe:
-    """The base. `widths`: fields of `BaseConfig`."""
+def sq(widths: Widths, predecessor: Package | None = None) -> Recipe:
+    """The base. `widths`: fields of `BaseConfig`. `predecessor`: whose base it starts as; None: from the KLT."""
     config = _configured(BaseConfig, widths)
-    return Recipe(lambda _: SQStage(config))
+    part = predecessor.parts["base"] if predecessor else None
+    return Recipe(lambda _: SQStage(config, part), {"predecessor": part.id.hex()} if part else {})
 
 
 def vq(package: Package, trunk: Path, widths: Widths) -> Recipe:
@@ -112,11 +113,7 @@ def clc(package: Package, widths: Widths) -> Recipe:
     """
     config = _configured(CLCConfig, widths)
     part = package.parts["base"]
-    if "dictionary" not in package.parts:
-        raise MissingPartError(
-            f"model {package.name} has no dictionary; make one with `nicodec train dictionary build`"
-        )
-    dictionary = load_dictionary(package.parts["dictionary"])
+    dictionary = dictionary_of(package)
     references = hashlib.sha256(b"".join(array.tobytes() for array in dictionary.to_arrays().values()))
     return Recipe(
         lambda device: CLCStage(config, load_base(part, device), load_scales(part), dictionary),

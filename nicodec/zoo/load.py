@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from nicodec.dictionary.asset import Dictionary
 from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.tokens import TokenPrior
-from nicodec.errors import DamagedPartError, brief, out_of_memory
-from nicodec.zoo.manifest import Part
+from nicodec.errors import DamagedPartError, MissingPartError, brief, out_of_memory
+from nicodec.zoo.manifest import Package, Part
 from nicodec.zoo.once import once
 from nicodec.zoo.store import read_part
 
@@ -161,6 +161,20 @@ def load_dictionary(part: Part) -> Dictionary:
     """
     with _as_damaged_part(part):
         return Dictionary.from_arrays(_arrays(part, REFERENCES))
+
+
+def dictionary_of(package: Package) -> Dictionary:
+    """The references of a package's dictionary.
+
+    Raises:
+        MissingPartError: it has none.
+        DamagedPartError: the part does not hold them.
+    """
+    if "dictionary" not in package.parts:
+        raise MissingPartError(
+            f"model {package.name} has no dictionary; make one with `nicodec train dictionary build`"
+        )
+    return load_dictionary(package.parts["dictionary"])
 
 
 def has_adapters(part: Part) -> bool:

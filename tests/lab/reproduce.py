@@ -106,7 +106,7 @@ def filled(page: Path, models: Path = MODELS) -> str:
         model, kind, *which = words.split()
         results = models / model / "results"
         if not (results / REPORT).is_file():
-            return f"{head}(Not measured yet. What is known of {model}: models/{model}/card.md.)\n{end}"
+            return f"{head}(Not measured yet. What is known of {model}: models/{model}/history.md.)\n{end}"
         report = json.loads((results / REPORT).read_text(encoding="utf-8"))
         link = Path(os.path.relpath(results, page.parent)).as_posix()
         return f"{head}{KINDS[kind](report, link, *which)}\n{end}"

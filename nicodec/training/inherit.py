@@ -1,0 +1,80 @@
+"""A base that starts as the one before it: what both have is copied, and what is new begins as nothing."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nicodec.entropy.integer import ACTIVATION_BITS
+from nicodec.entropy.scales import ScaleModel
+from nicodec.errors import TrainingRunError
+from nicodec.networks.base import BaseConfig
+from nicodec.networks.layers import interpolate
+from nicodec.rate.scale import KNOT_SPACING, KNOTS, LAMBDA_MIN
+from nicodec.training.scales import LOG_MIN, LOG_STEP
+from nicodec.zoo.load import load_scales, read_config, read_weights
+
+if TYPE_CHECKING:
+    from nicodec.training.sq import SQCodec
+    from nicodec.zoo.manifest import Part
+
+NEW = re.compile(r"\.(down|pointwise)\.(weight|bias)$")  # of a block: at zero, it hands on what it is given
+
+
+@torch.no_grad()
+def inherit(codec: SQCodec, part: Part) -> None:
+    """Start `codec`, one of one tune or several, as the base of one tune in `part`.
+
+    A table over the rate is read where lambda is the same, and goes on as it ends where lambda is larger. Further
+    blocks pass on what they see. Tune `eye` differs by its steps alone.
+
+    Raises:
+        TrainingRunError: the base there has other widths, or more tunes, or more blocks.
+    """
+    before, config = BaseConfig(**read_config(part)), codec.base.config
+    found = {f"base.{name}": torch.from_numpy(value) for name, value in read_weights(part).items()}
+    found |= {f"scales.{name}": value for name, value in float_scales(load_scales(part)).items()}
+    if config.context_depth > 1 and before.context_depth == 1:
+        found = {re.sub(r"^(base\.means\.body\.\d+)\.", r"\1.0.", name): value for name, value in found.items()}
+    for name, own in codec.state_dict().items():
+        value = found.get(name)
+        if value is None and NEW.search(name):
+            value = torch.zeros_like(own)
+        elif value is None and re.search(r"\.\d+\.(depthwise|up)\.", name):
+            continue  # of a further block
+        elif value is not None and own.ndim == 2 and len(value) == KNOTS and len(own) == config.rows:
+            value = over_the_rate(value, before.lambda_max, config.lambda_max).repeat(config.tunes, 1)
+        if value is None or value.shape != own.shape:
+            has = "nothing" if value is None else f"{tuple(value.shape)}"
+            raise TrainingRunError(f"{part.path} has {has} for {name}, expected {tuple(own.shape)}: start from the KLT")
+        own.copy_(value)
+    if config.tunes > 1:
+        codec.tilt()
+
+
+def over_the_rate(table: Tensor, before: float, now: float) -> Tensor:
+    """A table (KNOTS, C) of a base with lambda up to `before` as that of one with lambda up to `now`."""
+    share = math.log(now / LAMBDA_MIN) / math.log(before / LAMBDA_MIN)
+    return interpolate(table, KNOT_SPACING * share * torch.arange(KNOTS))[:, :, 0, 0]
+
+
+def float_scales(scales: ScaleModel) -> dict[str, Tensor]:
+    """An integer scale path as what `training.scales` makes it of, by names there."""
+    unit = 1 << ACTIVATION_BITS
+    found = {"z_log_scale": LOG_MIN + LOG_STEP / unit * scales.z_index}
+    for stored, layer in scales.layers.items():
+        name = stored if stored.startswith("hyper") else f"steps.{stored}"
+        last = stored.endswith("head")  # which puts out indices of tables
+        grid = np.exp2(layer.shift - ACTIVATION_BITS * last) / (LOG_STEP if last else 1)
+        weight = layer.weight / grid.reshape(-1, *[1] * (layer.weight.ndim - 1))
+        found[f"{name}.weight"] = weight[:, :, None, None] if weight.ndim == 2 else weight[:, None]
+        bias = layer.bias / grid / unit + LOG_MIN * last
+        if stored.endswith(("embed", "head")):  # which hear the rate
+            found[f"{name}_rate.bias"], bias = bias, np.zeros_like(bias)
+        found[f"{name}.bias"] = bias[0]
+    return {name: torch.from_numpy(value.astype(np.float32)) for name, value in found.items()}

@@ -1,0 +1,76 @@
+"""A base that starts as its predecessor: the same symbols, bits and pixels, before it has learned anything."""
+
+from dataclasses import replace
+
+import numpy as np
+import pictures
+import pytest
+import torch
+
+from nicodec.errors import TrainingRunError
+from nicodec.networks.base import BaseConfig
+from nicodec.rate.scale import KNOT_SPACING, KNOTS, TUNE_SPACING
+from nicodec.training import stages
+from nicodec.training.export import integer_scales
+from nicodec.training.inherit import inherit, over_the_rate
+from nicodec.training.sq import SQCodec
+from nicodec.zoo.load import load_base, load_scales, read_config
+from nicodec.zoo.store import find_package
+
+
+def successor(part, **changed):
+    """A base that starts as the one in `part`, but for what is changed."""
+    torch.manual_seed(0)
+    codec = SQCodec(replace(BaseConfig(**read_config(part)), **changed)).eval().requires_grad_(False)
+    inherit(codec, part)
+    return codec
+
+
+@pytest.fixture(scope="module")
+def x():
+    return torch.from_numpy(pictures.scene(128, 128)).permute(2, 0, 1)[None] / 255
+
+
+def test_a_part_is_what_training_made_it_of(tiny, x):
+    codec, scales = successor(tiny), load_scales(tiny)
+    again = integer_scales(codec.scales, codec.base.config, scales.tables)
+    assert np.array_equal(again.z_index, scales.z_index)
+    for name, layer in scales.layers.items():
+        found = again.layers[name]
+        assert np.array_equal(found.shift, layer.shift)
+        assert np.array_equal(found.weight, layer.weight)
+        off = np.ldexp(found.bias - layer.bias, -layer.shift)  # of indices by 256, after an offset in float32
+        assert np.abs(off).max() <= (0.01 if name.endswith("head") else 0)
+    rate = torch.tensor([40000.0])
+    for own, expected in zip(codec.base.analyse(x, rate), load_base(tiny, "cpu").analyse(x, rate), strict=True):
+        assert torch.equal(own, expected)
+
+
+def test_a_larger_base_starts_as_its_predecessor(tiny, x):
+    small = successor(tiny)
+    large = successor(tiny, depth_8=2, depth_16=3, context_depth=2, tunes=2, lambda_max=0.64)
+    share = float(over_the_rate(torch.arange(KNOTS)[:, None].float(), 0.25, 0.64)[1])
+    for knot in range(KNOTS - 1):
+        before = torch.tensor([knot * share * KNOT_SPACING])  # where lambda is the same
+        eye, psnr = (torch.tensor([float(knot * KNOT_SPACING + tune)]) for tune in (0, TUNE_SPACING))
+        expected, found, other = small(x, before), large(x, psnr), large(x, eye)
+        assert torch.allclose(found.x_hat, expected.x_hat, atol=1e-4)
+        assert torch.allclose(found.bits, expected.bits, rtol=1e-4)
+        assert not torch.allclose(other.x_hat, found.x_hat, atol=1e-3)
+        assert 0.7 * expected.bits < other.bits < 1.05 * expected.bits  # coarser steps, and tables that know it
+
+
+def test_the_stage_starts_so_and_its_run_says_from_what(tiny):
+    recipe = stages.sq(read_config(tiny), find_package("tiny"))
+    assert recipe.frozen == {"predecessor": tiny.id.hex()}
+    stage = recipe.build("cpu")
+    stage.start(None)
+    expected = successor(tiny).state_dict()
+    assert all(torch.equal(own, expected[name]) for name, own in stage.module.state_dict().items())
+
+
+def test_other_widths_are_refused(tiny):
+    with pytest.raises(TrainingRunError, match=r"has \(16, 32, 1, 1\) for .*expected \(24, 32, 1, 1\): start"):
+        successor(tiny, wide_16=24)
+    with pytest.raises(TrainingRunError, match="start from the KLT"):
+        successor(tiny, slices=4)

@@ -50,7 +50,7 @@ def test_rate_is_numpy_only_and_what_the_container_reads_of_it_standard_library_
     ("constriction", ("entropy",)),
     ("compressai", ("foreign", "bench", "training")),
     ("lpips", ("metrics", "training")),
-    ("tqdm", ("training", "cli/batch")),
+    ("tqdm", ("training", "cli/jobs", "cli/batch")),
     ("onnxruntime", ("engines/onnx",)),
     ("onnx", ("training",)),
     ("torch", ("networks", "training", "bench", "metrics", "engines/torch", "dictionary/build", "foreign",

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pictures
 import pytest
+from lab import cluster
+from lab.cluster import HOME, make_poison, report
 from PIL import Image
 
 pytest.importorskip("fsspec")
@@ -28,16 +30,6 @@ from nicodec.scale.worker import Order, Worker
 ROOT = Path(__file__).parents[1]
 TINY = ("--model", "tiny", "-e", "1")
 FAST = ("--workers", "2", "--shard", "4")
-HOME = "_nicodec"
-POISON = '''
-"""A store whose driver crashes: what a broken library does to the process that it runs in."""
-import os, signal
-from fsspec import AbstractFileSystem
-class Poison(AbstractFileSystem):
-    protocol = "poison"
-    def cat_file(self, path, start=None, end=None, **options):
-        os.kill(os.getpid(), signal.SIGSEGV)
-'''
 
 
 @pytest.fixture
@@ -52,23 +44,13 @@ def photos(tmp_path):
 
 @pytest.fixture
 def poison(tmp_path):
-    """A folder for PYTHONPATH that brings the protocol `poison:`."""
-    site = tmp_path / "site"
-    (site / "poison-1.dist-info").mkdir(parents=True)
-    (site / "poison_store.py").write_text(POISON)
-    (site / "poison-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: poison\nVersion: 1\n")
-    (site / "poison-1.dist-info" / "entry_points.txt").write_text("[fsspec.specs]\npoison = poison_store.Poison\n")
-    return f"{ROOT}{os.pathsep}{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    """A PYTHONPATH with the protocol `poison:`."""
+    return make_poison(tmp_path / "site")
 
 
 def outputs(folder):
-    """All files that are no ledger's."""
-    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in found if not name.startswith(HOME))
-
-
-def report(folder):
-    return json.loads((folder / HOME / "report.json").read_bytes())
+    """The names of all files that are no ledger's."""
+    return list(cluster.outputs(folder))
 
 
 def entries(folder):
@@ -409,7 +391,10 @@ def test_a_driver_that_is_killed_goes_on_from_its_ledger(inside, tmp_path, poiso
     for index in range(40):
         pictures.image(160, 120 + index).save(tmp_path / "photos" / f"{index:02d}.png")
     call = ("encode", "photos", "coded", *TINY, *FAST)
-    process = launched(tmp_path, poison, *call, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    (tmp_path / "scratch").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(tmp_path / "scratch"))
+        process = launched(tmp_path, poison, *call, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     shards, deadline = tmp_path / "coded" / HOME / "shards", time.monotonic() + 60
     while not (shards.is_dir() and len(list(shards.glob("*.json"))) > 1) and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -417,7 +402,10 @@ def test_a_driver_that_is_killed_goes_on_from_its_ledger(inside, tmp_path, poiso
     assert finish(process)[0] == code
     before = entries(tmp_path / "coded")
     assert 1 < len(before) < 10
-    time.sleep(0.5)  # workers end with what they are at
+    deadline = time.monotonic() + 20
+    while list((tmp_path / "scratch").glob("nicodec-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)  # workers end with what they are at
+    assert list((tmp_path / "scratch").glob("nicodec-*")) == []
     for name in outputs(tmp_path / "coded"):
         assert read_file((tmp_path / "coded" / name).read_bytes()).header.width == 160
     assert inside("batch", *call)[0] == 0
@@ -431,34 +419,18 @@ def test_a_driver_that_is_killed_goes_on_from_its_ledger(inside, tmp_path, poiso
 
 
 @pytest.fixture
-def cluster(poison, tmp_path):
-    """Two nodes on this machine, of two workers each."""
+def nodes(poison):
+    """Two nodes on this machine, of two workers each: the cluster, and the second."""
     pytest.importorskip("ray", reason="Ray is not installed")
-    from ray.cluster_utils import Cluster
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", poison)
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        sizes = {"num_cpus": 2, "object_store_memory": 80 << 20, "memory": 8 << 30}
-        running = Cluster(initialize_head=True, head_node_args={**sizes, "include_dashboard": False})
-        yield running, running.add_node(**sizes)
+        running, second = cluster.start_cluster()
+        yield running, second
         running.shutdown()
 
 
-def workers_of(node):
-    """Processes of a node's actors."""
-    (raylet,) = (process.process.pid for process in node.all_processes["raylet"])
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-            if parent == raylet and b"ray::Worker" in (stat.parent / "cmdline").read_bytes():
-                yield int(stat.parent.name)
-        except (OSError, ValueError):
-            continue
-
-
-def test_a_cluster_that_loses_a_worker_and_a_node(photos, tmp_path, poison, cluster):
-    running, second = cluster
+def test_a_cluster_that_loses_a_worker_and_a_node(photos, tmp_path, poison, nodes):
+    running, second = nodes
     names = sorted(photos.rglob("*.png"))
     for index in range(60):
         names.append(photos / f"more{index:02d}.png")
@@ -471,8 +443,8 @@ def test_a_cluster_that_loses_a_worker_and_a_node(photos, tmp_path, poison, clus
     while not (shards.is_dir() and any(shards.glob("*.json"))) and time.monotonic() < deadline:
         assert process.poll() is None, finish(process)
         time.sleep(0.01)
-    os.kill(next(iter(workers_of(running.head_node))), signal.SIGKILL)
-    assert list(workers_of(second)), "it has work"
+    os.kill(cluster.workers_of(running.head_node)[0], signal.SIGKILL)
+    assert cluster.workers_of(second), "it has work"
     running.remove_node(second, allow_graceful=False)
     code, err = finish(process)
     assert code == errors.BatchError.exit_code, err

@@ -58,7 +58,7 @@ class Tally:
 
     @property
     def taken(self) -> int:
-        """Files of which something or nothing was made."""
+        """Files that were looked at, done or failed."""
         return self.done + len(self.failures)
 
     def add(self, other: Tally) -> None:

@@ -10,6 +10,7 @@ from nicodec.scale.ledger import Tally
 from nicodec.scale.shards import Shard
 from nicodec.scale.worker import Order, Worker
 
+GRACE = 10.0  # seconds in which a worker that is stopped removes what it had begun
 Heard = queue.SimpleQueue["int | Tally | Exception | None"]  # None: a worker has nothing left to do
 
 
@@ -20,9 +21,12 @@ def run(order: Order, shards: Iterator[Shard], count: int) -> Generator[int | Ta
     """
     heard, taking = Heard(), threading.Lock()
     workers = [Worker(order) for _ in range(count)]
+    threads = [
+        threading.Thread(target=_attend, args=(worker, shards, taking, heard), daemon=True) for worker in workers
+    ]
     try:
-        for worker in workers:
-            threading.Thread(target=_attend, args=(worker, shards, taking, heard), daemon=True).start()
+        for thread in threads:
+            thread.start()
         working = count
         while working:
             said = heard.get()
@@ -35,6 +39,8 @@ def run(order: Order, shards: Iterator[Shard], count: int) -> Generator[int | Ta
     finally:
         for worker in workers:
             worker.stop()
+        for thread in threads:
+            thread.join(GRACE)
 
 
 def _attend(worker: Worker, shards: Iterator[Shard], taking: threading.Lock, heard: Heard) -> None:

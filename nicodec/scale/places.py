@@ -14,19 +14,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from nicodec.errors import FULL, InputError, MissingPackageError, OutputError, UsageError, brief
 
-WHOLE = {
-    "memory",
-    "s3",
-    "s3a",
-    "gs",
-    "gcs",
-    "az",
-    "abfs",
-    "abfss",
-    "adl",
-    "oss",
-    "oci",
-}  # no object is seen before its end
+# Stores in which no object is seen before all of it is there.
+WHOLE = {"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci"}
 TEMPORARY = ".nicodec."
 
 
@@ -144,7 +133,8 @@ class Folder:
         renamed = not WHOLE & protocols
         written = f"{posixpath.dirname(path)}/{TEMPORARY}{uuid.uuid4().hex}" if renamed else path
         try:
-            self.fs.makedirs(posixpath.dirname(path), exist_ok=True)
+            if renamed:
+                self.fs.makedirs(posixpath.dirname(path), exist_ok=True)
             if isinstance(data, Path):
                 self.fs.put_file(str(data), written)
             else:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import posixpath
+import shutil
 import sys
 import time
 from functools import partial
@@ -28,6 +29,7 @@ def serve() -> None:
     os.dup2(2, 1)  # what a library prints is no answer
     start = json.loads(asked.readline())
     limit_memory(start["memory"])
+    line = b""
     with contextlib.suppress(BrokenPipeError):
         try:
             work = work_of(start["options"])
@@ -37,6 +39,8 @@ def serve() -> None:
         _answer(answers, {})
         for line in asked:
             _answer(answers, _take(work, json.loads(line)))
+    if line:  # the worker was killed, or it would have ended this process and cleaned up
+        shutil.rmtree(json.loads(line)["scratch"], ignore_errors=True)
 
 
 def limit_memory(limit: int | None) -> None:

@@ -101,13 +101,12 @@ class Worker:
         """Raises: NicodecError, the shard cannot be finished."""
         outputs, seen = self._outputs(shard, scratch), set[str]()
         for source in self._sources(shard, tally):
-            if self._is_beside(shard, source):
-                if self.order.tar:
+            try:
+                if not self._is_beside(shard, source):
+                    self._take(shard, source, outputs, scratch, tally, seen)
+                elif self.order.tar:
                     (scratch / "beside").write_bytes(read(source.url, source.start, source.end))
                     outputs.add(source.place, scratch / "beside")
-                continue
-            try:
-                self._take(shard, source, outputs, scratch / "made", tally, seen)
             except FullError:
                 raise
             except (InputError, OutputError) as error:
@@ -117,21 +116,24 @@ class Worker:
         outputs.finish()
 
     def _take(
-        self, shard: Shard, source: Source, outputs: Files | Tar, made: Path, tally: Tally, seen: Set[str]
+        self, shard: Shard, source: Source, outputs: Files | Tar, scratch: Path, tally: Tally, seen: Set[str]
     ) -> None:  # fmt: skip
+        """Raises: InputError, OutputError: nothing is made of this one. As `_take_all`."""
         if source.place in seen:
             raise InputError("its shard holds two of this name; only the first is taken")
         name = self.work.name(source.place)
         if shard.tar is not None and not self.order.tar:
             name = f"{shard.name}/{name}"
-        answer = self._attempt({"source": asdict(source), "output": str(made / name), "new": not seen})
+        made = scratch / "made" / name
+        asked = {"source": asdict(source), "output": str(made), "scratch": str(scratch), "new": not seen}
+        answer = self._attempt(asked)
         if answer.get("full"):
             raise FullError(answer["error"])
         if "error" in answer:
             tally.failures.append(Failure(_spelled(source), answer["error"], answer["exit_code"]))
             return
         if self.work.writes:
-            outputs.add(name, made / name)
+            outputs.add(name, made)
         tally.done += 1
         tally.input_bytes += answer["input"]
         tally.output_bytes += answer["output"]
@@ -186,6 +188,7 @@ class Worker:
         answer = self._ask({"options": self.order.options, "memory": self.order.memory}, LONGEST)
         if answer is None or "error" in answer:
             why = f"{self._death()}; has it enough memory?" if answer is None else answer["error"]
+            self.close()
             raise WorkerDiedError(f"a worker's process on {platform.node()} does not start: {why}")
 
     def _ask(self, asked: Mapping[str, Any], limit: float) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from nicodec.cli import batch, streams
+from nicodec.cli import jobs, streams
 from nicodec.cli.sizes import Size
 from nicodec.errors import PartialPictureError, UsageError
 from nicodec.options import ANCHORS, DEFAULT_STEPS, ENGINES, SCALES, STRIPPABLE, DecodeOptions, spell_tau
@@ -32,7 +32,7 @@ class Decoding:
     verbose: bool
     skip_existing: bool
 
-    def __call__(self, job: batch.Job) -> batch.Outcome:
+    def __call__(self, job: jobs.Job) -> jobs.Outcome:
         """Read, decode, write a picture for each tau.
 
         Raises:
@@ -70,7 +70,7 @@ class Decoding:
             "input": job.source, "output": outputs[0] if len(outputs) == 1 else outputs, "width": picture.width,
             "height": picture.height, "bytes": len(data), "seconds": round(seconds, 3),
         }  # fmt: skip
-        return batch.Outcome(line, fields, notes)
+        return jobs.Outcome(line, fields, notes)
 
 
 def fill_in(output: str, taus: tuple[float, ...]) -> tuple[str, ...]:
@@ -172,7 +172,7 @@ class Crop(click.ParamType[Any]):
 @click.option("--strip", type=click.Choice(STRIPPABLE), multiple=True, help="Leave metadata out; several times for "
               "several. exif includes the DPI. Default: nothing.")  # fmt: skip
 @click.option("--preserve-time", is_flag=True, help="Give the output the input's time of modification.")
-@batch.options
+@jobs.options
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 @streams.common_options
 def command(
@@ -190,15 +190,15 @@ def command(
         anchor, taus, steps, seed, best_effort, crop, max_pixels, limit, base_weights, device, engine, int(scale),
         tuple(map(Held.given, pictures)), dictionaries=dictionaries,
     )  # fmt: skip
-    given = batch.Inputs(sources, output, suffixes=frozenset({".nic"}), **inputs)
+    given = jobs.Inputs(sources, output, suffixes=frozenset({".nic"}), **inputs)
     suffix = f".{kind}" if kind else None
     decoding = Decoding(options, suffix, strip, preserve_time, force, verbose, given.skip_existing)
     if given.many:
         planned = given.plan(partial(picture_names, taus=taus, kind=kind, keep_suffix=given.keep_suffix))
-        batch.run(planned, decoding, given, threads, as_json=as_json, quiet=quiet)
+        jobs.run(planned, decoding, given, threads, as_json=as_json, quiet=quiet)
         return
     source = streams.resolve_input(sources[0] if sources else None)
     output = streams.resolve_output(output, "picture.png")
     if len(taus) > 1 and TAU not in output:
         raise UsageError(f"{len(taus)} taus, one output: put {TAU} into its name, such as -o picture-{TAU}.png")
-    batch.run_one(batch.Job(source, fill_in(output, taus)), decoding, given, threads, as_json=as_json, quiet=quiet)
+    jobs.run_one(jobs.Job(source, fill_in(output, taus)), decoding, given, threads, as_json=as_json, quiet=quiet)

@@ -164,45 +164,52 @@ class Fit:
 
 
 class Share:
-    """Crops that are this process's share of a batch for all."""
+    """Crops that are this process's share of a batch for all, in as many parts as it takes them."""
 
     fingerprint = "shares"
 
-    def __init__(self):
+    def __init__(self, parts):
         self.rank, self.count = (int(os.environ.get(name, other)) for name, other in (("RANK", 0), ("WORLD_SIZE", 1)))
-        self.step = 0
+        self.parts, self.taken = parts, 0
 
     def batch(self, count, size):
-        self.step += 1
-        shape = (count * self.count, 3, size, size)
+        step, part = divmod(self.taken, self.parts)
+        self.taken += 1
+        shape = (count * self.count * self.parts, 3, size, size)
         whole = (
-            torch.rand(shape, generator=torch.Generator().manual_seed(self.step))
+            torch.rand(shape, generator=torch.Generator().manual_seed(step))
             * torch.arange(1, shape[0] + 1)[:, None, None, None]
         )
-        return whole[self.rank * count :][:count]
+        return whole[(self.rank * self.parts + part) * count :][:count]
 
 
-def fit(folder, batch):
+def fit(folder, batch, accumulate=1):
     """Train in one process or in one of several."""
-    schedule = Schedule(steps=12, batch=batch, crop=64, doublings=(), warmup=3, learning_rate=1e-2)
+    schedule = Schedule(steps=12, batch=batch, accumulate=accumulate, crop=64, doublings=(), warmup=3,
+                        learning_rate=1e-2)  # fmt: skip
     folder.mkdir(exist_ok=True)
-    Run(Fit(folder), schedule, folder, torch.device("cpu"), Share(), None, resume=False, init=None, quiet=True).train()
+    Run(Fit(folder), schedule, folder, torch.device("cpu"), Share(accumulate), None, resume=False, init=None,
+        quiet=True).train()  # fmt: skip
 
 
-def test_two_processes_train_as_one_with_their_batches_together(tmp_path):
+def test_batches_on_two_processes_or_one_after_the_other_are_one_batch(tmp_path):
     launch(2, fit, tmp_path / "two", 2)
     fit(tmp_path / "one", 4)
-    curves = {path: np.loadtxt(path) for path in sorted(tmp_path.glob("*/losses-*.txt"))}
-    (one, first, second) = curves.values()
+    fit(tmp_path / "parts", 2, accumulate=2)
+    one, parts, first, second = (np.loadtxt(path) for path in sorted(tmp_path.glob("*/losses-*.txt")))
     assert np.abs(first - second).min() > 0.01, "each has crops of its own"
     np.testing.assert_allclose((first + second) / 2, one, rtol=1e-4)
+    np.testing.assert_allclose(np.stack([first, second], 1).ravel(), parts, rtol=1e-4)
     assert one[-1] < 0.9 * one[0]
-    weights = [torch.load(tmp_path / name / "state.pt", weights_only=True)["module"] for name in ("one", "two")]
-    for name, weight in weights[0].items():
-        torch.testing.assert_close(weights[1][name], weight, rtol=1e-3, atol=1e-4)
-    records = [json.loads((tmp_path / name / "record.jsonl").read_text().splitlines()[0]) for name in ("one", "two")]
-    for figure in ("loss", "mean"):
-        assert records[0][figure] == pytest.approx(records[1][figure], rel=1e-4), "of the whole batch"
+    states, records = {}, {}
+    for name in ("one", "two", "parts"):
+        states[name] = torch.load(tmp_path / name / "state.pt", weights_only=True)["module"]
+        records[name] = json.loads((tmp_path / name / "record.jsonl").read_text().splitlines()[0])
+    for other in ("two", "parts"):
+        for name, weight in states["one"].items():
+            torch.testing.assert_close(states[other][name], weight, rtol=1e-3, atol=1e-4)
+        for figure in ("loss", "mean"):
+            assert records["one"][figure] == pytest.approx(records[other][figure], rel=1e-4), "of the whole batch"
 
 
 def test_crops_that_a_stage_cannot_use_are_refused(data, tmp_path):

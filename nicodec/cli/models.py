@@ -132,7 +132,7 @@ def export(
     import torch
 
     from nicodec.errors import TrainingRunError
-    from nicodec.training.data import Pictures
+    from nicodec.training.data import training_pictures
     from nicodec.training.export import stage_of
 
     exports: dict[str, Callable[..., None]] = {
@@ -141,7 +141,7 @@ def export(
     if (stage := stage_of(run)) not in exports:
         raise TrainingRunError(f"{run} holds a run of stage {stage}, which is needed in training only")
     least = side or (512 if stage == "sq" else 256)
-    pictures = Pictures(folders, torch.device("cpu"), least) if folders else None
+    pictures = training_pictures(folders, torch.device("cpu"), least) if folders else None
     exports[stage](run, output, summary, pictures, **options)
 
 

@@ -60,7 +60,7 @@ def build_into(
 
     from nicodec.errors import MissingPartError
     from nicodec.latents.geometry import PATCH
-    from nicodec.training.data import Pictures
+    from nicodec.training.data import training_pictures
     from nicodec.training.export import export_texture
     from nicodec.training.texture import build, tokeniser
     from nicodec.training.tokens import TokenNet, integer_prior, train_prior
@@ -70,7 +70,7 @@ def build_into(
     part = read_manifest(output / "model.toml").parts["base"]
     if is_foreign(part):
         raise MissingPartError(f"{output} holds another codec's base; texture tokens are of one of ours")
-    base, pictures = load_base(part, "cpu"), Pictures(folders, torch.device("cpu"), least=side)
+    base, pictures = load_base(part, "cpu"), training_pictures(folders, torch.device("cpu"), least=side)
     texture = build(base, pictures, bits, stride, batches=batches, batch=batch, side=side)
     net = TokenNet(base.config, stride // PATCH, bits, signed=False)
     static = train_prior(base, net, tokeniser(base, texture), pictures, steps, batch, side, EPOCHS)

@@ -30,7 +30,7 @@ def command() -> None:
 command.add_command(dictionary)
 command.add_command(texture)
 
-DATA = streams.data_option("Training pictures")
+DATA = streams.data_option("Training pictures, or tars of them, which are streamed")
 VALIDATION = click.option(
     "--validation", type=FOLDER, metavar="DIR", help="Held-out pictures; their figures go to RUN/validation.jsonl."
 )
@@ -52,7 +52,10 @@ def run_options(function: Callable[..., None]) -> Callable[..., None]:
                      help="Length of the schedule."),
         click.option("--minutes", type=Finite(min=0, min_open=True),
                      help="Length of the schedule by the clock, where that ends first."),
-        click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="Crops a step, at first."),
+        click.option("--batch", type=click.IntRange(1), default=16, show_default=True,
+                     help="Crops at a time, at first."),
+        click.option("--accumulate", type=click.IntRange(1), default=1, show_default=True,
+                     help="Batches whose gradients make a step, where more crops do not fit into memory at once."),
         click.option("--crop", type=click.IntRange(64), default=128, show_default=True,
                      help="Side of a crop at first, a multiple of 64; doubles twice."),
         click.option("--resume", is_flag=True, help="Go on with the run in RUN, from its last checkpoint."),
@@ -198,10 +201,13 @@ def train_plan(plan: Path, **place: Any) -> None:
     carry_out(read_plan(plan), Place(**place))
 
 
-def _run(recipe: Recipe, steps: int, minutes: float | None, batch: int, crop: int, **options: Any) -> None:
+def _run(
+    recipe: Recipe, steps: int, minutes: float | None, batch: int, accumulate: int, crop: int, **options: Any
+) -> None:
     from nicodec.training.loop import Schedule
 
-    train(recipe, Schedule(steps=steps, minutes=minutes, batch=batch, crop=crop), **options)
+    schedule = Schedule(steps=steps, minutes=minutes, batch=batch, accumulate=accumulate, crop=crop)
+    train(recipe, schedule, **options)
 
 
 def train(
@@ -218,13 +224,13 @@ def train(
 
     from nicodec.cli import streams
     from nicodec.engines.torch import resolve_device
-    from nicodec.training.data import Pictures
+    from nicodec.training.data import Pictures, training_pictures
     from nicodec.training.loop import Run
 
     place = torch.device(resolve_device(device))
     if place.type == "cuda":  # each of several processes has a GPU of its own
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    pictures = Pictures(folders, place, least=schedule.largest)
+    pictures = training_pictures(folders, place, least=schedule.largest)
     held_out = Pictures([validation], place, least=512) if validation is not None else None
     streams.warn(tuple(pictures.unreadable), quiet)
     torch.manual_seed(schedule.seed)

@@ -94,7 +94,8 @@ def check_same(path: Path, description: dict[str, Any]) -> None:
 def _settings(description: dict[str, Any]) -> dict[str, Any]:
     """What must not change, by name."""
     schedule = {name: value for name, value in description["schedule"].items() if name not in CHANGEABLE}
-    schedule["batch"] *= description["processes"]  # so that a run may go on with another number of them
+    # A run may go on with another number of processes, and on a machine of less memory.
+    schedule["batch"] *= description["processes"] * schedule.pop("accumulate", 1)
     pictures = {"fingerprint of the training pictures": description.get("data")}
     frozen = {f"frozen {name}": id_ for name, id_ in description.get("frozen", {}).items()}
     settings = {"stage": description["stage"], **description["config"], **schedule, **pictures, **frozen}

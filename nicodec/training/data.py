@@ -1,10 +1,11 @@
-"""Training pictures: decoded once, held as bytes where the network is, cropped there."""
+"""Training pictures: decoded once, held as bytes where the network is, cropped there (`streamed`: some at a time)."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from nicodec.training.drawn import drawn
 
 DRAWN = 10
 GREY = 24
+SHARDS = {".tar"}
 SUFFIXES = {".avif", ".png", ".jpg", ".jpeg", ".webp", ".ppm", ".bmp", ".tif", ".tiff"}
 
 
@@ -41,15 +43,14 @@ class Pictures:
         self.pictures: list[Tensor] = []
         self.unreadable: list[str] = []
         held = hashlib.sha256()
-        for path, folder in _found(folders):
+        for path, folder in _found(folders, SUFFIXES):
             try:
-                with Image.open(path) as image:
-                    pixels = np.asarray(image.convert("RGB"))
+                picture = read_pixels(path)
             except Exception as error:  # what Pillow raises depends on the kind of damage
                 self.unreadable.append(f"{path} is left out: {brief(error)}")
                 continue
-            if min(pixels.shape[:2]) >= least:
-                self.pictures.append(torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous().to(device))
+            if min(picture.shape[1:]) >= least:
+                self.pictures.append(picture.to(device))
                 held.update(_mark(path, folder))
         self.fingerprint = held.hexdigest()[:16]
         if not self.pictures:
@@ -87,15 +88,42 @@ class Pictures:
         return torch.rot90(crop, _below(4), (1, 2))
 
 
+def training_pictures(folders: Sequence[Path], device: torch.device, least: int) -> Pictures:
+    """`Pictures` below some folders, or, where there are tars, those in them, streamed.
+
+    Raises:
+        TrainingDataError: as these; or there are pictures beside the tars.
+    """
+    from nicodec.training.streamed import Streamed
+
+    if not (shards := found(folders, SHARDS)):
+        return Pictures(folders, device, least)
+    if beside := found(folders, SUFFIXES):
+        raise TrainingDataError(f"{beside[0]} lies beside tars such as {shards[0]}, expected pictures or tars of them")
+    return Streamed(folders, device, least)
+
+
+def read_pixels(file: Path | IO[bytes]) -> Tensor:
+    """A picture's pixels as RGB, uint8 (3, H, W). Raises: what Pillow does."""
+    with Image.open(file) as image:
+        pixels = np.array(image.convert("RGB"))
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
 def fingerprint(folders: Sequence[Path]) -> str:
-    """Of the names and sizes of all picture files below some folders; none is read."""
-    return hashlib.sha256(b"".join(_mark(*found) for found in _found(folders))).hexdigest()[:16]
+    """Of the names and sizes of all picture files and tars below some folders; none is read."""
+    return hashlib.sha256(b"".join(_mark(*found) for found in _found(folders, SUFFIXES | SHARDS))).hexdigest()[:16]
 
 
-def _found(folders: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Picture files, and the folders that they were found below, in order."""
-    found = {path: folder for folder in folders for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES}
-    return sorted(found.items())
+def found(folders: Sequence[Path], suffixes: Set[str]) -> list[Path]:
+    """Files below some folders that end so (lower case), in order."""
+    return [path for path, _ in _found(folders, suffixes)]
+
+
+def _found(folders: Sequence[Path], suffixes: Set[str]) -> list[tuple[Path, Path]]:
+    """These, and the folders that they were found below."""
+    held = {path: folder for folder in folders for path in folder.rglob("*") if path.suffix.lower() in suffixes}
+    return sorted(held.items())
 
 
 def _mark(path: Path, folder: Path) -> bytes:

@@ -37,7 +37,8 @@ class Schedule:
 
     steps: int = 20_000
     minutes: float | None = None
-    batch: int = 16  # crops a step, of each process
+    batch: int = 16  # crops at a time, of each process
+    accumulate: int = 1  # times that, a step
     crop: int = 128
     doublings: tuple[float, ...] = (0.5, 0.85)
     learning_rate: float = 1e-3
@@ -50,7 +51,7 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.crop < 64 or self.crop % 64:
             raise UsageError(f"crop is {self.crop}, expected a multiple of 64")
-        for name in ("steps", "batch", "warmup"):
+        for name in ("steps", "batch", "accumulate", "warmup"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}, expected 1 or more")
         for name in ("decay", "ema"):
@@ -180,10 +181,8 @@ class Run:
 
     def _one_step(self) -> dict[str, float]:
         schedule, module = self.schedule, self.stage.module
-        torch.manual_seed(schedule.seed * 1_000_003 + self.step * self.ranks.count + self.ranks.rank + 1)
         doubled = sum(self.progress >= share for share in schedule.doublings)
         count, size = max(1, schedule.batch >> doubled), schedule.crop << doubled
-        x = self.pictures.batch(count, size).contiguous(memory_format=torch.channels_last)
         rate = schedule.learning_rate * min(1.0, (self.step + 1) / schedule.warmup)
         falling = max(0.0, min(1.0, self.progress) - (1 - schedule.decay)) / max(schedule.decay, 1e-9)
         rate *= 0.5 * (1 + math.cos(math.pi * falling)) + 1e-3
@@ -191,11 +190,9 @@ class Run:
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["scale"]
         module.train()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            loss, figures = self.stage.loss(x)
         module.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        figures = {"loss": loss.item(), **figures}
+        parts = [self._gradient_of(part, count, size) for part in range(schedule.accumulate)]
+        figures = {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
         asked, self.elapsed, *means = self.ranks.average(
             module.parameters(), self.asked, self.elapsed + self.spent, *figures.values()
         )
@@ -211,7 +208,19 @@ class Run:
             torch._foreach_lerp_(list(self.ema.parameters()), list(module.parameters()), 1 - decay)
             for average, buffer in zip(self.ema.buffers(), module.buffers(), strict=True):
                 average.copy_(buffer)
-        return {"pixels": x.numel() / 3, "gradient": norm.item(), "learning_rate": rate, **figures}
+        pixels = float(schedule.accumulate * count * size**2)
+        return {"pixels": pixels, "gradient": norm.item(), "learning_rate": rate, **figures}
+
+    def _gradient_of(self, part: int, count: int, size: int) -> dict[str, float]:
+        """Add the gradient of a batch's share of the step; parts draw as as many ranks would."""
+        parts = self.schedule.accumulate
+        drawn = (self.step * self.ranks.count + self.ranks.rank) * parts + part
+        torch.manual_seed(self.schedule.seed * 1_000_003 + drawn + 1)
+        x = self.pictures.batch(count, size).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            loss, figures = self.stage.loss(x)
+        (loss / parts).backward()  # type: ignore[no-untyped-call]
+        return {"loss": loss.item(), **figures}
 
     def _is_usual(self, norm: float) -> bool:
         """Whether a gradient's norm is finite and no spike. Follows the usual norm, a doubling in ten steps at most."""

@@ -22,8 +22,8 @@ from nicodec.errors import MissingPackageError, NicodecError, OutOfMemoryError, 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what a disk says under stdout
 EXTRAS = {"torch": "torch", "compressai": "foreign", "lpips": "metrics", "onnx": "train"}  # what brings a package
 COMMANDS = (
-    "encode", "decode", "info", "verify", "view", "compare", "desktop", "conformance", "models", "dictionary", "train",
-    "bench",
+    "encode", "decode", "restore", "info", "verify", "view", "compare", "desktop", "conformance", "models",
+    "dictionary", "train", "bench",
 )  # fmt: skip
 
 

@@ -13,7 +13,10 @@ import tomli_w
 from nicodec.container.layout import ID_BYTES
 from nicodec.errors import DamagedPartError, MissingPartError, brief
 
-TRAINED_ON = {"base": (), "vq": ("base",), "dictionary": ("base",), "mode": ("base", "vq"), "fuser": ("base",)}
+TRAINED_ON = {
+    "base": (), "vq": ("base",), "dictionary": ("base",), "mode": ("base", "vq"), "fuser": ("base",),
+    "restorer": ("base",),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

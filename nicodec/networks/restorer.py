@@ -12,6 +12,8 @@ from nicodec.image.jpeg import TOLD
 from nicodec.networks.base import Base, BaseConfig
 from nicodec.networks.layers import Block, Pointwise, easing, stack, zero_init
 
+SHARED = frozenset({"latent", "wide_16", "wide_8", "eased"})  # fields that a config has from its base's
+
 
 @dataclass(frozen=True)
 class RestorerConfig:

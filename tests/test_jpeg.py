@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 import struct
 from dataclasses import replace
 
@@ -10,6 +9,7 @@ import numpy as np
 import pictures
 import pytest
 import torch
+import toy
 from PIL import Image
 from torch.nn import functional as F
 
@@ -24,8 +24,6 @@ from nicodec.image.jpeg import BANDS, TOLD
 from nicodec.memory import estimate_memory
 from nicodec.networks.restorer import Restorer, RestorerConfig
 from nicodec.options import DecodeOptions, EncodeOptions
-from nicodec.training.export import export_restorer
-from nicodec.training.graphs import write_graphs
 from nicodec.zoo.load import load_base
 
 
@@ -191,15 +189,7 @@ def test_how_a_picture_was_quantised_is_told():
 def restoring(tiny, tmp_path_factory):
     """The tiny model with a restorer of random weights, in a folder of its own."""
     folder = tmp_path_factory.mktemp("restoring")
-    shutil.copytree(tiny.path.parent, folder / "tiny")
-    base = load_base(tiny, "cpu")
-    torch.manual_seed(0)
-    restorer = Restorer(RestorerConfig.on(base.config, depth_16=1, depth_8=2))
-    restorer.start_from(base)
-    for layer in (restorer.hear, restorer.coarse_told.told, restorer.fine_told.told, restorer.head):
-        torch.nn.init.normal_(layer.weight, std=0.05)
-    export_restorer(restorer, folder / "tiny")
-    write_graphs(folder / "tiny", ["restorer"])
+    toy.add_restorer(folder, tiny)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NICODEC_MODELS", str(folder))
         yield folder

@@ -72,21 +72,33 @@ def read_picture(
         return replace(picture, notes=(f"{str(error).partition(';')[0]}; {what}", *picture.notes), jpeg=None)
 
 
-def read_jpeg(data: bytes, sides: tuple[int, int], *, allow_damaged: bool = False) -> Picture:
-    """Open a JPEG file that a .nic file keeps, which says the sides of its upright picture, or the other way round.
+def read_jpeg_head(data: bytes, width: int, height: int) -> Picture:
+    """The metadata of a JPEG file that a .nic file keeps, over pixels that are blank: nothing is decoded.
 
     Raises:
-        CorruptFileError: it is none, of other sides (of which nothing is decoded), truncated or damaged.
+        CorruptFileError: it is no JPEG, or has other sides than those, turned or not.
     """
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=JPEG_FORMATS) as image:
-            found = image.size
+            found, mode, metadata = image.size, image.mode, read_metadata(image)
     except MemoryError:
         raise
     except Exception as error:  # as in `_open`
         raise CorruptFileError(f"what the file keeps is no JPEG: {error}") from None
-    if sorted(found) != sorted(sides):
-        raise CorruptFileError(f"the file's JPEG has {found[0]}x{found[1]} pixels, expected {sides[0]}x{sides[1]}")
+    if sorted(found) != sorted((width, height)):
+        raise CorruptFileError(f"the file's JPEG has {found[0]}x{found[1]} pixels, expected {width}x{height}")
+    blank = np.broadcast_to(np.uint8(0), (height, width, 1 if mode == "L" else 3))
+    icc = None if mode == "CMYK" else metadata.icc
+    return without_misfit(Picture(blank, None, icc, metadata.exif, metadata.xmp))[0]
+
+
+def read_jpeg(data: bytes, width: int, height: int, *, allow_damaged: bool = False) -> Picture:
+    """Open a JPEG file that a .nic file keeps, whose upright picture has these sides.
+
+    Raises:
+        CorruptFileError: as `read_jpeg_head`; or it is truncated or damaged.
+    """
+    read_jpeg_head(data, width, height)
     try:
         return read_picture(data, 0, allow_damaged=allow_damaged)
     except (InputError, UnsupportedPictureError) as error:

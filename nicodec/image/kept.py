@@ -11,7 +11,7 @@ from nicodec.container.writer import write_packed
 from nicodec.errors import CorruptFileError
 from nicodec.image.alpha import pack_alpha, unpack_alpha
 from nicodec.image.drawn import Drawn, unpack_drawn
-from nicodec.image.files import read_jpeg
+from nicodec.image.files import read_jpeg, read_jpeg_head
 from nicodec.image.picture import Picture
 
 METADATA_SECTIONS = {"icc": SectionType.ICC, "exif": SectionType.EXIF, "xmp": SectionType.XMP}
@@ -54,7 +54,7 @@ def unpack_jpeg(file: NicFile, damage: list[str] | None = None) -> Picture | Non
     data, header = read_jpeg_section(file, damage), file.header
     if data is None:
         return None
-    picture = read_jpeg(data, (header.width, header.height), allow_damaged=damage is not None)
+    picture = read_jpeg(data, header.width, header.height, allow_damaged=damage is not None)
     if damage is not None:
         damage += [note for note in picture.notes if picture.jpeg is None]
     if (picture.width, picture.height, picture.grey) != (header.width, header.height, header.colour is Colour.GREY):
@@ -64,8 +64,9 @@ def unpack_jpeg(file: NicFile, damage: list[str] | None = None) -> Picture | Non
 
 def unpack_metadata(file: NicFile) -> dict[str, bytes]:
     """ICC, EXIF and XMP blocks of a file, by `Picture`'s names."""
-    if (picture := unpack_jpeg(file)) is not None:
-        return {name: block for name in METADATA_SECTIONS if (block := getattr(picture, name))}
+    if (jpeg := read_jpeg_section(file)) is not None:
+        head = read_jpeg_head(jpeg, file.header.width, file.header.height)
+        return {name: block for name in METADATA_SECTIONS if (block := getattr(head, name))}
     return {
         name: read_packed(payload, f"the {name.upper()} section")
         for name, kind in METADATA_SECTIONS.items()

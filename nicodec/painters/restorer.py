@@ -56,14 +56,14 @@ class Restorer:
     def restored(self, x: Array, jpeg: Jpeg, around: Span, rendering: Rendering) -> list[Array]:
         """Pixels x (1, 3, H, W), 0..1, of a region of the picture's latent, restored for each tau."""
         y = self.base.g_a(x)
-        noise = normals(rendering.seed, *around, y.shape[1])[None]
         ends: dict[int, Array] = {}
         for end in (0, 1):
             if any(tau != 1 - end for tau in rendering.taus):
+                noise = normals(rendering.seed, *around, y.shape[1])[None] if end else np.zeros_like(y)
                 told = np.append(jpeg.quantised, np.float32(end))[None]
-                ends[end] = self.networks("restored", x, y, np.float32(end) * noise, told)[0]
+                ends[end] = self.networks("restored", x, y, noise, told)[0]
         return [
-            ends[round(tau)] if tau in (0, 1) else np.float32(1 - tau) * ends[0] + np.float32(tau) * ends[1]
+            ends[int(tau)] if tau in ends else np.float32(1 - tau) * ends[0] + np.float32(tau) * ends[1]
             for tau in rendering.taus
         ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,12 +20,15 @@ from nicodec.training.critic import Critic, natural_loss
 from nicodec.training.data import Pictures
 from nicodec.training.sq import psnr
 
-QUALITIES = range(5, 61)  # as Pillow numbers them
+QUALITIES, FINER = range(5, 61), range(61, 96)  # as Pillow numbers them
+RARE = 8  # one in so many is of the finer ones, of which little is to be mended, and nothing may be spoilt
 GREY = "L"
 KINDS = ("4:2:0", "4:2:0", "4:2:0", "4:4:4", "4:4:4", GREY)  # each as often as it stands here
 HELD_OUT = (10, 20, 40)
 FIDELITY = 0.5  # weight of the logarithm of the squared error: a dB costs as much as 0.115 of likeness
 LEAST_ERROR = 1e-5  # squared: 50 dB, beyond which nothing is to be gained
+
+ChoiceT = TypeVar("ChoiceT")
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,8 @@ class RestorerStage:
 
     def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Of a batch (B, 3, H, W), 0..1."""
-        qualities = [QUALITIES[int(index)] for index in torch.randint(len(QUALITIES), (len(x),))]
-        kinds = [KINDS[int(index)] for index in torch.randint(len(KINDS), (len(x),))]
-        batch = compress(x, qualities, kinds)
+        batch = compress(x, [_one_of(FINER if _one_of(range(RARE)) == 0 else QUALITIES) for _ in x],
+                         [_one_of(KINDS) for _ in x])  # fmt: skip
         close, natural = self.restored(self.module, batch)
         error = (close - batch.x).square().mean((1, 2, 3))
         loss, figures = natural_loss(self.critic, natural, batch.x)
@@ -97,6 +99,11 @@ class RestorerStage:
             for name, entries in rows.items():
                 figures[name].append([round(sum(column) / len(entries), 4) for column in zip(*entries, strict=True)])
         return figures
+
+
+def _one_of(choices: Sequence[ChoiceT]) -> ChoiceT:
+    """Any, by torch's global CPU generator, as `Pictures` draws."""
+    return choices[int(torch.randint(len(choices), ()))]
 
 
 def compress(x: Tensor, qualities: Sequence[int], kinds: Sequence[str]) -> Compressed:

@@ -25,7 +25,9 @@ RAMP = np.array([[0, 0, 0], [87, 20, 126], [229, 92, 48], [255, 255, 255]], np.f
 
 
 def bit_costs(file: NicFile, max_pixels: int | None = None) -> dict[str, Costs]:
-    """Bits of each 16x16 square of a file's picture, `sq`, `vq`, `drawn` as far as it has them: (rows, columns) each.
+    """Bits of each 16x16 square of a file's picture: of `sq`, `vq`, `texture`, `drawn`, as far as it has them.
+
+    Each is (rows, columns).
 
     Their sums are the sections' coded bytes, up to the coder's rounding (a word or two a tile). Those of drawn blocks
     have no place of their own, and are shared evenly by what is drawn. `max_pixels` is as in `DecodeOptions`.
@@ -54,10 +56,11 @@ def bit_costs(file: NicFile, max_pixels: int | None = None) -> dict[str, Costs]:
             part = cost_map(base.model.scales, held.latent)
             _add(costs, "sq", shape, top, left, part)
         if held.tokens is not None and streams is not None:
-            prior = base.model.prior
+            prior = base.model.prior(streams.kind)
             seen = held.latent if streams.prior is Prior.SQ else None
-            part = token_costs(prior, held.tokens, streams.depth, seen, header.rate)
-            _add(costs, "vq", shape, top, left, np.kron(part, np.full((prior.side, prior.side), 1 / prior.side**2)))
+            part = token_costs(prior, held.tokens, streams.depth, seen)
+            even = np.full((prior.side, prior.side), 1 / prior.side**2)
+            _add(costs, streams.kind, shape, top, left, np.kron(part, even))
     return costs
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -276,10 +276,8 @@ def decode_reference(engine: str, device: str, data: bytes, library: Library) ->
 
         return read_picture(data, allow_8bit=True).pixels
     file = read_file(data)
-    without_tokens = dict(file.sections)
-    without_tokens.pop(SectionType.VQ, None)
     options = DecodeOptions(device=device, engine=engine)
-    return paint(replace(file, sections=without_tokens), crop_of(file.header, None), options, 0, None, library)[0]
+    return paint(file.without_tokens, crop_of(file.header, None), options, 0, None, library)[0]
 
 
 def paint(

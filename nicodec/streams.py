@@ -38,18 +38,16 @@ def code_latent(scales: ScaleModel, latent: Latent, verify: bool) -> tuple[int, 
 
 
 def code_tokens(
-    prior: TokenPrior, tokens: Tokens, depth: int, latent: Latent | None, rate: int, verify: bool
+    prior: TokenPrior, tokens: Tokens, depth: int, latent: Latent | None, verify: bool
 ) -> tuple[int, bytes]:
     """The tokens' CRC and the coded bytes of one tile.
 
     Raises:
         InexactError: the tokens do not come back from the stream (with `verify`).
     """
-    stream, crc = encode_tokens(prior, tokens, depth, latent, rate), tokens_crc(tokens)
-    if (
-        verify
-        and tokens_crc(decode_tokens(prior, stream, (tokens.shape[0], tokens.shape[1]), depth, latent, rate)) != crc
-    ):
+    stream, crc = encode_tokens(prior, tokens, depth, latent), tokens_crc(tokens)
+    shape = tokens.shape[0], tokens.shape[1]
+    if verify and tokens_crc(decode_tokens(prior, stream, shape, depth, latent)) != crc:
         raise InexactError("the encoded tokens do not decode to themselves on this machine; please report it")
     return crc, stream
 
@@ -81,13 +79,13 @@ def decode_symbols(
     if scales is not None and (header.tune is None) != (scales.tunes == 1):
         said = "no tune" if header.tune is None else f"tune {header.tune.name.lower()}"
         raise CorruptFileError(f"the file says {said} of a base that has {scales.tunes}")
-    prior = None if streams is None else model.prior
+    prior = None if streams is None else model.prior(streams.kind)
     references = attempt(lambda: read_aligned(file), damage)
     symbols = {}
     for index, (tile, sq) in enumerate(zip(geometry, sq_tiles, strict=True)):
         if wanted is None or tile in wanted:
             latent = attempt(partial(read_latent, scales, header, tile, sq, len(references or ())), damage)
-            tokens = attempt(partial(read_token_map, prior, header.rate, streams, index, tile, latent), damage)
+            tokens = attempt(partial(read_token_map, prior, streams, index, tile, latent), damage)
             symbols[tile] = TileSymbols(latent, tokens)
     return symbols
 
@@ -116,7 +114,7 @@ def read_latent(
 
 
 def read_token_map(
-    prior: TokenPrior | None, rate: int, streams: TokenStreams | None, index: int, tile: Box, latent: Latent | None
+    prior: TokenPrior | None, streams: TokenStreams | None, index: int, tile: Box, latent: Latent | None
 ) -> Tokens | None:
     """Decode and check the tokens of tile number `index`, if there are any. Raises: as `decode_symbols`."""
     if prior is None or streams is None or (body := streams.tiles[index]) is None:
@@ -129,7 +127,7 @@ def read_token_map(
     rows, columns = tile.grid
     shape = (4 * rows // prior.side, 4 * columns // prior.side)
     seen = latent if streams.prior is Prior.SQ else None
-    tokens = decode_tokens(prior, stream, shape, streams.depth, seen, rate)
+    tokens = decode_tokens(prior, stream, shape, streams.depth, seen)
     check_crc("tokens", tokens_crc(tokens), crc)
     return tokens
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nicodec.bases.own import OwnDecoder
-from nicodec.container.layout import STRIDE, Box, SectionType, tiles
+from nicodec.container.layout import STRIDE, Box, tiles
 from nicodec.container.reader import NicFile, read_file
 from nicodec.container.writer import write_file
 from nicodec.image.picture import Picture, Pixels
@@ -56,9 +56,9 @@ class Trial:
 
     @property
     def without_tokens(self) -> Trial:
-        """The same file without a VQ section."""
-        kept = [section for kind, section in self.file.sections.items() if kind != SectionType.VQ]
-        return replace(self, coded=replace(self.coded, data=write_file(self.coded.header, kept)))
+        """The same file without tokens."""
+        kept = self.file.without_tokens.sections.values()
+        return replace(self, coded=replace(self.coded, data=write_file(self.coded.header, [*kept])))
 
     @cached_property
     def file(self) -> NicFile:

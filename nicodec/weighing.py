@@ -9,7 +9,7 @@ import numpy as np
 
 from nicodec.bases.own import OwnEncoder
 from nicodec.container.drawn import SIDE
-from nicodec.container.layout import STRIDE, Box, Header, Section, SectionType, tiles
+from nicodec.container.layout import STRIDE, Box, Header, Section, tiles
 from nicodec.container.reader import read_file
 from nicodec.container.writer import write_file
 from nicodec.drawing import SPILT, Bits, Sketch, block_errors, by_block, drawn_section, may_mix, smoothed
@@ -48,8 +48,8 @@ def lightest(
     Raises: as `codec.encode_picture`.
     """
     errors = errors_of(picture, plain)
-    tokens = read_file(plain.data).payload(SectionType.VQ) or b""
-    files = {8 * (len(plain.data) - len(tokens)) + errors.sum(): plain.data, 8.0 * len(drawn): drawn}
+    size = read_file(plain.data).without_tokens.size
+    files = {8 * size + errors.sum(): plain.data, 8.0 * len(drawn): drawn}
     mask, _ = sketch.chosen(picture.pixels, SPILT * (bits_of(plain, encoder) + errors))
     if mask.any() and not mask.all() and may_mix(encoder.options):
         mixed = mix(picture, mask, plain.header.rate, encoder, kept)

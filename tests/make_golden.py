@@ -33,6 +33,7 @@ BOTH = {"model": "tiny-full"}
 EYE, PSNR = {"model": "tiny-tunes"}, {"model": "tiny-tunes", "tune": "psnr"}
 RAMP = np.arange(0, 256, 5, np.uint8)[None]  # a mask, from black on the left to white
 REFERRING = {"model": "tiny-references"}
+TEXTURED = {"model": "tiny-texture", "drawn": "off"}
 PERCEPTION = {"anchor": "perception"}
 DICTIONARY = "two-pictures.nicdict"
 SEARCHING = {"dictionaries": [FOLDER / DICTIONARY], "drawn": "off"}
@@ -134,6 +135,10 @@ CASES = {
     "map-psnr-grey-alpha": (pictures.image(200, 70, "LA"), {"quality": 50, "roi": RAMP, **PSNR}),
     "map-of-one-tune-130x100": (pictures.image(130, 100), {"quality": 10, "roi": RAMP.T}),
     "map-1100x70": (pictures.image(1100, 70), {"quality": 10, "roi": RAMP[:, ::-1], **EYE}),
+    "texture-100x90": (pictures.image(100, 90), {"quality": 20, **TEXTURED}),
+    "texture-1100x70": (pictures.image(1100, 70), {"quality": 10, **TEXTURED}),
+    "texture-grey-alpha": (pictures.image(70, 90, "LA"), {"token_bits": 2, **TEXTURED}),
+    "texture-map-200x150": (pictures.image(200, 150), {"quality": 30, "model": "tiny-tunes-texture"}),
     "references-latent-only": (pictures.image(70, 130), {"streams": "sq", "references": 1, **REFERRING}),
     "drawn-alone-70x45": (pictures.drawing(70, 45), {}),
     "drawn-alone-grey": (pictures.drawing(40, 65, "L"), {"quality": 10}),
@@ -167,6 +172,8 @@ DECODED = {
                        "-seam-perception": {"crop": (990, 10, 70, 50), **PERCEPTION}},
     "tokens-of-32-alone": {"": PERCEPTION},
     "drawn-beside-150x100": {"": {}, "-tau1": {"tau": 1.0}, "-crop": {"crop": (20, 50, 100, 40)}},
+    "texture-100x90": {"": {}, "-perception": {**PERCEPTION, "tau": 1.0, "seed": 5}},
+    "texture-1100x70": {"-seam": {"crop": (990, 10, 70, 50), "tau": 0.7, **PERCEPTION, **FOUR}},
     "references-100x90": {"": {}, "-perception": {**PERCEPTION, "tau": 0.7}},
     "map-of-one-tune-130x100": {"": {}, "-tau1": {"tau": 1.0}},
     "refers-1100x70": {"-seam": {"crop": (960, 3, 120, 60)}},

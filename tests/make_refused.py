@@ -32,6 +32,7 @@ from nicodec.container.writer import (  # noqa: E402
     write_packed,
     write_references,
     write_section,
+    write_texture,
     write_tiles,
     write_tokens,
 )
@@ -41,11 +42,13 @@ from nicodec.zoo.load import load_scales  # noqa: E402
 from nicodec.zoo.store import find_part  # noqa: E402
 
 GOLDEN = TESTS / "golden"
-PLAIN, TILED, TOKENS, ALONE, ALPHA, REFERRING, DRAWING, COLOURS, BESIDE, REFERS, REFERS_TO_ENTRY, JPEG = (
+(PLAIN, TILED, TOKENS, ALONE, ALPHA, REFERRING, DRAWING, COLOURS, BESIDE, REFERS, REFERS_TO_ENTRY, TEXTURED,
+ JPEG) = (
     (GOLDEN / f"{name}.nic").read_bytes()
     for name in (
         "effort9-60x40", "rgb-1100x70-q20", "tokens-90x70", "tokens-alone-64x48", "rgba-50x90-q40", "references-100x90",
         "drawn-alone-70x45", "drawn-alone-colours", "drawn-beside-150x100", "refers-96x80", "refers-to-an-entry",
+        "texture-100x90",
         "jpeg-turned-52x37",
     )
 )  # fmt: skip
@@ -87,7 +90,12 @@ def restreamed(change):
 
 def tokens(data=TOKENS, **fields):
     held = replace(read_tokens(read_file(data)), **fields)
-    return remade(data, VQ=write_tokens(held.vq_id, held.prior, held.depth, held.tiles))
+    return remade(data, VQ=write_tokens(held.part_id, held.prior, held.depth, held.tiles))
+
+
+def textured(data=TEXTURED, **fields):
+    held = replace(read_tokens(read_file(data)), **fields)
+    return remade(data, TEXTURE=write_texture(held.part_id, held.depth, held.tiles))
 
 
 def second(data, **fields):
@@ -237,6 +245,7 @@ def cases():
             "metadata-of-no-method": remade(PLAIN, EXIF=b"\2\0"),
             "metadata-too-short": remade(PLAIN, ICC=b"\0\5abc"),
             "tokens-of-no-bits": tokens(depth=0), "tokens-of-17-bits": tokens(depth=17),
+            "texture-alone": remade(TEXTURED, drop=("SQ",)), "texture-of-no-bits": textured(depth=0),
             "tokens-deeper-than-codebook": tokens(depth=7), "tokens-of-no-prior": tokens(prior=2),
             "tokens-without-their-latent": remade(TOKENS, drop=("SQ",)),
             "tokens-cut": tokens(tiles=[(0, b"")]) , "tokens-of-odd-length": tokens(tiles=[(0, b"abc")]),
@@ -346,7 +355,7 @@ def cases():
         "MissingPartError": {
             "another-base": write_file(replace(read_file(PLAIN).header, base_id=b"\7" * 8), [sq]),
             "another-dictionary": references(dictionary_id=b"\7" * 8),
-            "another-codebook": tokens(ALONE, vq_id=b"\7" * 8), "another-codec": foreign(),
+            "another-codebook": tokens(ALONE, part_id=b"\7" * 8), "another-codec": foreign(),
         },
         "MissingReferenceError": {
             "refers-to-no-file": referring(id=b"\7" * 8),

@@ -59,7 +59,8 @@ def parse(data):
             assert at == len(data)
             assert version == 1 or 5 not in sections
             assert version == 1 or (2 in sections) == bool(settings & 16)
-            assert version == 2 or 9 not in sections
+            assert version == 2 or not {9, 10} & sections.keys()
+            assert 3 in sections or 10 not in sections
             assert settings & 3 < 3
             tune, mapped = settings & 3, settings >> 2 & 1
             header = {"width": width, "height": height, "rate": rate, "base": base, "tune": tune, "mapped": mapped}
@@ -436,19 +437,21 @@ def decode_levels(data, part):
 
 
 class TokenIntegers(Integers):
-    """The token prior of a VQ part."""
+    """The token prior of a VQ or a texture part."""
 
-    def __init__(self, part, rate):
+    def __init__(self, part, rate, tune, signed):
         (length,) = struct.unpack("<Q", part[:8])
         config = json.loads(json.loads(part[8 : 8 + length])["__metadata__"]["config"])
-        self.bits, self.side, self.tune, self.rates = config["bits"], config["stride"] // 16, 0, [[rate]]
+        self.signed = signed
+        self.bits, self.side = config["bits"], config["stride"] // 16
+        self.rate, self.tune, self.rates = rate, tune, [[rate]]
         arrays = safetensors.numpy.load(part)
         self.a = {k.removeprefix("entropy."): v for k, v in arrays.items() if k.startswith("entropy.")}
 
     def levels(self, z, y):
         """Level of every node, token by token in raster order."""
         features = self.shuffle(self.shuffle(self.pointwise(256 * np.clip(z, -127, 127), "z")))
-        seen = np.sign(y) * self.a["magnitude"].astype(np.int64)[np.minimum(np.abs(y), 255)]
+        seen = (np.sign(y) if self.signed else 1) * self.a["magnitude"].astype(np.int64)[np.minimum(np.abs(y), 255)]
         x = self.depthwise(self.pointwise(np.concatenate([features, seen], 2), "embed"), "mix")
         side = self.side
         x = np.concatenate([x[i::side, j::side] for i in range(side) for j in range(side)], 2)
@@ -456,16 +459,19 @@ class TokenIntegers(Integers):
         return [x[r, s] for r in range(x.shape[0]) for s in range(x.shape[1])]
 
 
-def decode_tokens(data, base_part, vq_part):
-    """Tokens (h, w) of every tile, checked against the file's own CRCs."""
+def decode_tokens(data, base_part, part):
+    """Tokens (h, w) of every tile, checked against the file's own CRCs. `part`: VQ or texture."""
     header, sections = parse(data)
-    payload = sections[5]
-    prior, depth = payload[8], payload[9]
-    net = TokenIntegers(vq_part, header["rate"])
+    payload, at = (sections[10], 8) if 10 in sections else (sections[5], 9)
+    prior, depth = payload[8] if at == 9 else 1, payload[at]
+    net = TokenIntegers(part, header["rate"], max(0, header["tune"] - 1), signed=at == 9)
     latents = decode_symbols(data, base_part) if 3 in sections else None
+    levels_of = decode_levels(data, base_part) if header["mapped"] else None
     found = []
-    for index, ((rows, columns), body) in enumerate(tiles(header, payload[10:])):
+    for index, ((rows, columns), body) in enumerate(tiles(header, payload[at + 1 :])):
         height, width = 4 * rows // net.side, 4 * columns // net.side
+        if levels_of:
+            net.use(levels_of[index].tolist())
         levels = net.levels(*latents[index]) if prior else [net.a["static"]] * (height * width)
         decoder, tokens = RangeDecoder(body[3:]), [0] * (height * width)
         for d in range(depth):

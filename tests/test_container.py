@@ -35,7 +35,7 @@ headers = st.builds(
 @given(headers, st.dictionaries(st.sampled_from([t for t in SectionType if t != SectionType.FOREIGN]), st.binary()))
 def test_what_is_written_is_read(header, payloads):
     payloads.setdefault(SectionType.SQ, b"")
-    other = FIRST_ALONE if header.version > 1 else {SectionType.DRAWN}
+    other = FIRST_ALONE if header.version > 1 else {SectionType.DRAWN, SectionType.TEXTURE}
     payloads = {kind: payload for kind, payload in payloads.items() if kind not in other}
     sections = [Section(kind, payload) for kind, payload in payloads.items()]
     file = read_file(write_file(header, sections))
@@ -78,6 +78,10 @@ def test_sections_that_version_2_does_not_have():
         read_file(write_file(header, [SQ, Section(SectionType.REFERENCES, b"")]))
     with pytest.raises(UnsupportedVersionError, match="section type 9"):  # version 1 has no drawn blocks
         read_file(write_file(HEADER, [SQ, Section(SectionType.DRAWN, b"")]))
+    texture = Section(SectionType.TEXTURE, b"")
+    assert read_file(write_file(HEADER, [SQ, texture])).sections.keys() == {SectionType.SQ}  # nor texture: skipped
+    with pytest.raises(CorruptFileError, match="no SQ section whose texture"):
+        read_file(write_file(header, [Section(SectionType.DRAWN, b""), texture]))
 
 
 def test_overhead_of_a_plain_picture_is_at_most_32_bytes():

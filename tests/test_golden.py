@@ -78,8 +78,10 @@ def test_the_slow_decoder(path):
         if header["mapped"]:
             decoded = [(m, *tile) for m, tile in zip(slow_decoder.decode_levels(data, base), decoded, strict=True)]
         tiles = [b"".join(np.asarray(part).astype("<i2").tobytes() for part in tile) for tile in decoded]
-    if 5 in sections:
-        tokens = slow_decoder.decode_tokens(data, base, parts["vq", sections[5][:8]])
+    for kind, number in (("vq", 5), ("texture", 10)):
+        if number not in sections:
+            continue
+        tokens = slow_decoder.decode_tokens(data, base, parts[kind, sections[number][:8]])
         tiles = [tile + map_.astype("<u2").tobytes() for tile, map_ in zip(tiles, tokens, strict=True)]
     assert len(tiles) == golden.tiles
     assert hashlib.sha256(b"".join(tiles)).hexdigest() == golden.sha256["symbols"]

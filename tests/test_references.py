@@ -94,7 +94,7 @@ def find_package_id(folder):
 
 
 def test_a_model_without_a_dictionary_is_not_asked_for_references():
-    assert encode(toy.picture(3), model="tiny") == encode(toy.picture(3), model="tiny", references="off")
+    assert encode(toy.picture(3), model="tiny", references="auto") == encode(toy.picture(3), model="tiny")
     with pytest.raises(MissingPartError, match="--references off"):
         encode(toy.picture(3), model="tiny", references=2)
     for wrong in (0, 9, "on"):
@@ -137,7 +137,7 @@ def test_training_pays_and_the_encoder_notices(trained, inside, monkeypatch):
     monkeypatch.setenv("NICODEC_MODELS", str(trained))
     data, model, run = trained / "data", trained / "model", trained / "run"
     assert inside("train", "dictionary", "build", "--data", data, "--size", 12, "-o", model)[0] == 0
-    untrained = encode(toy.picture(3), model="model")
+    untrained = encode(toy.picture(3), model="model", references="auto")
     where = ("--data", data, "--validation", trained / "held out", "--out", run)
     code, _, message = inside("train", "clc", "--model", "model", *where, "--steps", 40, "--batch", 4, "--crop", 64,
                               "--quiet")  # fmt: skip
@@ -150,7 +150,7 @@ def test_training_pays_and_the_encoder_notices(trained, inside, monkeypatch):
     part = read_manifest(model / "model.toml").parts["dictionary"]
     base = load_base(read_manifest(model / "model.toml").parts["base"], "cpu")
     assert load_clc(part, base).config == CLCConfig()
-    data = encode(toy.picture(3), model="model", quality=90)
+    data = encode(toy.picture(3), model="model", quality=90, references="auto")
     held = read_references(read_file(data))
     assert held is not None
     assert len(held.ids) == AUTO_COUNT

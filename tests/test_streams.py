@@ -56,18 +56,18 @@ def test_the_slow_decoder_reads_the_same_tokens(model, options):
 def test_tokens_round_trip_and_cost_what_the_prior_says(height, width, depth, seed):
     prior = load_prior(find_package("toy16").parts["vq"])
     tokens = np.random.default_rng(seed).integers(0, 1 << depth, (height, width)).astype(np.uint16)
-    stream = encode_tokens(prior, tokens, depth, None, 7)
-    assert np.array_equal(decode_tokens(prior, stream, (height, width), depth, None, 7), tokens)
-    assert 8 * len(stream) <= estimate_token_bits(prior, tokens, depth, None, 7) + 64
+    stream = encode_tokens(prior, tokens, depth, None)
+    assert np.array_equal(decode_tokens(prior, stream, (height, width), depth, None), tokens)
+    assert 8 * len(stream) <= estimate_token_bits(prior, tokens, depth, None) + 64
 
 
 def test_a_cut_or_longer_token_stream_is_refused():
     prior = load_prior(find_package("toy16").parts["vq"])
     tokens = np.random.default_rng(1).integers(0, 64, (20, 20)).astype(np.uint16)
-    stream = encode_tokens(prior, tokens, 6, None, 7)
+    stream = encode_tokens(prior, tokens, 6, None)
     for broken in (stream[:-1], stream + bytes(8)):
         with pytest.raises(errors.CorruptFileError):
-            decode_tokens(prior, broken, (20, 20), 6, None, 7)
+            decode_tokens(prior, broken, (20, 20), 6, None)
 
 
 def test_streams_are_what_was_asked_for():

@@ -22,7 +22,7 @@ from nicodec.training.cortex import Cortex
 from nicodec.training.critic import Critic, grid
 from nicodec.training.data import Pictures
 from nicodec.training.export import export_dictionary
-from nicodec.training.tokens import bits_of, integer_prior, sample_of, train_prior
+from nicodec.training.tokens import TokenNet, bits_of, integer_prior, sample_of, tokeniser, train_prior
 from nicodec.zoo.load import load_base, load_dictionary, load_scales
 from nicodec.zoo.manifest import read_manifest
 from nicodec.zoo.store import find_package
@@ -136,14 +136,15 @@ def test_the_integer_prior_is_the_trained_prior(tiny):
     x = torch.from_numpy(pictures.scene(128, 192)).permute(2, 0, 1)[None] / 255
     source = Pictures.__new__(Pictures)
     source.pictures, source.least = [(x[0] * 255).to(torch.uint8)], 128
-    net, static = train_prior(base, vq, source, steps=60, batch=2, side=128)
-    prior = integer_prior(net, static, 5, load_scales(tiny).magnitude)
-    z_hat, symbols, tokens, rate = sample_of(base, vq, x, torch.tensor([30000.0]))
+    net, tokenise = TokenNet(base.config, 1, 5), tokeniser(base, vq)
+    static = train_prior(base, net, tokenise, source, steps=30, batch=2, side=128, epochs=16)
+    prior = integer_prior(net, static, load_scales(tiny).magnitude)
+    z_hat, symbols, tokens, rate = sample_of(base, tokenise, x, torch.tensor([30000.0]))
     expected = bits_of(net, z_hat, symbols, tokens, rate).sum().item()
     latent = Latent(to_array(z_hat.numpy()), to_array(symbols.numpy()), TileRate(30000))
     flat = tokens[0].numpy().astype(np.uint16)
-    assert estimate_token_bits(prior, flat, 5, latent, 30000) == pytest.approx(expected, rel=0.01)
-    assert expected < 0.95 * estimate_token_bits(prior, flat, 5, None, 30000)
+    assert estimate_token_bits(prior, flat, 5, latent) == pytest.approx(expected, rel=0.01)
+    assert expected < 0.95 * estimate_token_bits(prior, flat, 5, None)
 
 
 def test_a_grid_is_found_and_grain_is_not():

@@ -10,16 +10,25 @@ import torch
 
 from nicodec.dictionary.build import build
 from nicodec.entropy.tables import gaussian_tables
+from nicodec.latents.texture import Texture
 from nicodec.networks.clc import CLC, CLCConfig
 from nicodec.networks.fuser import Denoiser, FuserConfig
 from nicodec.networks.mode import MoDE
 from nicodec.networks.restorer import Restorer, RestorerConfig
 from nicodec.networks.vq import VQConfig, VQExpert
 from nicodec.rate.scale import KNOTS
-from nicodec.training.export import export_dictionary, export_fuser, export_mode, export_restorer, export_vq
+from nicodec.training.export import (
+    export_dictionary,
+    export_fuser,
+    export_mode,
+    export_restorer,
+    export_texture,
+    export_vq,
+)
 from nicodec.training.graphs import write_graphs
 from nicodec.training.latents import OwnLatents
 from nicodec.training.scales import LOG_STEP
+from nicodec.training.texture import groups_of
 from nicodec.training.tokens import TokenNet, integer_prior
 from nicodec.zoo.load import EXACT, load_base, load_scales, read_config
 from nicodec.zoo.manifest import read_manifest, write_manifest
@@ -48,18 +57,36 @@ def make_model(folder, name, tiny, *, stride, spread=0.005):
     for module in (vq.painter, mode.fidelity, mode.perception, mode.painter):
         for parameter in module.parameters():
             torch.nn.init.normal_(parameter, std=0.02 if module is vq.painter else spread)
-    net = TokenNet(base.config.latent, base.config.hyper, config, 16)
+    net = TokenNet(base.config, stride // 16, 6, 16)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
-    prior = integer_prior(net.requires_grad_(False), torch.linspace(-2, 2, 63), 6, load_scales(tiny).magnitude)
+    prior = integer_prior(net.requires_grad_(False), torch.linspace(-2, 2, 63), load_scales(tiny).magnitude)
     export_vq(vq, prior, target)
     export_mode(mode, target)
+    add_fuser(target, base)
+    return package
+
+
+def add_fuser(folder, base):
+    """Give the package in `folder` a fuser that changes its pictures at random."""
     fuser = Denoiser(FuserConfig(**OwnLatents(base).widths))
     fuser.start_from(base)
     for layer in (fuser.hear, fuser.g_s.head):
         torch.nn.init.normal_(layer.weight, std=0.02)
-    export_fuser(fuser, target)
-    return package
+    export_fuser(fuser, folder)
+
+
+def add_texture(folder, base, magnitude):
+    """Give the package in `folder` a texture part: 8 random textures, and a random prior."""
+    random = np.random.default_rng(4)
+    groups = groups_of(base.std.numpy(), 4)
+    centres = random.normal(0.3, 0.5, (8, groups.max() + 1)).astype(np.float32)
+    net = TokenNet(base.config, 2, 3, 16, signed=False)
+    torch.manual_seed(4)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    prior = integer_prior(net.requires_grad_(False), torch.linspace(-1, 1, 7), magnitude)
+    export_texture(Texture(groups, centres, np.ones(8, np.float32), 1e-5, 2), prior, folder)
 
 
 def add_restorer(folder, tiny):

@@ -15,7 +15,7 @@ from nicodec.bases import Checked, Streams, header_of
 from nicodec.container.layout import Anchor, Box, Prior, References, Section, SectionType, TokenStreams, Tune
 from nicodec.container.reader import NicFile, read_references, read_tokens
 from nicodec.container.references import read_aligned
-from nicodec.container.writer import write_tiles, write_tokens
+from nicodec.container.writer import write_texture, write_tiles, write_tokens
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.errors import MissingPartError, MissingStreamError, UsageError
 from nicodec.image.drawn import blank
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from nicodec.dictionary.conditioning import Referred
     from nicodec.latents.analysis import Analysed
     from nicodec.latents.floats import FloatPath
+    from nicodec.latents.wording import Wording
     from nicodec.painters.experts import Experts
     from nicodec.painters.fuser import Fuser
     from nicodec.painters.synthesis import Synthesis
@@ -38,7 +39,10 @@ if TYPE_CHECKING:
     from nicodec.references.refer import Offered
     from nicodec.references.warp import Aligned
 
-ONLY_LATENTS = "a file of a model with several tunes, or with a quality map, has neither tokens nor references"
+ONLY_LATENTS = (
+    "a file of a model with several tunes, with a quality map, or with tokens of texture, has neither those of a vq "
+    "part nor a dictionary part's references"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +83,12 @@ class OwnEncoder:
     def __init__(self, model: Model, options: EncodeOptions) -> None:
         self.model, self.options = model, options
         self.tune = Tune[options.tune.upper()] if model.base.tunes > 1 else None
-        self.version = 1 if self.tune is None and options.roi is None else 2
-        wanted = wanted_streams(options, model.ids, self.version)
-        self.scales = model.scales if "sq" in wanted else None
-        self.vq = model.tokens if "vq" in wanted else None
-        self.prior = model.prior if "vq" in wanted else None
+        version = 1 if self.tune is None and options.roi is None else 2
+        self.tokens = kind_of_tokens(options, model.ids, version)
+        self.version = 2 if self.tokens == "texture" else version
+        self.scales = model.scales if options.streams != "vq" else None
+        self.vq = model.tokens if self.tokens == "vq" else None
+        self.prior = model.prior(self.tokens) if self.tokens else None
         deepest = self.prior.bits if self.prior else 0
         self.depth = deepest if options.token_bits is None else options.token_bits
         self.kind = Prior.STATIC if options.robust or self.scales is None else Prior.SQ
@@ -122,7 +127,7 @@ class OwnEncoder:
         referred = referred or self.refer(analysed.picture, rate)
         symbols = self.symbols(analysed.tiles, referred, of_blocks)
         kept = list(symbols) if keep else []
-        sections = [*referred.sections, *self.sections(kept if keep else symbols, rate)]
+        sections = [*referred.sections, *self.sections(kept if keep else symbols)]
         header = header_of(analysed.picture, of_blocks, self.model.ids["base"], self.version, self.tune)
         return OwnStreams(header, sections, referred.base, kept)
 
@@ -140,7 +145,7 @@ class OwnEncoder:
         if found is None:
             return None
         header = header_of(analysed.picture, of_blocks, self.model.ids["base"], tune=self.tune)
-        sections = [section(found.used), *self.sections(found.symbols, rate)]
+        sections = [section(found.used), *self.sections(found.symbols)]
         return Streams(replace(header, referring=True), sections), found.clear
 
     def levels(self, picture: Picture) -> Levels | None:
@@ -172,39 +177,59 @@ class OwnEncoder:
         """The symbols of each tile in order: all that floats decide. `rate`: of all blocks."""
         from nicodec.latents.analysis import choose_symbols
 
-        return (choose_symbols(held, referred.base, self.scales, rate, self.options.effort) for held in tiles)
+        effort, wording = self.options.effort, self.wording
+        return (choose_symbols(held, referred.base, self.scales, rate, effort, wording) for held in tiles)
 
-    def sections(self, symbols: Iterable[TileSymbols], rate: int) -> list[Section]:
-        """The SQ section, the VQ section or both. Raises: as `code`."""
-        sq_tiles, vq_tiles = [], []
+    @property
+    def wording(self) -> Wording | None:
+        """How tokens of texture are chosen, where there are any."""
+        from nicodec.latents.wording import Wording
+
+        if self.tokens != "texture":
+            return None
+        assert self.prior is not None
+        return Wording(self.model.texture, self.prior, self.depth)
+
+    def sections(self, symbols: Iterable[TileSymbols]) -> list[Section]:
+        """The SQ section, that of tokens, or both. Raises: as `code`."""
+        sq_tiles, token_tiles = [], []
         for held in symbols:
             if self.scales and held.latent:
                 sq_tiles.append(code_latent(self.scales, held.latent, self.options.verify))
             if self.prior and held.tokens is not None:
                 seen = held.latent if self.kind is Prior.SQ else None
-                vq_tiles.append(code_tokens(self.prior, held.tokens, self.depth, seen, rate, self.options.verify))
+                token_tiles.append(code_tokens(self.prior, held.tokens, self.depth, seen, self.options.verify))
         sections = [Section(SectionType.SQ, write_tiles(sq_tiles))] if sq_tiles else []
-        if vq_tiles:
-            payload = write_tokens(self.model.ids["vq"], self.kind, self.depth, vq_tiles)
+        if token_tiles and self.tokens == "texture":
+            payload = write_texture(self.model.ids["texture"], self.depth, token_tiles)
+            sections.append(Section(SectionType.TEXTURE, payload))
+        elif token_tiles:
+            payload = write_tokens(self.model.ids["vq"], self.kind, self.depth, token_tiles)
             sections.append(Section(SectionType.VQ, payload))
         return sections
 
 
-def wanted_streams(options: EncodeOptions, parts: Mapping[str, bytes], version: int) -> list[str]:
-    """`sq`, `vq` or both, as they are asked for, or as the model and this version of the format have them.
+def kind_of_tokens(options: EncodeOptions, parts: Mapping[str, bytes], version: int) -> str | None:
+    """`texture`, `vq` or none, as they are asked for, or as the model and this version of the format have them.
+
+    Those of texture mean nothing without the latent that they go with, and stand in files of version 2.
 
     Raises:
-        MissingPartError: the model has no VQ part.
-        UsageError: version 2, and tokens.
+        MissingPartError: the model has no such part.
+        UsageError: version 2, and tokens of a VQ part.
     """
+    if options.streams == "sq":
+        return None
+    first_alone = options.streams == "vq" or options.robust or isinstance(options.references, int)
+    if "texture" in parts and not first_alone:
+        return "texture"
     if options.streams is None:
-        return ["sq", "vq"] if "vq" in parts and version == 1 else ["sq"]
-    wanted = options.streams.split("+")
-    if "vq" in wanted and version > 1:
+        return "vq" if "vq" in parts and version == 1 else None
+    if version > 1:
         raise UsageError(f"{ONLY_LATENTS}; encode with --streams sq")
-    if "vq" in wanted and "vq" not in parts:
+    if "vq" not in parts:
         raise MissingPartError(f"model {options.model} has no vq part; encode with --streams sq")
-    return wanted
+    return "vq"
 
 
 class OwnDecoder:
@@ -238,7 +263,7 @@ class OwnDecoder:
         """The parts that the file names."""
         ids = {"base": self.file.header.base_id}
         if self.tokens is not None:
-            ids["vq"] = self.tokens.vq_id
+            ids[self.tokens.kind] = self.tokens.part_id
         if self.references is not None:
             ids["dictionary"] = self.references.dictionary_id
         return Model.installed(ids, self.engine, self.device)
@@ -278,14 +303,14 @@ class OwnDecoder:
 
         aligned = self.aligned
         experts = self.experts(self.rendering.anchor)
-        if max(self.rendering.taus) > 0:
+        if max(self.rendering.taus) > 0 and not (experts.texture and self.model.trained("fuser") is None):
             experts = replace(experts, fuser=self.fuser())
         return Synthesis(self.file.header, experts, self.tokens.depth if self.tokens else 0, aligned or ())
 
     def parse(self, crop: Box) -> dict[Box, TileSymbols]:
         """As `Decoder`."""
         painter = self.synthesis
-        wanted = self.tokens if painter.experts.vq else None
+        wanted = self.tokens if painter.experts.tokens else None
         return decode_symbols(self.file, self.model, wanted, painter.needed(crop), self.damage)
 
     def synthesise(self, parsed: Mapping[Box, TileSymbols], crop: Box) -> list[Pixels]:
@@ -305,8 +330,8 @@ class OwnDecoder:
     def experts(self, anchor: Anchor) -> Experts:
         """The networks that paint the picture, without a fuser; with those for tokens if these take part.
 
-        Tokens take no part where the fidelity anchor is asked for and the means to use them are not installed. A file
-        of version 2 never has any: the base paints for both anchors, and tau leads it.
+        Tokens take no part where the fidelity anchor is asked for and the means to use them are not installed; those of
+        texture never do. In a file of version 2 the base paints for both anchors; where tau leads it to, they texture.
 
         Raises:
             MissingStreamError: asked for perception, and the file has no tokens.
@@ -322,6 +347,8 @@ class OwnDecoder:
                 "or encode the picture again with --streams sq+vq"
             )
         base, mode = self.referred.base, self.referred.mode
+        if self.tokens is not None and self.tokens.kind == "texture":
+            return Experts(base, texture=model.texture if anchor is Anchor.PERCEPTION else None)
         lone = mode is None and anchor is Anchor.FIDELITY and SectionType.SQ in self.file.sections and not self.damage
         return Experts(base) if self.tokens is None or lone else Experts(base, model.tokens, mode)
 

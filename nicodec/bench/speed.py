@@ -99,7 +99,7 @@ def stages(path: Path, engine: str = "auto") -> dict[str, Callable[[], Any]]:
         "encode: read": lambda: read_picture(data),
         "encode: references": lambda: encoder.refer(picture, rate),
         "encode: networks": lambda: list(encoder.symbols(encoder.analyse(picture).tiles, referred, TileRate(rate))),
-        "encode: entropy": lambda: encoder.sections(coded.symbols, rate),
+        "encode: entropy": lambda: encoder.sections(coded.symbols),
         "encode: verify": lambda: base.symbols(),
         "encode: container": lambda: write_file(coded.header, coded.sections),
         "decode: container": lambda: read_file(write_file(coded.header, coded.sections)),

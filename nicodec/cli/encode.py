@@ -157,7 +157,7 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
 @click.option("--robust", is_flag=True, help="Code tokens without regard to the SQ stream: larger, but they survive "
               "damage to it (decode --best-effort).")  # fmt: skip
 @click.option("--references", default=DEFAULT_REFERENCES, show_default=True, metavar="auto|off|N",
-              help="Entries of the model's dictionary that the file refers to: N of them, none, or three where "
+              help="Entries of the model's dictionary that the file refers to: N of them, none, or (auto) three where "
               "they pay. Decoding takes the same dictionary.")  # fmt: skip
 @click.option("--reference", "pictures", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
               help="A .nic file or a picture that the file may refer to, such as another one of the scene; several "

@@ -124,7 +124,7 @@ def export(
     Args:
         folders: of training pictures, if they are to be used.
         side: pixels, of the crops of them that are coded.
-        options: `count` of these crops (stage sq), `steps` and `batch` in which the prior is trained (stage vq).
+        options: `count` of these crops (stage sq); `steps` batches of `batch` that the prior is trained on (stage vq).
 
     Raises:
         TrainingRunError: it is of a stage that is needed in training only.
@@ -158,9 +158,10 @@ def _export_sq(run: Path, output: Path, summary: str, pictures: Pictures | None,
 
 def _export_vq(run: Path, output: Path, summary: str, pictures: Pictures | None, **options: int) -> None:
     from nicodec.errors import TrainingDataError
+    from nicodec.latents.geometry import PATCH
     from nicodec.networks.vq import VQConfig, VQExpert
     from nicodec.training.export import export_vq, load_module
-    from nicodec.training.tokens import integer_prior, train_prior
+    from nicodec.training.tokens import TokenNet, integer_prior, tokeniser, train_prior
     from nicodec.zoo.load import load_base, load_scales
     from nicodec.zoo.manifest import read_manifest
 
@@ -169,8 +170,10 @@ def _export_vq(run: Path, output: Path, summary: str, pictures: Pictures | None,
     vq = load_module(run, "vq", lambda config: VQExpert(VQConfig(**config)))
     vq.codebook.sort_as_tree()
     part = read_manifest(output / "model.toml").parts["base"]
-    net, static = train_prior(load_base(part, "cpu"), vq, pictures, side=min(256, pictures.least), **options)
-    export_vq(vq, integer_prior(net, static, vq.config.bits, load_scales(part).magnitude), output)
+    base, config = load_base(part, "cpu"), vq.config
+    net = TokenNet(base.config, config.stride // PATCH, config.bits)
+    static = train_prior(base, net, tokeniser(base, vq), pictures, side=min(256, pictures.least), **options)
+    export_vq(vq, integer_prior(net, static, load_scales(part).magnitude), output)
 
 
 def _export_mode(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:

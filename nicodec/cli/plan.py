@@ -33,11 +33,11 @@ def carry_out(plan: Plan, place: Place) -> None:
         UsageError: a stage needs the weights of a critic.
         TrainingRunError: the folder was begun with another plan, or other data.
     """
+    from nicodec.cli import pooled, texture
     from nicodec.cli.models import export
-    from nicodec.cli.pooled import build_into
     from nicodec.errors import UsageError
     from nicodec.training.family import UNMADE
-    from nicodec.training.plan import CRITICAL, UNTRAINED
+    from nicodec.training.plan import CRITICAL
 
     family = family_of(plan, place)
     left = [stage for stage in plan.stages if not family.finished(stage)]
@@ -47,8 +47,10 @@ def carry_out(plan: Plan, place: Place) -> None:
         _say(place, f"{stage.name}: begins")
         family.begin(stage)
         family.report()
-        if stage.name == UNTRAINED:
-            build_into(family.package, place.folders, stage.size)
+        if stage.name == "dictionary":
+            pooled.build_into(family.package, place.folders, stage.size)
+        elif stage.name == "texture":
+            texture.build_into(family.package, place.folders, **stage.config)
         elif not _trained(family, stage, place):
             _say(place, f"{stage.name}: stopped; the same command goes on with it")
             break

@@ -12,6 +12,7 @@ import click
 from nicodec.cli import streams
 from nicodec.cli.pooled import command as dictionary
 from nicodec.cli.sizes import Finite
+from nicodec.cli.texture import command as texture
 
 if TYPE_CHECKING:
     from nicodec.training.loop import Run, Schedule
@@ -26,6 +27,7 @@ def command() -> None:
 
 
 command.add_command(dictionary)
+command.add_command(texture)
 
 DATA = streams.data_option("Training pictures")
 VALIDATION = click.option(

@@ -24,7 +24,7 @@ def describe(file: NicFile) -> dict[str, Any]:
     `references` (`dictionary` id in hex, `ids`, `bits` that they take without the section around them; or null),
     `refers_to` (of each picture that it takes to decode this one: `id` in hex, `name` of a file, or `index` in a
     dictionary; null where there are none),
-    `tokens` (`vq` id in hex, `prior` `static` or `sq`, `bits` a token; or null),
+    `tokens` (`vq` or `texture` id in hex, `prior` `static` or `sq`, `bits` a token; or null),
     `drawn` (`blocks` that are kept exactly, of how many `in`, and the `bytes` of them; or null),
     `header_bytes`, `sections` (bytes of each payload by name).
     """
@@ -57,7 +57,8 @@ def describe(file: NicFile) -> dict[str, Any]:
             "bits": len(references.ids) * references.id_bits,
         },
         "refers_to": [_named(reference) for reference in read_aligned(file)] or None,
-        "tokens": tokens and {"vq": tokens.vq_id.hex(), "prior": tokens.prior.name.lower(), "bits": tokens.depth},
+        "tokens": tokens
+        and {tokens.kind: tokens.part_id.hex(), "prior": tokens.prior.name.lower(), "bits": tokens.depth},
         "drawn": None
         if drawn is None
         else {"blocks": count_drawn(drawn, header), "in": blocks(header), "bytes": len(drawn)},

@@ -33,7 +33,7 @@ REFERRING = 0x10
 class SectionType(IntEnum):
     """What a section holds. Sections stand in this order, each at most once.
 
-    Version 2 alone has DRAWN, another payload of REFERENCES, and reserves 10 for TEXTURE, which a reader may skip.
+    Version 2 alone has DRAWN, TEXTURE and another payload of REFERENCES.
     """
 
     ICC = 1
@@ -45,6 +45,7 @@ class SectionType(IntEnum):
     EXIF = 7
     XMP = 8
     DRAWN = 9
+    TEXTURE = 10
 
 
 class Tune(IntEnum):
@@ -54,7 +55,7 @@ class Tune(IntEnum):
     PSNR = 1
 
 
-SKIPPABLE_TYPES = frozenset({SectionType.VQ, SectionType.EXIF, SectionType.XMP})
+SKIPPABLE_TYPES = frozenset({SectionType.VQ, SectionType.EXIF, SectionType.XMP, SectionType.TEXTURE})
 
 
 class Colour(IntEnum):
@@ -162,16 +163,18 @@ class Section:
 
 @dataclass(frozen=True)
 class TokenStreams:
-    """A VQ section.
+    """A VQ or a TEXTURE section.
 
     Attributes:
-        vq_id: first 8 bytes of the SHA-256 of the VQ part whose codebook the tokens are of.
+        kind: of the part whose codebook the tokens are of: `vq` or `texture`.
+        part_id: first 8 bytes of the SHA-256 of that part.
         prior: what their probabilities depend on.
         depth: bits a token, 1..MAX_TOKEN_BITS.
         tiles: of each tile, the CRC of its tokens and its coded bytes; None where a tile is damaged.
     """
 
-    vq_id: bytes
+    kind: str
+    part_id: bytes
     prior: Prior
     depth: int
     tiles: list[TileBody | None]

@@ -45,6 +45,7 @@ from nicodec.errors import CorruptFileError, LimitError, NicodecError, NotNicode
 
 STREAMS = frozenset({SectionType.SQ, SectionType.FOREIGN, SectionType.VQ})
 NAMED_JPEG = bytes([len(JPEG)]) + JPEG.encode()  # what the FOREIGN section of a JPEG starts with
+TOKENS = (SectionType.VQ, SectionType.TEXTURE)
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,12 @@ class NicFile:
     def streams(self) -> bool:
         """Whether it has a picture beside its drawn blocks, if it has those."""
         return bool(self.sections.keys() & STREAMS)
+
+    @property
+    def without_tokens(self) -> NicFile:
+        """The file as far as the SQ stream goes."""
+        kept = {kind: section for kind, section in self.sections.items() if kind not in TOKENS}
+        return NicFile(self.header, kept, self.size - sum(len(self.payload(kind) or b"") for kind in TOKENS))
 
     def payload(self, wanted: SectionType) -> bytes | None:
         """Payload of a section, or None."""
@@ -110,6 +117,8 @@ def _check_whole(cursor: Cursor, file: NicFile) -> None:
         raise CorruptFileError("the file holds no picture: no SQ, VQ, DRAWN or foreign section")
     if SectionType.REFERENCES in sections and SectionType.SQ not in sections:
         raise CorruptFileError("the file has references, but no SQ section that would depend on them")
+    if SectionType.TEXTURE in sections and SectionType.SQ not in sections:
+        raise CorruptFileError("the file has tokens of texture, but no SQ section whose texture they are")
     if header.version > 1 and header.referring != (SectionType.REFERENCES in sections):
         raise CorruptFileError("the settings and the sections do not agree on whether the file has references")
     own, foreign = bool(sections.keys() & {SectionType.SQ, SectionType.VQ}), SectionType.FOREIGN in sections
@@ -134,7 +143,7 @@ def _read_sections(
         known = section.type in SectionType.__members__.values()
         if header.version > 1 and section.type == SectionType.VQ:
             raise CorruptFileError("the file has a VQ section, which only version 1 has")
-        if header.version == 1 and section.type == SectionType.DRAWN:
+        if header.version == 1 and section.type in (SectionType.DRAWN, SectionType.TEXTURE):
             known = False
         if known and bool(tag & SKIPPABLE) != section.skippable:
             raise CorruptFileError(f"section type {section.type} has the wrong skippable bit")
@@ -229,21 +238,24 @@ def read_tiles(payload: bytes, header: Header, what: str, damage: list[str] | No
 
 
 def read_tokens(file: NicFile, damage: list[str] | None = None) -> TokenStreams | None:
-    """Parse the VQ section of a file, if there is one. `damage` is as in `read_tiles`.
+    """Parse the VQ section of a file, or its TEXTURE section, if there is one. `damage` is as in `read_tiles`.
 
     Raises:
         CorruptFileError: a field is out of its range, or the tiles do not fit.
     """
-    payload = file.payload(SectionType.VQ)
+    kind = SectionType.TEXTURE if SectionType.TEXTURE in file.sections else SectionType.VQ
+    payload, what = file.payload(kind), f"the {kind.name} section"
     if payload is None:
         return None
-    cursor = Cursor(payload, "the VQ section")
-    vq_id, prior, depth = cursor.take(ID_BYTES), cursor.byte(), cursor.byte()
+    cursor = Cursor(payload, what)
+    part_id, prior = cursor.take(ID_BYTES), int(Prior.SQ) if kind is SectionType.TEXTURE else cursor.byte()
+    depth = cursor.byte()
     if prior not in Prior.__members__.values() or not 1 <= depth <= MAX_TOKEN_BITS:
         raise CorruptFileError(
-            f"the VQ section has prior {prior} and {depth} bits a token, expected 0..1 and 1..{MAX_TOKEN_BITS}"
+            f"{what} has prior {prior} and {depth} bits a token, expected 0..1 and 1..{MAX_TOKEN_BITS}"
         )
-    return TokenStreams(vq_id, Prior(prior), depth, read_tiles(cursor.rest(), file.header, "the VQ section", damage))
+    bodies = read_tiles(cursor.rest(), file.header, what, damage)
+    return TokenStreams(kind.name.lower(), part_id, Prior(prior), depth, bodies)
 
 
 def read_references(file: NicFile) -> References | None:

@@ -87,6 +87,11 @@ def write_tokens(vq_id: bytes, prior: Prior, depth: int, streams: Sequence[TileB
     return vq_id + bytes([prior, depth]) + write_tiles(streams)
 
 
+def write_texture(texture_id: bytes, depth: int, streams: Sequence[TileBody]) -> bytes:
+    """The payload of a TEXTURE section; arguments as in `TokenStreams`."""
+    return texture_id + bytes([depth]) + write_tiles(streams)
+
+
 def write_references(references: References) -> bytes:
     """The payload of a REFERENCES section of version 1."""
     count, packed = len(references.ids), 0

@@ -17,6 +17,7 @@ from nicodec.entropy.scales import MAGNITUDES, Z_MAX
 from nicodec.errors import CorruptFileError
 
 TOKEN_LEVELS = 64  # probabilities that a bit may have
+BLOCK = 4  # positions of y along a side of one of z
 
 Tokens = NDArray[np.uint16]
 
@@ -28,8 +29,8 @@ class TokenPrior:
     ::
 
         z_hat ─ pointwise, shuffle 2, shuffle 2 ─► features (H, W, w/2)
-        [features, signed magnitude(symbols)] ─ pointwise ─ depthwise ─ squares to channels ─┐
-                                                          levels of all nodes ◄─ pointwise ─ pointwise ◄┘
+        [features, magnitude(symbols)] ─ pointwise ─ depthwise ─ squares to channels ─┐
+                                                   levels of all nodes ◄─ pointwise ─ pointwise ◄┘
 
     The last layer gives each inner node of the tree a level 0..TOKEN_LEVELS-1, which picks the weight of a 1.
     Node n of depth d with prefix p is n = 2^d - 1 + p.
@@ -38,7 +39,8 @@ class TokenPrior:
         bits: depth of the tree.
         side: 1 or 2, positions of y along a side of a token.
         static: (2^bits - 1,) levels for `static`.
-        magnitude: (256,) what the networks see of |symbol|, in units of 1/256; with the symbol's sign.
+        magnitude: (256,) what the networks see of |symbol|, in units of 1/256.
+        signed: whether they see the symbol's sign too: texture is the same with any.
         weights: (TOKEN_LEVELS,) counts of a 1, of 2^24 - 2 in all.
         layers: `z`, `embed`, `mix`, `hidden`, `head`.
     """
@@ -49,6 +51,7 @@ class TokenPrior:
     magnitude: Integers
     weights: NDArray[np.int64]
     layers: Mapping[str, Layer]
+    signed: bool = True
 
     def __post_init__(self) -> None:
         for layer in self.layers.values():
@@ -61,23 +64,26 @@ class TokenPrior:
         if self.magnitude.max() > ACTIVATION_MAX or self.static.max() >= TOKEN_LEVELS:
             raise ValueError("a magnitude or a level is out of range")
 
-    def levels(self, latent: Latent | None, count: int, rate: int) -> NDArray[np.uint8]:
+    def levels(self, latent: Latent | None, count: int) -> NDArray[np.uint8]:
         """Levels of all nodes at each of `count` tokens: (count, 2^bits - 1). Without a latent, the static ones."""
         if latent is None:
             return np.broadcast_to(self.static, (count, len(self.static)))
+        rate, of_tokens = latent.rate, BLOCK // self.side
         z = np.clip(latent.z_hat, -Z_MAX, Z_MAX).astype(np.float64) * (1 << ACTIVATION_BITS)
-        features = pixel_shuffle(pixel_shuffle(self.layers["z"].pointwise(z, rate)))
-        symbols = latent.symbols
-        clipped = np.clip(symbols, 1 - MAGNITUDES, MAGNITUDES - 1)
-        seen = np.copysign(np.take(self.magnitude, np.abs(clipped)), clipped)
-        x = self.layers["embed"].pointwise(np.concatenate([features, seen], 2), rate)
-        x = squares_to_channels(self.layers["mix"].depthwise(x, rate), self.side)
-        x = self.layers["head"].pointwise(self.layers["hidden"].pointwise(x, rate), rate)
+        features = pixel_shuffle(pixel_shuffle(self.layers["z"].pointwise(z, rate.knots())))
+        clipped = np.clip(latent.symbols, 1 - MAGNITUDES, MAGNITUDES - 1)
+        seen = np.take(self.magnitude, np.abs(clipped))
+        if self.signed:
+            seen = np.copysign(seen, clipped)
+        x = self.layers["embed"].pointwise(np.concatenate([features, seen], 2), rate.knots(BLOCK))
+        x = squares_to_channels(self.layers["mix"].depthwise(x, rate.knots(BLOCK)), self.side)
+        x = self.layers["hidden"].pointwise(x, rate.knots(of_tokens))
+        x = self.layers["head"].pointwise(x, rate.knots(of_tokens))
         return x.reshape(count, -1).astype(np.uint8)
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], bits: int, side: int) -> TokenPrior:
-        """Build from the arrays of a VQ part (names as `to_arrays` gives them).
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], bits: int, side: int, signed: bool) -> TokenPrior:
+        """Build from the arrays of a VQ or a texture part (names as `to_arrays` gives them).
 
         Raises:
             ValueError, KeyError: an array is missing or out of its range.
@@ -86,7 +92,7 @@ class TokenPrior:
                   for name in arrays if name.endswith(".shift")}  # fmt: skip
         return cls(
             bits, side, arrays["static"].astype(np.uint8), arrays["magnitude"].astype(np.float64),
-            arrays["weights"].astype(np.int64), layers,
+            arrays["weights"].astype(np.int64), layers, signed,
         )  # fmt: skip
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
@@ -116,10 +122,10 @@ def tokens_crc(tokens: Tokens) -> int:
     return zlib.crc32(tokens.astype("<u2").tobytes()) & 0xFFFFFF
 
 
-def encode_tokens(prior: TokenPrior, tokens: Tokens, depth: int, latent: Latent | None, rate: int) -> bytes:
+def encode_tokens(prior: TokenPrior, tokens: Tokens, depth: int, latent: Latent | None) -> bytes:
     """Code a tile's tokens (h, w), each below 2^depth, as one range-coded stream (FORMAT.md, "VQ stream")."""
     encoder = constriction.stream.queue.RangeEncoder()
-    levels = prior.levels(latent, tokens.size, rate)
+    levels = prior.levels(latent, tokens.size)
     for level, bits in _walk(levels, tokens.ravel(), depth):
         order = np.argsort(level, kind="stable")
         start = 0
@@ -131,31 +137,40 @@ def encode_tokens(prior: TokenPrior, tokens: Tokens, depth: int, latent: Latent 
     return encoder.get_compressed().astype("<u4").tobytes()
 
 
-def estimate_token_bits(prior: TokenPrior, tokens: Tokens, depth: int, latent: Latent | None, rate: int) -> float:
+def estimate_token_bits(prior: TokenPrior, tokens: Tokens, depth: int, latent: Latent | None) -> float:
     """What the prior says that a tile's tokens cost, in bits."""
-    return float(token_costs(prior, tokens, depth, latent, rate).sum())
+    return float(token_costs(prior, tokens, depth, latent).sum())
 
 
-def token_costs(prior: TokenPrior, tokens: Tokens, depth: int, latent: Latent | None, rate: int) -> NDArray[np.float64]:
+def node_costs(prior: TokenPrior, shape: tuple[int, int], depth: int, latent: Latent | None) -> NDArray[np.float32]:
+    """What each token of a tile would cost, in bits: (*shape, 2^depth)."""
+    each = -np.log2((np.stack([TOTAL - prior.weights, prior.weights]) + 1) / (1 << 24)).astype(np.float32)
+    levels = prior.levels(latent, shape[0] * shape[1])
+    costs = np.zeros((len(levels), 1), np.float32)
+    for bit in range(depth):
+        of_nodes = levels[:, (1 << bit) - 1 : (2 << bit) - 1]
+        costs = np.stack([costs + of_way[of_nodes] for of_way in each], 2).reshape(len(levels), -1)
+    return costs.reshape(*shape, -1)
+
+
+def token_costs(prior: TokenPrior, tokens: Tokens, depth: int, latent: Latent | None) -> NDArray[np.float64]:
     """What each token (h, w) costs, in bits: (h, w)."""
     ones = -np.log2((prior.weights + 1) / (1 << 24))
     zeros = -np.log2((TOTAL - prior.weights + 1) / (1 << 24))
-    levels, costs = prior.levels(latent, tokens.size, rate), np.zeros(tokens.size)
+    levels, costs = prior.levels(latent, tokens.size), np.zeros(tokens.size)
     for level, bits in _walk(levels, tokens.ravel(), depth):
         costs += np.where(bits, ones[level], zeros[level])
     return costs.reshape(tokens.shape)
 
 
-def decode_tokens(
-    prior: TokenPrior, data: bytes, shape: tuple[int, int], depth: int, latent: Latent | None, rate: int
-) -> Tokens:
+def decode_tokens(prior: TokenPrior, data: bytes, shape: tuple[int, int], depth: int, latent: Latent | None) -> Tokens:
     """Read a tile's tokens back, `shape` of them.
 
     Raises:
         CorruptFileError: the stream does not parse, ends early or has words left over.
     """
     decoder = constriction.stream.queue.RangeDecoder(words(data))
-    levels = prior.levels(latent, shape[0] * shape[1], rate)
+    levels = prior.levels(latent, shape[0] * shape[1])
     tokens = np.zeros(shape[0] * shape[1], np.int64)
     try:
         for bit in range(depth):

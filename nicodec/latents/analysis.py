@@ -17,6 +17,7 @@ from nicodec.latents.effort import encode_tile
 from nicodec.latents.floats import FloatPath
 from nicodec.latents.geometry import Array, Span, coarser, cut, in_pixels, neighbourhood, to_input
 from nicodec.latents.rates import to_rates
+from nicodec.latents.wording import Wording
 from nicodec.rate.tile import TileRate
 
 
@@ -55,17 +56,21 @@ def analyse(picture: Picture, base: FloatPath, vq: TokenPath | None, depth: int)
 
 
 def choose_symbols(
-    held: Analysed, base: FloatPath, scales: ScaleModel | None, rate: TileRate, effort: int
-) -> TileSymbols:
+    held: Analysed, base: FloatPath, scales: ScaleModel | None, rate: TileRate, effort: int,
+    wording: Wording | None = None,
+) -> TileSymbols:  # fmt: skip
     """The rest: the symbols of a tile.
 
     Args:
         scales: None: no latent.
         rate: of all of the picture's blocks.
+        wording: how tokens of texture are chosen; None: there are none.
     """
     if scales is None:
         return TileSymbols(None, held.tokens)
     near = rate.cut(*coarser(held.around))
     y, z_hat = base.scaled(held.y, to_rates(near), held.core)
     latent = encode_tile(base, scales, to_input(held.pixels), y, z_hat, near, held.core, effort)
-    return TileSymbols(latent, held.tokens)
+    if wording is None:
+        return TileSymbols(latent, held.tokens)
+    return TileSymbols(latent, wording.tokens(base, held.y, latent, to_rates(near), held.core))

@@ -14,6 +14,20 @@ from nicodec.zoo.load import read_config
 from nicodec.zoo.manifest import Part
 
 
+def nodes(vectors: Array, usage: Array, depth: int) -> Array:
+    """Vectors of all nodes of one depth of a tree, means of the leaves below, weighted by their use.
+
+    Args:
+        vectors: of the leaves (2^bits, code), in the order of a binary tree.
+        usage: (2^bits,).
+
+    Returns:
+        (2^depth, code).
+    """
+    weight = np.maximum(usage, np.float32(1e-6)).reshape(1 << depth, -1, 1)
+    return (vectors.reshape(1 << depth, -1, vectors.shape[1]) * weight).sum(1) / weight.sum(1)
+
+
 @dataclass(frozen=True)
 class TokenPath:
     """A VQ part's networks and its codebook; the arrays' version of `nicodec.networks.vq.VQExpert`.
@@ -28,10 +42,8 @@ class TokenPath:
     side: int
 
     def nodes(self, depth: int) -> Array:
-        """Vectors of all nodes of one depth (2^depth, code): means of the leaves below, weighted by their use."""
-        vectors, usage = self.networks.weight("codebook.vectors"), self.networks.weight("codebook.usage")
-        weight = np.maximum(usage, np.float32(1e-6)).reshape(1 << depth, -1, 1)
-        return (vectors.reshape(1 << depth, -1, self.code) * weight).sum(1) / weight.sum(1)
+        """Vectors of all nodes of one depth (2^depth, code)."""
+        return nodes(self.networks.weight("codebook.vectors"), self.networks.weight("codebook.usage"), depth)
 
     def tokens(self, y: Array, depth: int) -> NDArray[np.uint16]:
         """Y in units of its spread (1, M, H/16, W/16) to the tokens (h, w), 0..2^depth-1: the nearest nodes."""

@@ -86,9 +86,11 @@ class Session:
         if self.jpeg or not self.file.streams:
             return {**describe(self.file), "anchors": [ANCHORS[0]], "tau": self.restorer is not None}
         painter = self.painter
-        has_both = painter.experts.mode is not None and painter.code is not None and painter.y_hat is not None
+        experts = painter.experts
+        both = (experts.mode is not None or experts.texture is not None) and painter.code is not None
+        has_both = both and painter.y_hat is not None
         anchors = list(ANCHORS) if has_both else ["fidelity" if painter.y_hat is not None else "perception"]
-        return {**describe(self.file), "anchors": anchors, "tau": painter.experts.fuser is not None}
+        return {**describe(self.file), "anchors": anchors, "tau": experts.fuser is not None}
 
     def render(self, anchor: str, tau: float, steps: int, box: Box) -> Pixels:
         """The pixels of `box` (h, w, 3 or 1).

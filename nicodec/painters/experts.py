@@ -14,11 +14,13 @@ from nicodec.latents.codebook import TokenPath
 from nicodec.latents.floats import FloatPath
 from nicodec.latents.geometry import Array
 from nicodec.latents.rates import spread
+from nicodec.latents.texture import Texture
 from nicodec.painters.fuser import Fuser
 from nicodec.zoo.store import missing
 
 FIDELITY_LIMIT = 0.6  # see `bounded`; of photographs, one block of 16x16 in two hundred is beyond, at high rates
 NATURAL_LIMIT = 0.8  # of the perception anchor, and wherever tau leads
+TEXTURED = 0.6  # at tau 1, the share of the way to the texture that tokens say; chosen on held-out pictures
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Experts:
 
     Attributes:
         linear: paint the linear synthesis of the latents alone, which all others are held to.
+        texture: what the tokens mean, where they are such, and are to be painted with.
     """
 
     base: FloatPath
@@ -34,11 +37,17 @@ class Experts:
     mode: Networks | None = None
     fuser: Fuser | None = None
     linear: bool = False
+    texture: Texture | None = None
+
+    @property
+    def tokens(self) -> TokenPath | Texture | None:
+        """What says what a token means; None: they take no part."""
+        return self.vq or self.texture
 
     @property
     def token_side(self) -> int:
         """Positions of the latent along a side of a token."""
-        return self.vq.side if self.vq else 1
+        return self.tokens.side if self.tokens else 1
 
     def paint(
         self, anchor: Anchor, y_hat: Array | None, code: Array | None, rates: Array,
@@ -49,8 +58,8 @@ class Experts:
         Args:
             anchor: asked for; where one stream is missing, the other paints alone.
             y_hat: (B, M, H/16, W/16) in natural units, or None without an SQ stream.
-            code: vectors of the tokens (B, code, H/stride, W/stride), or None without a VQ stream.
-            rates: as in `interpolate`; with tokens, which files of tunes and quality maps do not have, (B,).
+            code: what the tokens say (B, code, H/stride, W/stride), or None without any.
+            rates: as in `interpolate`; with tokens of a VQ part, which files of tunes and maps do not have, (B,).
             residual: what the fuser adds to y_hat for the latent y' of a natural picture; None where all taus are 0.
             taus: 0..1, how far the anchor's picture is led to y', see `Base.lead`. The paper fuses y_hat with y' and
                 lets g_s decode both; here the fusion is of y' with the latent of the picture that the anchor made.
@@ -78,6 +87,8 @@ class Experts:
         residual: Array | None, taus: Sequence[float],
     ) -> list[Array]:  # fmt: skip
         """The networks' part of `paint`; `linear`: the base's linear synthesis of y_hat."""
+        if code is not None and self.texture is not None and max(taus) > 0:
+            return self._textured(self.texture, linear, y_hat, code, rates, residual, taus)
         lead = None if residual is None else partial(self.base.lead, y=y_hat + residual)
         if code is None or self.vq is None or (self.mode is None and anchor is Anchor.FIDELITY):
             x_hat = self.base.g_s(y_hat, rates, linear)
@@ -94,3 +105,14 @@ class Experts:
             x_hat = self.mode("fidelity", y_hat, *self.vq.networks("features", code), rates)[0]
         led = lead(x_hat) if lead else np.float32(0)
         return [x_hat + np.float32(tau) * led for tau in taus]
+
+    def _textured(
+        self, texture: Texture, linear: Array, y_hat: Array, code: Array, rates: Array, residual: Array | None,
+        taus: Sequence[float],
+    ) -> list[Array]:  # fmt: skip
+        """The base's picture, led towards y' where there is a fuser, and on the way given the texture of the tokens."""
+        x_hat = self.base.g_s(y_hat, rates, linear)
+        y_base = self.base.g_a(x_hat)
+        lead = 0 if residual is None else y_hat + residual - y_base
+        led = (texture.textured(y_base + np.float32(tau) * lead, y_base, code, TEXTURED * tau) for tau in taus)
+        return [x_hat + self.base.linear(y - y_base) for y in led]

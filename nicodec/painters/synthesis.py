@@ -38,6 +38,7 @@ Expectation = Callable[[Box, Motion], Expected]
 
 TRUST_REACH = 2  # positions of the latent further than the networks see that a bounded picture depends on
 LEAD_REACH = 2  # beyond HALO, what tau makes pixels depend on through g_a: even, for tokens two positions wide
+TEXTURE_REACH = 6  # the same where texture is painted too: a cell of two positions and the next one, and both lappings
 
 
 class Synthesis:
@@ -56,7 +57,12 @@ class Synthesis:
     def halo(self) -> int:
         """Positions of the latent around a crop that its pixels may depend on."""
         fuser = self.experts.fuser
-        return in_blocks(HALO + TRUST_REACH + (LEAD_REACH + fuser.halo if fuser else 0), self.header)
+        return in_blocks(HALO + TRUST_REACH + self.reach + (fuser.halo if fuser else 0), self.header)
+
+    @property
+    def reach(self) -> int:
+        """Positions of the latent, beyond what the networks see, that a picture depends on where tau leads it."""
+        return TEXTURE_REACH if self.experts.texture else LEAD_REACH if self.experts.fuser else 0
 
     def needed(self, crop: Box) -> list[Box]:
         """The tiles whose symbols the pixels of `crop` depend on, in order."""
@@ -125,7 +131,7 @@ class Synthesis:
         """y_hat, code vectors and residual of a region of the latent to the pixels of `crop` for each tau."""
         header, channels = self.header, 1 if self.header.colour is Colour.GREY else 3
         pictures = [blank(header, crop) for _ in rendering.taus]  # tiles of which nothing is whole stay so
-        halo = in_blocks(HALO + TRUST_REACH + (0 if residual is None else LEAD_REACH), header)
+        halo = in_blocks(HALO + TRUST_REACH + (self.reach if max(rendering.taus) > 0 else 0), header)
         for tile, held in symbols.items():
             if (wanted := crop.common(tile)) is None or held.size == 0:
                 continue
@@ -177,17 +183,19 @@ def rates_around(symbols: Mapping[Box, TileSymbols], header: Header, region: Spa
 def gather(
     symbols: Mapping[Box, TileSymbols], experts: Experts, region: Span, depth: int, expected: Expectation | None = None
 ) -> tuple[Array | None, Array | None]:
-    """y_hat (1, M, H, W) and code vectors (1, code, H/side, W/side) of a region of the latent; None: not there.
+    """y_hat (1, M, H, W) and what tokens say (1, code, H/side, W/side) of a region of the latent; None: not there.
+
+    Where tokens of texture say nothing there is nan.
 
     `expected`: what references say of a tile, where the file has any.
     """
-    base, vq, side = experts.base, experts.vq, experts.token_side
+    base, meaning, side = experts.base, experts.tokens, experts.token_side
     y_hat = code = None
     if any(held.latent is not None for held in symbols.values()):
         y_hat = np.zeros((1, base.latent, *(s.stop - s.start for s in region)), np.float32)
-    if vq is not None and any(held.tokens is not None for held in symbols.values()):
+    if meaning is not None and any(held.tokens is not None for held in symbols.values()):
         sides = (s.stop - s.start for s in coarser(region, side))
-        code = np.zeros((1, vq.code, *sides), np.float32)
+        code = np.full((1, meaning.code, *sides), np.nan if experts.texture else 0, np.float32)
     for tile, held in symbols.items():
         if y_hat is not None and held.latent is not None:
             arrays = (held.latent.z_hat, held.latent.symbols)
@@ -196,6 +204,6 @@ def gather(
             told = expected(tile, motion) if expected and motion is not None else None
             own = base.reconstruct(z_hat, rest, to_rates(held.latent.rate), told)
             paste(y_hat, region, own, positions(tile))
-        if code is not None and vq is not None and held.tokens is not None:
-            paste(code, coarser(region, side), vq.lookup(held.tokens, depth), coarser(positions(tile), side))
+        if code is not None and meaning is not None and held.tokens is not None:
+            paste(code, coarser(region, side), meaning.lookup(held.tokens, depth), coarser(positions(tile), side))
     return y_hat, code

@@ -116,8 +116,7 @@ def lighter(
     """Of two files the one of less bits and error: real bytes, tokens aside, and real pixels. `weight`: of errors."""
 
     def cost(data: bytes) -> float:
-        tokens = read_file(data).payload(SectionType.VQ) or b""
-        return 8 * (len(data) - len(tokens)) + block_errors(picture.pixels, decode(data), weight).sum()
+        return 8 * read_file(data).without_tokens.size + block_errors(picture.pixels, decode(data), weight).sum()
 
     return min(alone, referring, key=cost)
 

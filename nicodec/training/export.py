@@ -21,6 +21,7 @@ from nicodec.entropy.scales import MAGNITUDES, ScaleModel
 from nicodec.entropy.tables import SCALE_LEVELS, Tables
 from nicodec.entropy.tokens import TokenPrior
 from nicodec.errors import ExportError, TrainingRunError, brief
+from nicodec.latents.texture import Texture
 from nicodec.networks.base import BaseConfig
 from nicodec.networks.clc import CLC
 from nicodec.networks.fuser import Denoiser
@@ -111,6 +112,14 @@ def export_vq(vq: VQExpert, prior: TokenPrior, folder: Path) -> None:
     """Add a VQ part to the package in `folder`."""
     write_part(folder, "vq", vq, asdict(vq.config), prior.to_arrays())
     _extend_manifest(folder, "vq")
+
+
+def export_texture(texture: Texture, prior: TokenPrior, folder: Path) -> None:
+    """Add a texture part to the package in `folder`."""
+    exact = {EXACT + name: array for name, array in prior.to_arrays().items()}
+    tensors = {name: torch.from_numpy(array) for name, array in {**texture.to_arrays(), **exact}.items()}
+    save_file(tensors, folder / "texture.safetensors", metadata={"config": json.dumps(texture.config)})
+    _extend_manifest(folder, "texture")
 
 
 def export_mode(mode: MoDE, folder: Path) -> None:

@@ -59,7 +59,7 @@ class Family:
 
     def trained(self, stage: PlannedStage) -> bool:
         """Whether nothing is left of a stage's schedule."""
-        return stage.name != UNTRAINED and stage.schedule.share(*self.standing(stage)) >= 1
+        return stage.name not in UNTRAINED and stage.schedule.share(*self.standing(stage)) >= 1
 
     def finished(self, stage: PlannedStage) -> bool:
         """Whether a stage has become what it is for, and could not become more."""
@@ -71,7 +71,7 @@ class Family:
             held = KINDS.get(stage.name, stage.name) in read_manifest(self.package / "model.toml").parts
         except DamagedPartError:
             return False
-        return held and (stage.name == UNTRAINED or self.trained(stage))
+        return held and (stage.name in UNTRAINED or self.trained(stage))
 
     def report(self) -> None:
         """Write `report.md`: a row for each stage."""
@@ -87,7 +87,7 @@ class Family:
         if stage.name not in self.notes["begun"]:
             return f"| {stage.name} | to come | | | |"
         state = "finished" if self.finished(stage) else "trained" if self.trained(stage) else "begun"
-        if stage.name == UNTRAINED:
+        if stage.name in UNTRAINED:
             return f"| {stage.name} | {state} | | | |"
         step, elapsed = self.standing(stage)
         figures = _last(self.folder / stage.name / "validation.jsonl")

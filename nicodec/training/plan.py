@@ -19,15 +19,16 @@ from nicodec.training.loop import Schedule
 
 AFTER = {  # what each stage stands on
     "sq": (), "dictionary": ("sq",), "clc": ("dictionary",), "vq": ("sq",), "aux": ("sq",), "fuser": ("aux",),
-    "mode": ("vq",), "restorer": ("sq",),
+    "mode": ("vq",), "restorer": ("sq",), "texture": ("sq",),
 }  # fmt: skip
-UNTRAINED = "dictionary"  # it is built, all at once
+UNTRAINED = {"dictionary": {"size": "int"}, "texture": {"config": "dict"}}  # built, all at once, with these keys
 CRITICAL = frozenset({"vq", "aux", "fuser", "mode", "restorer"})  # need the weights of a critic
 CONFIGS: dict[str, type[Any]] = {  # others have the base's widths
     "sq": BaseConfig, "vq": VQConfig, "clc": CLCConfig, "restorer": RestorerConfig,
 }  # fmt: skip
 FIXED: dict[type[Any], Collection[str]] = {VQConfig: vq.SHARED, RestorerConfig: restorer.SHARED}
 EXPORT = {"sq": {"count": "int", "side": "int"}, "vq": {"steps": "int", "batch": "int", "side": "int"}}
+TEXTURE = dict.fromkeys(("bits", "stride", "batches", "steps", "batch", "side"), "int")
 KINDS: dict[str, Callable[[Any], bool]] = {
     "int": lambda value: type(value) is int and value >= 0,
     "float": lambda value: type(value) in (int, float) and 0 <= value < math.inf,
@@ -48,7 +49,8 @@ class PlannedStage:
         name: which.
         schedule: its length, crops and learning rates.
         processes: that train as one on a CPU; a GPU takes their batches together.
-        config: widths and depths of what is trained, where it has any of its own.
+        config: widths and depths of what is trained, where it has any of its own; of a texture, see
+            `nicodec.cli.texture.build_into`.
         export: how tables are measured, or a prior trained, when it becomes a part; see `nicodec.cli.models.export`.
         size: of a dictionary: references, at most.
         predecessor: the model whose base the base starts as; None: it starts from the KLT.
@@ -116,8 +118,9 @@ def _stage(where: str, table: Any) -> PlannedStage:
     if name not in AFTER:
         raise UsageError(f"{where} is {name}, expected stage = one of {', '.join(AFTER)}")
     where = f"{where} ({name})"
-    if name == UNTRAINED:
-        _check(where, table, {"stage": "str", "size": "int"})
+    if name in UNTRAINED:
+        _check(where, table, {"stage": "str", **UNTRAINED[name]})
+        _check(f"{where}, config", table.get("config", {}), TEXTURE)
         return PlannedStage(**{"name" if key == "stage" else key: value for key, value in table.items()})
     timed = {f.name: str(f.type) for f in fields(Schedule)}
     own = {"stage": "str", "processes": "int"}

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nicodec.foreign.adapters import ForeignBase
+    from nicodec.latents.texture import Texture
     from nicodec.networks.base import Base
     from nicodec.networks.clc import CLC
     from nicodec.networks.fuser import Denoiser
@@ -50,14 +51,28 @@ def load_scales(part: Part) -> ScaleModel:
 
 @once
 def load_prior(part: Part) -> TokenPrior:
-    """The prior of the tokens of a VQ part.
+    """The prior of the tokens of a VQ or a texture part.
 
     Raises:
         DamagedPartError: the part does not hold one.
     """
     with _as_damaged_part(part):
         config = read_config(part)
-        return TokenPrior.from_arrays(_arrays(part, EXACT), config["bits"], config["stride"] // 16)
+        signed = part.kind == "vq"
+        return TokenPrior.from_arrays(_arrays(part, EXACT), config["bits"], config["stride"] // 16, signed)
+
+
+@once
+def load_texture(part: Part) -> Texture:
+    """The codebook of a texture part.
+
+    Raises:
+        DamagedPartError: the part does not hold one.
+    """
+    from nicodec.latents.texture import Texture
+
+    with _as_damaged_part(part):
+        return Texture.from_arrays(read_weights(part), read_config(part))
 
 
 @once

@@ -15,7 +15,7 @@ from nicodec.engines import Networks, load_networks
 from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.tokens import TokenPrior
 from nicodec.rate.scale import LAMBDA_MAX, lambda_from_rate
-from nicodec.zoo.load import has_adapters, load_dictionary, load_prior, load_scales, read_config
+from nicodec.zoo.load import has_adapters, load_dictionary, load_prior, load_scales, load_texture, read_config
 from nicodec.zoo.manifest import TRAINED_ON, Package, Part
 from nicodec.zoo.store import all_packages, find_package, find_part, find_trained, missing
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nicodec.dictionary.conditioning import Conditioning
     from nicodec.latents.codebook import TokenPath
     from nicodec.latents.floats import FloatPath
+    from nicodec.latents.texture import Texture
     from nicodec.painters.fuser import Fuser
     from nicodec.painters.restorer import Restorer
 
@@ -85,10 +86,14 @@ class Model:
         """The base's integer path."""
         return load_scales(self.part("base"))
 
+    def prior(self, kind: str) -> TokenPrior:
+        """The integer path of tokens, of a `vq` or a `texture`."""
+        return load_prior(self.part(kind))
+
     @cached_property
-    def prior(self) -> TokenPrior:
-        """The tokens' integer path."""
-        return load_prior(self.part("vq"))
+    def texture(self) -> Texture:
+        """What tokens of texture mean."""
+        return load_texture(self.part("texture"))
 
     @cached_property
     def base(self) -> FloatPath:

@@ -92,7 +92,7 @@ def entropy(data):
     with contextlib.suppress(NicodecError):
         latent = decode_latent(load_scales(parts["base"]), stream, rows, columns, TileRate(rate), mapped, referring)
     with contextlib.suppress(NicodecError):
-        decode_tokens(load_prior(parts["vq"]), stream, (4 * rows, 4 * columns), 6, latent, rate)
+        decode_tokens(load_prior(parts["vq"]), stream, (4 * rows, 4 * columns), 6, latent)
 
 
 def whole(data):

@@ -1,0 +1,43 @@
+"""Which token of texture a cell gets: one that is near what it should say, and cheap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nicodec.entropy.coder import Latent
+from nicodec.entropy.tokens import TokenPrior, Tokens, node_costs
+from nicodec.latents.floats import FloatPath
+from nicodec.latents.geometry import Array, Span
+from nicodec.latents.rates import to_rates
+from nicodec.latents.texture import Texture
+
+WORTH = 0.1  # squared distance of log ratios, summed over groups, that a bit is worth
+
+
+@dataclass(frozen=True, eq=False)
+class Wording:
+    """What tokens of texture mean, what they cost, and of how many bits they are (`depth`)."""
+
+    texture: Texture
+    prior: TokenPrior
+    depth: int
+
+    def tokens(self, base: FloatPath, y: Array, latent: Latent, rates: Array, core: Span) -> Tokens:
+        """Those of a tile (h, w).
+
+        Args:
+            y: of the tile and its halo (1, M, H/16, W/16), in natural units; the halo stands for what a decoder has.
+            latent: the tile's.
+            rates: of the tile and its halo.
+            core: rows and columns of y that are the tile's own.
+        """
+        z_hat, symbols = (np.moveaxis(part, 2, 0)[None].astype(np.float32) for part in (latent.z_hat, latent.symbols))
+        seen = y.copy()
+        seen[:, :, core[0], core[1]] = base.reconstruct(z_hat, symbols, to_rates(latent.rate))
+        y_base = base.g_a(base.g_s(seen, rates))
+        ratios = self.texture.ratios(*(of[:, :, core[0], core[1]] for of in (y, y_base)))
+        distances = self.texture.distances(ratios, self.depth)
+        costs = node_costs(self.prior, (distances.shape[0], distances.shape[1]), self.depth, latent)
+        return (distances + np.float32(WORTH) * costs).argmin(2).astype(np.uint16)

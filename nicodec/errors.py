@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
 
 BRIEF = 200  # characters
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what a disk says that takes no more
 
 
 class NicodecError(Exception):
@@ -153,6 +155,18 @@ class MissingReferenceError(NicodecError, OSError):
     """A picture that the file refers to is not there, or another one is in its place."""
 
     exit_code = 24
+
+
+class WorkerDiedError(NicodecError):
+    """The process that worked on a picture died of it, twice: too little memory, or a crash in a library."""
+
+    exit_code = 25
+
+
+class ClusterError(NicodecError):
+    """There is no Ray cluster at that address, or it has no room for a worker."""
+
+    exit_code = 26
 
 
 def out_of_memory(error: BaseException) -> bool:

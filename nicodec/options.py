@@ -28,6 +28,9 @@ TUNES = ("eye", "psnr")
 STREAMS = ("sq", "vq", "sq+vq")
 DEFAULT_REFERENCES = "off"
 DRAWN = ("auto", "off", "all")
+PICTURES = frozenset({  # suffixes of the files that are taken from folders
+    ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".bmp", ".gif", ".ppm", ".pgm", ".pnm", ".pam",
+})  # fmt: skip
 LONGEST_CHAIN = 4  # files of a series that must be decoded before one of it, at most
 STRIPPABLE = ("all", "icc", "exif", "xmp")
 ANCHORS = ("fidelity", "perception")

@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pictures
 import pytest
 import torch
@@ -31,6 +33,7 @@ from nicodec.training.drawn import drawn
 from nicodec.training.export import export_base, integer_scales, load_run
 from nicodec.training.loop import Run, Schedule
 from nicodec.training.muon import Muon, orthogonal
+from nicodec.training.ranks import launch
 from nicodec.training.sq import SQCodec, SQStage, lambdas
 from nicodec.training.tables import latent_of, measure_tables
 from nicodec.training.twin import compare
@@ -135,6 +138,71 @@ def test_a_run_goes_on_in_another_number_of_processes_that_share_the_batch(tmp_p
     del begun["processes"], begun["frozen"]
     path.write_text(json.dumps(begun))  # before they were written down
     check_same(path, {**begun, "processes": 2, "frozen": {}})
+
+
+class Fit:
+    """A stage without any chance in its loss."""
+
+    name, least, slow, muon = "fit", 64, (), ("inner",)
+
+    def __init__(self, folder):
+        torch.manual_seed(1)
+        self.module = nn.Sequential(OrderedDict(first=nn.Conv2d(3, 4, 3), inner=nn.Conv2d(4, 4, 3)))
+        self.losses = folder / f"losses-{os.environ.get('RANK', '0')}.txt"
+
+    def start(self, pictures):
+        self.losses.write_text("")
+
+    def config(self):
+        return {}
+
+    def loss(self, x):
+        loss = (self.module(x) - x.mean((1, 2, 3), keepdim=True) ** 2).square().mean()
+        with self.losses.open("a") as file:
+            file.write(f"{loss.item()}\n")
+        return loss, {"mean": x.mean().item()}
+
+
+class Share:
+    """Crops that are this process's share of a batch for all."""
+
+    fingerprint = "shares"
+
+    def __init__(self):
+        self.rank, self.count = (int(os.environ.get(name, other)) for name, other in (("RANK", 0), ("WORLD_SIZE", 1)))
+        self.step = 0
+
+    def batch(self, count, size):
+        self.step += 1
+        shape = (count * self.count, 3, size, size)
+        whole = (
+            torch.rand(shape, generator=torch.Generator().manual_seed(self.step))
+            * torch.arange(1, shape[0] + 1)[:, None, None, None]
+        )
+        return whole[self.rank * count :][:count]
+
+
+def fit(folder, batch):
+    """Train in one process or in one of several."""
+    schedule = Schedule(steps=12, batch=batch, crop=64, doublings=(), warmup=3, learning_rate=1e-2)
+    folder.mkdir(exist_ok=True)
+    Run(Fit(folder), schedule, folder, torch.device("cpu"), Share(), None, resume=False, init=None, quiet=True).train()
+
+
+def test_two_processes_train_as_one_with_their_batches_together(tmp_path):
+    launch(2, fit, tmp_path / "two", 2)
+    fit(tmp_path / "one", 4)
+    curves = {path: np.loadtxt(path) for path in sorted(tmp_path.glob("*/losses-*.txt"))}
+    (one, first, second) = curves.values()
+    assert np.abs(first - second).min() > 0.01, "each has crops of its own"
+    np.testing.assert_allclose((first + second) / 2, one, rtol=1e-4)
+    assert one[-1] < 0.9 * one[0]
+    weights = [torch.load(tmp_path / name / "state.pt", weights_only=True)["module"] for name in ("one", "two")]
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weights[1][name], weight, rtol=1e-3, atol=1e-4)
+    records = [json.loads((tmp_path / name / "record.jsonl").read_text().splitlines()[0]) for name in ("one", "two")]
+    for figure in ("loss", "mean"):
+        assert records[0][figure] == pytest.approx(records[1][figure], rel=1e-4), "of the whole batch"
 
 
 def test_crops_that_a_stage_cannot_use_are_refused(data, tmp_path):

@@ -1,298 +1,156 @@
-"""Many files in one call: which, where to, in what order; a bad one does not stop the rest."""
+"""`nicodec batch`: archives, on this machine or on a cluster; for a folder or two, see `jobs`."""
 
 from __future__ import annotations
 
-import codecs
-import glob
-import os
-import signal
+import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path, PurePath
-from typing import Any, Protocol, TypeVar
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
+from tqdm import tqdm
 
-from nicodec.cli import streams
-from nicodec.errors import BatchError, InputError, NicodecError, OutOfMemoryError, OutputError, UsageError
+from nicodec.cli import decode, encode, streams, verify
+from nicodec.cli.sizes import Size
+from nicodec.errors import BatchError, InputError, OutputError, UsageError
 
-F = TypeVar("F", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from nicodec.scale.ledger import Tally
+    from nicodec.scale.shards import Shard
+    from nicodec.scale.worker import Order
 
-
-@dataclass(frozen=True)
-class Job:
-    """One file to read, and the files to write of it, whose names are as they will be: nothing is filled in later."""
-
-    source: str
-    outputs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a user is told about a finished job."""
-
-    line: str
-    fields: dict[str, Any]
-    notes: tuple[str, ...] = ()
-
-
-class Work(Protocol):
-    """What is done to each file."""
-
-    def __call__(self, job: Job) -> Outcome:
-        """Read, do, write."""
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What the options about inputs and outputs say."""
-
-    names: tuple[str, ...]
-    output: str | None
-    recursive: bool = False
-    files_from: str | None = None
-    skip_existing: bool = False
-    keep_suffix: bool = False
-    jobs: int = 1
-    suffixes: frozenset[str] = field(default_factory=frozenset)  # of the files that are taken from folders
-
-    @property
-    def many(self) -> bool:
-        """Whether outputs go to a folder, with names of their own."""
-        return (
-            len(self.names) > 1 or self.recursive or self.files_from is not None
-            or any(_is_pattern(name) or streams.is_folder(name) for name in self.names)
-            or (self.output is not None and (self.output.endswith(os.sep) or streams.is_folder(self.output)))
-        )  # fmt: skip
-
-    def plan(self, outputs: Callable[[str, Path], tuple[str, ...]]) -> list[Job]:
-        """All jobs, in order.
-
-        Args:
-            outputs: the files to write of an input, of the folder `output` and the input's place in its tree.
-
-        Raises:
-            UsageError: no folder is named, or two inputs would become one output.
-            InputError: a folder without `recursive`, or nothing was found at all.
-        """
-        if self.output in (None, streams.STANDARD):
-            raise UsageError("several inputs need a folder to write to: -o DIR")
-        planned: dict[Job, None] = {}  # in order; who is named twice is done once
-        sources: dict[str, str] = {}
-        for source, place in self._found():
-            job = Job(source, outputs(str(self.output), place))
-            for output in job.outputs:
-                if (other := sources.setdefault(output, source)) != source:
-                    way_out = self._way_out(Path(other), Path(source))
-                    raise UsageError(f"{other} and {source} would both become {output}; {way_out}")
-            planned[job] = None
-        if not planned:
-            raise InputError(f"no files found in {', '.join(self.names) or self.files_from}")
-        return list(planned)
-
-    def _way_out(self, one: Path, other: Path) -> str:
-        """What to do about two inputs that would become one output."""
-        if one.name == other.name:
-            return "take a folder that holds both, with -r, which keeps their tree"
-        return "leave --keep-suffix out" if self.keep_suffix else "use --keep-suffix, which keeps them apart"
-
-    def _found(self) -> Iterator[tuple[str, Path]]:
-        """Input files and their places in the tree."""
-        for name in self.names:
-            path = Path(name)
-            if streams.is_folder(name):
-                if not self.recursive:
-                    raise InputError(f"{name} is a folder; use -r to take the files in it")
-                inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in self.suffixes and p.is_file())
-                yield from ((str(p), p.relative_to(path)) for p in inside)
-            elif _is_pattern(name):
-                fixed = _fixed_part(name)
-                found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207
-                yield from ((match, Path(match).relative_to(fixed)) for match in found if streams.is_file(match))
-            else:
-                yield name, Path(path.name)
-        for name in self._listed():
-            path = Path(name)
-            yield name, Path(path.name) if path.is_absolute() or ".." in path.parts else path
-
-    def _listed(self) -> list[str]:
-        if self.files_from is None:
-            return []
-        content = streams.read_input(self.files_from).removeprefix(codecs.BOM_UTF8)
-        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise InputError(f"{self.files_from} is a list in UTF-16, expected UTF-8; save it as UTF-8")
-        names = os.fsdecode(content)
-        if "\0" in names:  # find -print0, for names that hold line ends
-            return [name for name in names.split("\0") if name.strip()]
-        return [line.removesuffix("\r") for line in names.split("\n") if line.strip()]  # Windows ends lines with \r\n
+PLACES: list[click.Parameter] = [click.Argument(["source"], metavar="SRC"), click.Argument(["target"], metavar="DST")]
+ENCODING = ("quality", "effort", "tune", "streams", "token_bits", "robust", "references", "series", "drawn", "model",
+            "verify", "device", "allow_8bit", "allow_damaged", "strip")  # fmt: skip
+VERIFYING = ("max_pixels",)
+DECODING = ("kind", "anchor", "taus", "steps", "seed", "scale", "max_pixels", "memory_limit", "device", "strip")
+TAR = click.Option(["--tar"], is_flag=True, help="Write a tar a shard instead of a file a picture. Members of tars "
+                   "that are no pictures come along.")  # fmt: skip
+SHARED: list[click.Parameter] = [
+    click.Option(["--engine"], type=click.Choice(["local", "ray"]), default="local", show_default=True,
+                 help="Who works: processes on this machine, or a Ray cluster."),
+    click.Option(["--address"], metavar="HOST:PORT", help="The cluster's; auto: the one that this machine belongs to. "
+                 "Default: one is started on this machine."),
+    click.Option(["--workers"], type=click.IntRange(1), help="Each has a model of its own. Default: as many as there "
+                 "is room for."),
+    click.Option(["--cores"], type=click.IntRange(1, 256), default=1, show_default=True, help="Of each worker."),
+    click.Option(["--memory"], type=Size(), default="2GiB", show_default=True, metavar="SIZE",
+                 help="Of each worker: a picture that takes more is refused. One of 12 megapixels takes about "
+                 "1.3 GiB."),
+    click.Option(["--shard"], type=click.IntRange(1, 100_000), default=1000, show_default=True,
+                 help="Pictures in a shard, which is done again where its worker is lost. A tar is one."),
+    click.Option(["--column"], metavar="NAME", help="Of a manifest, with paths or URLs. Default: url, or else path."),
+    click.Option(["--retry"], is_flag=True, help="Do finished shards again that have failures."),
+]  # fmt: skip
+REPORTING = ("force", "as_json", "quiet")
 
 
-def options(function: F) -> F:
-    """Options about many files that `encode` and `decode` share."""
-    for option in (
-        click.option("--keep-suffix", is_flag=True, help="In a folder of outputs: x.jpg becomes x.jpg.nic, and "
-                     "x.jpg.nic becomes x.jpg, a JPEG. Default: x.jpg becomes x.nic."),
-        click.option("--skip-existing", is_flag=True, help="Leave outputs that exist as they are, and go on."),
-        click.option("-j", "--jobs", type=click.IntRange(1, 256), default=1, show_default=True,
-                     help="Files at once, 1..256: processes that share the cores, each with a model of its own."),
-        click.option("--files-from", type=click.Path(), metavar="FILE",
-                     help="Read names of inputs from FILE (- is stdin), one a line."),
-        click.option("-r", "--recursive", is_flag=True, help="Take folders, with all that is in them."),
-    ):  # fmt: skip
-        function = option(function)
-    return function
+@click.group("batch")
+def command() -> None:
+    """Encode, decode or verify an archive, in shards, with many workers.
+
+    SRC is a folder, a manifest (.jsonl or .parquet) or tars ('TARS/*.tar'), DST a folder; paths or URLs that fsspec
+    knows. The same command goes on where it was stopped: SCALE.md says how, and what becomes of what fails.
+    """
 
 
-def run_one(
-    job: Job, work: Work, inputs: Inputs, threads: int | None, *, as_json: bool, quiet: bool
-) -> None:  # fmt: skip
-    """Do one job in this process; its error is the call's."""
-    if inputs.skip_existing and _is_done(job):
-        return
-    streams.set_threads(threads)
-    outcome = work(job)
-    _tell(outcome, outcome.notes, as_json=as_json, quiet=quiet)
+def options_of(other: click.Command, names: Sequence[str]) -> list[click.Parameter]:
+    """Options of another command, as they are there."""
+    return [option for option in other.params if option.name in names]
 
 
 def run(
-    planned: list[Job], work: Work, inputs: Inputs, threads: int | None, *, as_json: bool, quiet: bool
+    do: str, source: str, target: str, engine: str, address: str | None, workers: int | None, cores: int, memory: float,
+    shard: int, column: str | None, retry: bool, force: bool, as_json: bool, quiet: bool, tar: bool = False,
+    **options: Any,
 ) -> None:  # fmt: skip
-    """Do all jobs, and report each as it ends.
+    """What all three commands do.
 
     Raises:
-        BatchError: some of several failed; each was reported.
-        OutputError: a folder cannot be made.
+        BatchError: some of the files failed, or shards could not be finished; each was reported.
+        OutputError: the target takes no more; what is done is done.
     """
-    from tqdm import tqdm
+    if address is not None and engine != "ray":
+        raise UsageError("--address is a Ray cluster's: use --engine ray with it")
+    from nicodec.scale.ledger import REPORT, Failure, Tally, left
+    from nicodec.scale.places import Folder
+    from nicodec.scale.report import Report
+    from nicodec.scale.shards import plan
+    from nicodec.scale.work import work_of
+    from nicodec.scale.worker import Order
 
-    todo = [job for job in planned if not (inputs.skip_existing and _is_done(job))]
-    for folder in {Path(output).parent for job in todo for output in job.outputs}:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot make the folder {folder}: {error.strerror or error}") from None
-    started, failed = time.perf_counter(), 0
+    gpus = int(options.get("device") == "cuda")
+    order = Order({"do": do, **options}, Folder(target).url, tar, cores, None if gpus else int(memory))
+    planned = plan(source, work_of(order.options).reads, shard, column)
+    ledger, before, now = order.ledger(), Tally(), Tally()
+    todo = left(planned.shards, ledger, before, retry=retry)
+    said = _crew(engine, order, todo, workers, address, gpus)
+    ledger.begin(force=force)
+    unfinished, started = [], time.perf_counter()
     hidden = True if quiet else None  # None: where stderr is no terminal
-    with tqdm(total=len(todo), unit="file", leave=False, disable=hidden) as bar:
-        for job, result in _results(todo, work, inputs.jobs, threads):
+    with closing(said), tqdm(unit="picture", leave=False, disable=hidden) as bar:
+        for each in said:
+            bar.total = planned.pictures and planned.pictures - before.taken
+            if isinstance(each, int):
+                bar.update(each)
+                continue
             bar.clear()
-            if isinstance(result, Outcome):
-                _tell(result, tuple(f"{job.source}: {note}" for note in result.notes), as_json=as_json, quiet=quiet)
-            elif len(planned) == 1:
-                raise result
-            else:
-                failed += 1
-                fields = {"input": job.source, "error": str(result), "exit_code": result.exit_code}
-                streams.report(f"nicodec: error: {job.source}: {result}", fields, as_json=as_json, quiet=False)
-            bar.update()
-    line = f"{len(todo) - failed} of {len(planned)} files in {time.perf_counter() - started:.1f} s"
-    if skipped := len(planned) - len(todo):
-        line += f", {skipped} skipped, for their outputs exist"
-    if len(planned) > 1 and not quiet and not as_json:
-        click.echo(line, err=True)
-    if failed:
-        raise BatchError(f"{failed} of {len(planned)} files failed; all others are done")
+            _tell(each, as_json=as_json, quiet=quiet)
+            if each.unfinished is None:
+                now.add(each)
+                continue
+            unfinished.append(each.unfinished)
+            if each.unfinished.exit_code == OutputError.exit_code:  # it would take nothing from anybody
+                break
+    refused = Tally(failures=[Failure(source, why, InputError.exit_code) for why in planned.refused])
+    _tell(refused, as_json=as_json, quiet=quiet)
+    now.add(refused)
+    report = Report(before, now, unfinished, time.perf_counter() - started)
+    streams.report(report.line(), report.totals(), as_json=as_json, quiet=quiet)
+    full = next((failure for failure in unfinished if failure.exit_code == OutputError.exit_code), None)
+    if full is not None:
+        raise OutputError(f"{full.error}; the same command goes on from here")
+    ledger.target.write(REPORT, json.dumps(report.fields(), indent=1).encode())
+    failed = len(report.all.failures)
+    if failed or unfinished:
+        raise BatchError(f"{failed} of {report.all.taken} pictures failed, {len(unfinished)} shards are unfinished; "
+                         f"all others are done: {ledger.target.url_of(REPORT)}")  # fmt: skip
 
 
-def _is_done(job: Job) -> bool:
-    return all(streams.is_file(output) for output in job.outputs)
+def _crew(
+    engine: str, order: Order, shards: Iterator[Shard], workers: int | None, address: str | None, gpus: int
+) -> Generator[int | Tally, None, None]:  # fmt: skip
+    if engine == "ray":
+        from nicodec.scale import cluster
+
+        return cluster.run(order, shards, workers, address=address, gpus=gpus)
+    from nicodec.engines import thread_count
+    from nicodec.scale import local
+
+    return local.run(order, shards, workers or max(1, thread_count() // order.threads))
 
 
-def _tell(outcome: Outcome, notes: tuple[str, ...], *, as_json: bool, quiet: bool) -> None:
-    streams.warn(notes, quiet or as_json)
-    fields = outcome.fields | ({"warnings": outcome.notes} if outcome.notes else {})
-    streams.report(outcome.line, fields, as_json=as_json, quiet=quiet)
+def _tell(tally: Tally, *, as_json: bool, quiet: bool) -> None:
+    """What a user must know of a shard: what failed, and what is odd about what did not."""
+    streams.warn(tuple(tally.notes), quiet or as_json)
+    for failure in [*tally.failures, *([] if tally.unfinished is None else [tally.unfinished])]:
+        streams.report(
+            f"nicodec: error: {failure.input}: {failure.error}", asdict(failure), as_json=as_json, quiet=False
+        )
 
 
-def _results(
-    todo: list[Job], work: Work, processes: int, threads: int | None
-) -> Iterator[tuple[Job, Outcome | NicodecError]]:
-    if processes == 1 or len(todo) < 2:
-        streams.set_threads(threads)
-        for job in todo:
-            yield job, _attempt(work, job)
-        return
-    processes = min(processes, len(todo))
-    yield from _in_processes(todo, work, processes, max(1, (threads or os.cpu_count() or 1) // processes))
+for verb, params, text in (
+    ("encode", [*options_of(encode.command, ENCODING), TAR], """Encode the pictures of SRC: x.jpg becomes x.jpg.nic.
 
-
-def _in_processes(
-    todo: list[Job], work: Work, processes: int, share: int
-) -> Iterator[tuple[Job, Outcome | NicodecError]]:
-    """`share`: threads of each."""
-    from concurrent.futures import ProcessPoolExecutor, as_completed  # these take as long to import as all of click
-    from concurrent.futures.process import BrokenProcessPool
-    from multiprocessing import get_context
-
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), _start_worker, (share,))
-    try:
-        heard = signal.signal(signal.SIGINT, signal.SIG_IGN)  # workers inherit it: of Ctrl-C, they hear from us
-        futures = {pool.submit(_attempt_in_worker, work, job): job for job in todo}
-        signal.signal(signal.SIGINT, heard)
-        for future in as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except BrokenProcessPool:
-                yield futures[future], OutOfMemoryError("a worker process died; is there enough memory for this many?")
-    except BaseException:  # Ctrl-C: nothing new is begun, and what is half done ends at once
-        workers = list(pool._processes.values())
-        pool.shutdown(wait=False, cancel_futures=True)
-        for worker in workers:
-            worker.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _attempt(work: Work, job: Job) -> Outcome | NicodecError:
-    try:
-        return work(job)
-    except NicodecError as error:
-        return error
-    except MemoryError:
-        return OutOfMemoryError("out of memory")
-    except Exception as error:  # a defect of ours must not stop the rest either
-        return NicodecError(f"internal error: {error!r}; please report it")
-
-
-def _start_worker(threads: int) -> None:
-    signal.signal(signal.SIGTERM, _stop_worker)
-    streams.set_threads(threads)
-
-
-class _Worker:
-    """What SIGTERM finds in a worker. Between jobs it must not interrupt: half a message would block the parent."""
-
-    working = stopped = False
-
-
-def _stop_worker(*_: object) -> None:
-    _Worker.stopped = True
-    if _Worker.working:
-        raise SystemExit
-
-
-def _attempt_in_worker(work: Work, job: Job) -> Outcome | NicodecError:
-    stopped = NicodecError("stopped")
-    if _Worker.stopped:
-        return stopped
-    try:
-        _Worker.working = True
-        return _attempt(work, job)
-    except SystemExit:
-        return stopped
-    finally:
-        _Worker.working = False
-
-
-def _is_pattern(name: str) -> bool:
-    """Whether a name that is no file means several, for shells that leave patterns as they are."""
-    return any(sign in name for sign in "*?[") and not streams.kind_of(name)
-
-
-def _fixed_part(pattern: str) -> PurePath:
-    """The folders of a pattern before the first sign that stands for several: its matches' tree starts there."""
-    parts = PurePath(pattern).parts[:-1]
-    fixed = next((index for index, part in enumerate(parts) if any(sign in part for sign in "*?[")), len(parts))
-    return PurePath(*parts[:fixed])
+    With --series, pictures of a shard may refer to earlier ones of its folder."""),
+    ("decode", [*options_of(decode.command, DECODING), TAR], "Decode the .nic files of SRC: x.jpg.nic becomes "
+     "x.jpg.png."),
+    ("verify", options_of(verify.command, VERIFYING), "Verify the .nic files of SRC; DST gets the report."),
+):  # fmt: skip
+    command.add_command(click.Command(
+        verb, params=[*PLACES, *params, *SHARED, *options_of(encode.command, REPORTING)], callback=partial(run, verb),
+        help=text,
+    ))  # fmt: skip

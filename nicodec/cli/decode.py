@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from nicodec.cli import batch, streams
+from nicodec.cli import jobs, streams
 from nicodec.cli.sizes import Size
 from nicodec.errors import PartialPictureError, UsageError
 from nicodec.options import ANCHORS, DEFAULT_STEPS, ENGINES, SCALES, STRIPPABLE, DecodeOptions, spell_tau
@@ -32,7 +32,7 @@ class Decoding:
     verbose: bool
     skip_existing: bool
 
-    def __call__(self, job: batch.Job) -> batch.Outcome:
+    def __call__(self, job: jobs.Job) -> jobs.Outcome:
         """Read, decode, write a picture for each tau.
 
         Raises:
@@ -69,7 +69,7 @@ class Decoding:
             "input": job.source, "output": outputs[0] if len(outputs) == 1 else outputs, "width": picture.width,
             "height": picture.height, "bytes": len(data), "seconds": round(seconds, 3),
         }  # fmt: skip
-        return batch.Outcome(line, fields, notes)
+        return jobs.Outcome(line, fields, notes)
 
     def read(self, source: str) -> bytes:
         """The .nic file that an input is."""
@@ -177,7 +177,7 @@ class Crop(click.ParamType[Any]):
 @click.option("--strip", type=click.Choice(STRIPPABLE), multiple=True, help="Leave metadata out; several times for "
               "several. exif includes the DPI. Default: nothing.")  # fmt: skip
 @click.option("--preserve-time", is_flag=True, help="Give the output the input's time of modification.")
-@batch.options
+@jobs.options
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 @streams.common_options
 def command(
@@ -196,17 +196,17 @@ def command(
         anchor, taus, steps, seed, best_effort, crop, max_pixels, limit, base_weights, device, engine, int(scale),
         tuple(map(Held.given, pictures)), dictionaries=dictionaries, restored=restored,
     )  # fmt: skip
-    given = batch.Inputs(sources, output, suffixes=frozenset({".nic"}), **inputs)
+    given = jobs.Inputs(sources, output, suffixes=frozenset({".nic"}), **inputs)
     suffix = f".{kind}" if kind else None
     decoding = Decoding(options, suffix, strip, preserve_time, force, verbose, given.skip_existing)
     if given.many:
         planned = given.plan(partial(picture_names, taus=taus, kind=kind, keep_suffix=given.keep_suffix))
-        batch.run(planned, decoding, given, threads, as_json=as_json, quiet=quiet)
+        jobs.run(planned, decoding, given, threads, as_json=as_json, quiet=quiet)
         return
     run_one(decoding, given, threads, as_json=as_json, quiet=quiet)
 
 
-def run_one(decoding: Decoding, given: batch.Inputs, threads: int | None, *, as_json: bool, quiet: bool) -> None:
+def run_one(decoding: Decoding, given: jobs.Inputs, threads: int | None, *, as_json: bool, quiet: bool) -> None:
     """Decode one file.
 
     Raises:
@@ -216,4 +216,4 @@ def run_one(decoding: Decoding, given: batch.Inputs, threads: int | None, *, as_
     output, taus = streams.resolve_output(given.output, "picture.png"), decoding.options.taus
     if len(taus) > 1 and TAU not in output:
         raise UsageError(f"{len(taus)} taus, one output: put {TAU} into its name, such as -o picture-{TAU}.png")
-    batch.run_one(batch.Job(source, fill_in(output, taus)), decoding, given, threads, as_json=as_json, quiet=quiet)
+    jobs.run_one(jobs.Job(source, fill_in(output, taus)), decoding, given, threads, as_json=as_json, quiet=quiet)

@@ -34,12 +34,11 @@ def build_dictionary(
 ) -> None:
     """Cluster pictures by what they look like, and keep the one nearest each centre as a .nic file."""
     streams.refuse_existing(output, force)
-    from nicodec.cli.encode import PICTURES
     from nicodec.codec import encode_picture
     from nicodec.container.dictionary import Dictionary, Entry, write_dictionary
     from nicodec.image.files import read_picture
     from nicodec.image.picture import Picture
-    from nicodec.options import EncodeOptions
+    from nicodec.options import PICTURES, EncodeOptions
     from nicodec.references.build import clusters
     from nicodec.references.look import look
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from nicodec.cli import batch
+from nicodec.cli import jobs
 from nicodec.cli import streams as io
 from nicodec.cli.sizes import Finite, Size
 from nicodec.container.layout import JPEG
@@ -27,6 +27,7 @@ from nicodec.options import (
     EFFORT_RANGE,
     ENGINES,
     LONGEST_CHAIN,
+    PICTURES,
     QUALITY_RANGE,
     STREAMS,
     STRIPPABLE,
@@ -36,11 +37,7 @@ from nicodec.options import (
 )
 
 if TYPE_CHECKING:
-    from nicodec.cli.series import Series
-
-PICTURES = frozenset({
-    ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".bmp", ".gif", ".ppm", ".pgm", ".pnm", ".pam",
-})  # fmt: skip
+    from nicodec.references.series import Series
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class Encoding:
     verbose: bool
     series: Series | None = None
 
-    def __call__(self, job: batch.Job) -> batch.Outcome:
+    def __call__(self, job: jobs.Job) -> jobs.Outcome:
         """Read, encode, write."""
         (output,) = job.outputs
         io.refuse_existing(output, self.force, job.source)
@@ -104,7 +101,7 @@ class Encoding:
             **report,
         }  # fmt: skip
         notes = () if self.options.base == JPEG else picture.notes  # it keeps all that is lost otherwise
-        return batch.Outcome(line, fields, (*notes, *left_out(self.options, facts)))
+        return jobs.Outcome(line, fields, (*notes, *left_out(self.options, facts)))
 
 
 def left_out(options: EncodeOptions, facts: Mapping[str, Any]) -> tuple[str, ...]:
@@ -194,7 +191,7 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
               "several. exif includes the DPI. Default: nothing.")  # fmt: skip
 @click.option("--preserve-time", is_flag=True, help="Give the output the input's time of modification.")
 @click.option("--lossless", is_flag=True, help="Refused, with advice: see --drawn all.")
-@batch.options
+@jobs.options
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 @io.common_options
 def command(
@@ -214,8 +211,8 @@ def command(
         raise UsageError(
             "no quality is without loss; for a lossless file, large where the picture is a photograph, give --drawn all"
         )
-    from nicodec.cli.series import Series
     from nicodec.references.library import Held
+    from nicodec.references.series import Series
 
     mask = None
     if roi is not None:
@@ -236,15 +233,15 @@ def command(
         options, asked[0] if asked else None, trunk, frame, allow_8bit, allow_damaged, strip, preserve_time, force,
         verbose, Series() if series else None,
     )  # fmt: skip
-    given = batch.Inputs(sources, output, suffixes=PICTURES, **inputs)
+    given = jobs.Inputs(sources, output, suffixes=PICTURES, **inputs)
     if series and (given.jobs > 1 or not given.many):
         raise UsageError(
             "a series is several pictures, one after the other: name a folder with -r, and leave out --jobs"
         )
     if given.many:
         planned = given.plan(lambda folder, place: (coded_name(folder, place, keep_suffix=given.keep_suffix),))
-        batch.run(planned, encoding, given, threads, as_json=as_json, quiet=quiet)
+        jobs.run(planned, encoding, given, threads, as_json=as_json, quiet=quiet)
         return
     source = io.resolve_input(sources[0] if sources else None)
     output = io.resolve_output(output, "picture.nic")
-    batch.run_one(batch.Job(source, (output,)), encoding, given, threads, as_json=as_json, quiet=quiet)
+    jobs.run_one(jobs.Job(source, (output,)), encoding, given, threads, as_json=as_json, quiet=quiet)

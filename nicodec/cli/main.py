@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib
 import json
 import os
@@ -17,12 +16,12 @@ import click
 
 from nicodec import __version__
 from nicodec.cli.streams import is_file
-from nicodec.errors import MissingPackageError, NicodecError, OutOfMemoryError, OutputError
+from nicodec.errors import FULL, MissingPackageError, NicodecError, OutOfMemoryError, OutputError
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what a disk says under stdout
-EXTRAS = {"torch": "torch", "compressai": "foreign", "lpips": "metrics", "onnx": "train"}  # what brings a package
+EXTRAS = {"torch": "torch", "compressai": "foreign", "lpips": "metrics", "onnx": "train",
+          "fsspec": "scale", "pyarrow": "scale", "ray": "scale"}  # what brings a package  # fmt: skip
 COMMANDS = (
-    "encode", "decode", "restore", "info", "verify", "view", "compare", "desktop", "conformance", "models",
+    "encode", "decode", "restore", "info", "verify", "batch", "view", "compare", "desktop", "conformance", "models",
     "dictionary", "train", "bench",
 )  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from nicodec.cli import batch, streams
+from nicodec.cli import jobs, streams
 from nicodec.cli.decode import FORMATS, Decoding, Taus, run_one
 from nicodec.container.layout import JPEG
 from nicodec.options import ENGINES, DecodeOptions, EncodeOptions
@@ -48,5 +48,5 @@ def command(
     """
     options = DecodeOptions(taus=taus, seed=seed, device=device, engine=engine, restored=True)
     restoring = Restoring(options, f".{kind}" if kind else None, (), False, force, verbose, False)
-    given = batch.Inputs(() if source is None else (source,), output)
+    given = jobs.Inputs(() if source is None else (source,), output)
     run_one(restoring, given, threads, as_json=as_json, quiet=quiet)

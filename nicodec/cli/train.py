@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -235,6 +236,8 @@ def train(
     from nicodec.training.loop import Run
 
     place = torch.device(resolve_device(device))
+    if place.type == "cuda":  # each of several processes has a GPU of its own
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     pictures = Pictures(folders, place, least=schedule.largest)
     held_out = Pictures([validation], place, least=512) if validation is not None else None
     streams.warn(tuple(pictures.unreadable), quiet)

@@ -195,7 +195,11 @@ class Run:
             loss, figures = self.stage.loss(x)
         module.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        asked, self.elapsed = self.ranks.average(module.parameters(), self.asked, self.elapsed + self.spent)
+        figures = {"loss": loss.item(), **figures}
+        asked, self.elapsed, *means = self.ranks.average(
+            module.parameters(), self.asked, self.elapsed + self.spent, *figures.values()
+        )
+        figures = dict(zip(figures, means, strict=True))
         self.spent, self.stopping = 0.0, asked > 0
         norm = nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         if self._is_usual(norm.item()):  # one bad batch must not end a run of days
@@ -207,7 +211,7 @@ class Run:
             torch._foreach_lerp_(list(self.ema.parameters()), list(module.parameters()), 1 - decay)
             for average, buffer in zip(self.ema.buffers(), module.buffers(), strict=True):
                 average.copy_(buffer)
-        return {"pixels": x.numel() / 3, "loss": loss.item(), "gradient": norm.item(), "learning_rate": rate, **figures}
+        return {"pixels": x.numel() / 3, "gradient": norm.item(), "learning_rate": rate, **figures}
 
     def _is_usual(self, norm: float) -> bool:
         """Whether a gradient's norm is finite and no spike. Follows the usual norm, a doubling in ten steps at most."""

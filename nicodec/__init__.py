@@ -77,7 +77,8 @@ def encode(
         drawn: which blocks are kept exactly, as drawings and text are cheaper: `auto`, `off`, or `all` of them.
         roi: a mask, anything that `image` may be, in grey, which is stretched over it: white parts get more quality.
         model: name of the model package.
-        base: another codec in its place, such as `compressai:mbt2018-mean-q3`, with `base_weights`.
+        base: another codec in its place: such as `compressai:mbt2018-mean-q3`, with `base_weights`; or `jpeg`, which
+            keeps a JPEG file (bytes, path or file object) as it is.
         base_weights: a safetensors file, see `nicodec models fetch`.
         verify: decode the symbols again and compare; of what is no photograph, leave out tokens that nobody asked for
             where they make a part of the picture worse.
@@ -114,7 +115,7 @@ def decode(
     data: IO[bytes] | Buffer | str | os.PathLike[str],
     *,
     anchor: str = "fidelity",
-    tau: float = 0.0,
+    tau: float | None = None,
     steps: int = DEFAULT_STEPS,
     seed: int | None = None,
     crop: tuple[int, int, int, int] | None = None,
@@ -132,7 +133,8 @@ def decode(
     Args:
         data: the file.
         anchor: `fidelity` or `perception`: the expert that the picture starts from.
-        tau: 0 (closest to the original) .. 1 (most natural).
+        tau: 0 (closest to the original) .. 1 (most natural). None: 0, and of a file that keeps a JPEG its own picture,
+            which any tau restores.
         steps: of the diffusion behind tau, 1..8.
         seed: of its noise; None: from the file.
         crop: only this part of the picture: (left, top, width, height) in pixels.
@@ -162,7 +164,7 @@ def decode(
     weights = None if base_weights is None else Path(base_weights)
     options = DecodeOptions(
         anchor,
-        (tau,),
+        (0.0 if tau is None else tau,),
         steps,
         seed,
         crop=crop,
@@ -175,6 +177,7 @@ def decode(
         references=tuple(map(Held.given, references)),
         beside=Path(data).parent if isinstance(data, (str, os.PathLike)) else None,
         dictionaries=tuple(map(Path, dictionaries)),
+        restored=tau is not None,
     )
     return to_pillow(decode_bytes(bytes_of(data), options))
 

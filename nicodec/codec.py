@@ -11,7 +11,7 @@
                                   └─ code vectors ◄─ tokens ◄─ range decoder ◄─ VQ section ◄─────────────────────┘
 
 Four verbs: a base (`nicodec.bases`) analyses and codes, parses and synthesises. Ours does so with a model's networks,
-others (`nicodec.foreign`) have a FOREIGN section with strings of their own in place of SQ and VQ.
+others (`nicodec.foreign`) have a FOREIGN section with strings of their own in place of SQ and VQ; a JPEG's is the file.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nicodec.bases import Streams, find_decoder, header_of
-from nicodec.container.layout import MAGIC, Anchor, Box, Header, Section, SectionType
+from nicodec.bases import Checked, Streams, find_decoder, header_of
+from nicodec.container.layout import JPEG, MAGIC, Anchor, Box, Header, Section, SectionType
 from nicodec.container.limits import check_declared, check_size, is_usual
 from nicodec.container.reader import NicFile, read_file
 from nicodec.container.writer import write_file
 from nicodec.drawing import Guess, drawn_section, guess
 from nicodec.errors import CorruptFileError, UsageError
 from nicodec.foreign.base import ForeignEncoder, find_foreign
+from nicodec.foreign.jpeg import decode_jpeg, keep_jpeg
 from nicodec.image.drawn import blank, grid
 from nicodec.image.kept import kept_sections, unpack_blocks, unpack_metadata, unpack_transparency
 from nicodec.image.metadata import with_size
@@ -60,11 +61,15 @@ def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
 
     Raises:
         LimitError: more pixels, or longer sides, than a file may declare.
+        UnsupportedPictureError: base `jpeg`, and no JPEG.
         MissingPartError, DamagedPartError: the model is not installed, or not whole, or has no VQ part.
         UsageError: more bits a token than the codebook has.
         InexactError: the symbols do not come back from the stream (with `options.verify`).
     """
     check_size(picture.width, picture.height)
+    if options.base == JPEG:
+        kept = keep_jpeg(picture)
+        return write_file(kept.header, kept.sections)
     other = find_foreign(options)
     if other is None:
         return PictureEncoder(picture, options, several=options.refers).encode(options.quality)
@@ -77,12 +82,12 @@ def encode_at(picture: Picture, options: EncodeOptions) -> Callable[[float], byt
     """Analyse a picture once, to encode it at several qualities: what gives its file at one.
 
     Raises:
-        UsageError: another codec's base, which knows no quality.
+        UsageError: another codec's base, or a JPEG, which knows no quality.
         As `encode_picture`.
     """
     check_size(picture.width, picture.height)
-    if find_foreign(options) is not None:
-        raise UsageError("another codec's weights have one quality; encode without a target")
+    if options.base == JPEG or find_foreign(options) is not None:
+        raise UsageError("a JPEG, or another codec's weights, have one quality; encode without a target")
     return PictureEncoder(picture, options, several=True).encode
 
 
@@ -226,6 +231,8 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
         return decode_scaled(file, data, options, crop)
     library = library_of(file, options)
     check_memory(file, options, crop, 0 if library is None else library.declared)
+    if file.holds_jpeg:
+        return decode_jpeg(file, crop, options, rendering_of(options, zlib.crc32(data)), damage)
     painted = paint(file, crop, options, zlib.crc32(data), damage, library)
     alpha = attempt(lambda: unpack_transparency(file), damage)
     blocks = attempt(lambda: unpack_metadata(file), damage) or {}
@@ -234,6 +241,12 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
     metadata = (blocks.get("icc"), blocks.get("exif"), blocks.get("xmp"))
     pictures = [Picture(pixels, alpha, *metadata, damage=tuple(damage or ())) for pixels in painted]
     return pictures if options.crop is None else [with_size(picture) for picture in pictures]
+
+
+def rendering_of(options: DecodeOptions, own_seed: int) -> Rendering:
+    """Which picture is asked for. `own_seed`: of the file; the options may name another."""
+    seed = own_seed if options.seed is None else options.seed
+    return Rendering(Anchor[options.anchor.upper()], options.taus, options.steps, seed)
 
 
 def library_of(file: NicFile, options: DecodeOptions) -> Library | None:
@@ -289,9 +302,7 @@ def paint_streams(
 ) -> list[Pixels]:
     """As `paint`, without drawn blocks."""
     if file.streams:
-        seed = own_seed if options.seed is None else options.seed
-        rendering = Rendering(Anchor[options.anchor.upper()], options.taus, options.steps, seed)
-        base = find_decoder(file, options, rendering, damage, library)
+        base = find_decoder(file, options, rendering_of(options, own_seed), damage, library)
         return base.synthesise(base.parse(crop), crop)
     if SectionType.DRAWN in file.sections:
         return [blank(file.header, crop) for _ in options.taus]
@@ -315,12 +326,10 @@ def crop_of(header: Header, asked: tuple[int, int, int, int] | None) -> Box:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What `verify` found out about a whole file: how many symbols are exact, and what could not be checked, if any."""
+class Verdict(Checked):
+    """What `verify` found out about a whole file."""
 
-    symbols: int
-    seconds: float
-    unchecked: str | None = None
+    seconds: float = 0.0
 
 
 @translate_out_of_memory
@@ -334,8 +343,8 @@ def verify_bytes(data: bytes, max_pixels: int | None = None, base_weights: Path 
     started = time.perf_counter()
     file = read_file(data)
     check_declared(file, max_pixels)
-    count, unchecked = find_decoder(file, DecodeOptions(base_weights=base_weights)).verify()
+    checked = find_decoder(file, DecodeOptions(base_weights=base_weights)).verify()
     unpack_blocks(file)
     unpack_transparency(file)
     unpack_metadata(file)
-    return Verdict(count, time.perf_counter() - started, unchecked)
+    return Verdict(checked.symbols, checked.unchecked, checked.jpeg_bytes, time.perf_counter() - started)

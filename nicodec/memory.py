@@ -27,7 +27,7 @@ REDUCED = (150, 8)  # the latents alone, at a scale; several tiles are parsed at
 CONDITIONED = 100 << 20  # the dictionary, and networks of the picture's own
 REFERRED = 20  # bytes a pixel of what it refers to, which is decoded whole, one after the other, and kept
 TAU = 8  # bytes a pixel of the crop for each further tau
-DRAWN_START, DRAWN = 100 << 20, 20  # where no network is loaded; and for each pixel, whatever the crop is
+DRAWN_START, DRAWN = 100 << 20, 20  # where no network is loaded; and for each pixel, whatever the crop is (JPEG, too)
 # What other codecs take on top, their decoder's own process included, and bytes a pixel: they know no tiles.
 FOREIGN_START, FOREIGN = 1300 << 20, 700
 
@@ -39,16 +39,16 @@ def estimate_memory(file: NicFile, options: DecodeOptions, crop: Box, referred: 
     `referred`: pixels of the .nic files that it refers to.
     """
     width, height = file.header.width, file.header.height
-    drawn = DRAWN * width * height if SectionType.DRAWN in file.sections else 0
-    if not file.streams:
+    drawn = DRAWN * width * height if SectionType.DRAWN in file.sections or file.holds_jpeg else 0
+    if not file.streams or (file.holds_jpeg and not options.restores):
         return DRAWN_START + drawn
-    if SectionType.FOREIGN in file.sections:
+    if not file.holds_jpeg and SectionType.FOREIGN in file.sections:
         return START + TORCH + FOREIGN_START + FOREIGN * coded_pixels(width, height)
     width, height = min(width, crop.width + 2 * MARGIN), min(height, crop.height + 2 * MARGIN)
     tile = coded_pixels(min(width, TILE + 2 * MARGIN), min(height, TILE + 2 * MARGIN))
     start = START + (CONDITIONED if SectionType.REFERENCES in file.sections else 0) + REFERRED * referred
     start += TORCH if options.engine == "torch" or options.device == "cuda" else 0
-    at_once, kept = MORE if SectionType.VQ in file.sections or max(options.taus) > 0 else ALONE
+    at_once, kept = MORE if file.holds_jpeg or SectionType.VQ in file.sections or max(options.taus) > 0 else ALONE
     if options.scale > 1:
         at_once, kept = REDUCED
     return start + drawn + tile * at_once + coded_pixels(width, height) * (kept + TAU * (len(options.taus) - 1))

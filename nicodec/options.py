@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nicodec.container.layout import MAX_REFERENCES
+from nicodec.container.layout import JPEG, MAX_REFERENCES
 from nicodec.errors import UsageError
 
 if TYPE_CHECKING:
@@ -107,9 +107,9 @@ class EncodeOptions:
             model's dictionary: a number, `off`, or `auto`: some, where they pay.
         dictionaries: of pictures, in which such are searched too.
         model: name of the model package.
-        base: name of another codec, such as `compressai:mbt2018-mean-q3`, in place of the model; streams, quality and
-            effort then mean nothing.
-        base_weights: its weights, a safetensors file.
+        base: name of another codec in place of the model: such as `compressai:mbt2018-mean-q3`, or `jpeg`, which keeps
+            a JPEG file as it is; streams, quality and effort then mean nothing.
+        base_weights: its weights, a safetensors file. A JPEG has none.
         verify: decode the symbols again and compare, before the file is handed out; of what is no photograph, leave out
             tokens that nobody asked for, and references of `auto`, where they make a part of the picture worse.
         device: `auto`, `cpu` or `cuda`, for the float networks.
@@ -155,8 +155,10 @@ class EncodeOptions:
             raise UsageError(f"drawn is {self.drawn!r}, expected one of {', '.join(DRAWN)}")
         if self.drawn == "all" and not (self.base is None and self.streams is None and self.roi is None):
             raise UsageError("a picture that is all drawn has no other streams; leave out --streams, --base and --roi")
-        if (self.base is None) != (self.base_weights is None):
-            raise UsageError("base and base weights go together: name the codec, and the file with its weights")
+        if (self.base in (None, JPEG)) != (self.base_weights is None):
+            raise UsageError(
+                "base and base weights go together: name the codec, and the file with its weights (jpeg has none)"
+            )
         if self.base is not None and self.roi is not None:
             raise UsageError("another codec's weights have one quality; encode without a mask")
         if self.tune not in TUNES:
@@ -192,6 +194,8 @@ class DecodeOptions:
     Attributes:
         anchor: `fidelity` or `perception`, the expert that MoDE starts from.
         taus: a picture for each: 0 (closest to the original; the fuser is not even loaded) .. 1 (most natural).
+        restored: lead the picture of a file that keeps a JPEG from a mended one (tau 0) to a natural one (tau 1), as
+            is done with any tau above 0; else it is the JPEG's own. Means nothing to other files.
         steps: of the fuser's diffusion, 1..8.
         seed: of its noise; None: from the file's own bytes.
         best_effort: decode what is whole of a damaged file.
@@ -227,6 +231,12 @@ class DecodeOptions:
     references: tuple[Held, ...] = ()
     beside: Path | None = None
     dictionaries: tuple[Path, ...] = ()
+    restored: bool = False
+
+    @property
+    def restores(self) -> bool:
+        """Whether a JPEG's picture is not to be its own."""
+        return self.restored or max(self.taus) > 0
 
     def __post_init__(self) -> None:
         check_engine(self.engine)

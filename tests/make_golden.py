@@ -87,6 +87,14 @@ def two_halves():
     return Image.fromarray(np.concatenate([left, right], 1))
 
 
+def turned_jpeg():
+    """A JPEG file that is to be shown turned, with a profile, restart markers, and bytes behind its end."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    options = {"exif": exif.tobytes(), "icc_profile": b"not a profile, but bytes", "restart_marker_blocks": 3}
+    return pictures.file_bytes(pictures.image(52, 37), "JPEG", quality=40, subsampling=0, **options) + b"and more"
+
+
 def to(*names):
     """Refer to golden files, and draw nothing."""
     return {"references": [FOLDER / name for name in names], "drawn": "off"}
@@ -147,6 +155,8 @@ CASES = {
         pictures.another_shot(130, 90, across=1, down=1),
         {"dictionaries": [FOLDER / DICTIONARY], "drawn": "off"},
     ),
+    "jpeg-turned-52x37": (turned_jpeg(), {"base": "jpeg"}),
+    "jpeg-grey-33x20": (pictures.file_bytes(pictures.image(33, 20, "L"), "JPEG", progressive=True), {"base": "jpeg"}),
 }
 CHANGED = {
     "extreme-symbols": with_extreme_symbols, "hint-16-bit": hinted, "unknown-section": with_unknown_section,

@@ -23,12 +23,13 @@ from nicodec.conformance.golden import use_golden_models  # noqa: E402
 from nicodec.container.drawn import deflate, read_drawn, write_drawn  # noqa: E402
 from nicodec.container.layout import Colour, Foreign, Header, Section, SectionType, Tune, write_varint  # noqa: E402
 from nicodec.container.limits import MAX_METADATA  # noqa: E402
-from nicodec.container.reader import read_file, read_references, read_tiles, read_tokens  # noqa: E402
+from nicodec.container.reader import read_file, read_foreign, read_references, read_tiles, read_tokens  # noqa: E402
 from nicodec.container.references import Alignment, read_aligned, write_aligned  # noqa: E402
 from nicodec.container.writer import (  # noqa: E402
     write_file,
     write_foreign,
     write_header,
+    write_packed,
     write_references,
     write_section,
     write_texture,
@@ -41,12 +42,14 @@ from nicodec.zoo.load import load_scales  # noqa: E402
 from nicodec.zoo.store import find_part  # noqa: E402
 
 GOLDEN = TESTS / "golden"
-PLAIN, TILED, TOKENS, ALONE, ALPHA, REFERRING, DRAWING, COLOURS, BESIDE, REFERS, REFERS_TO_ENTRY, TEXTURED = (
+(PLAIN, TILED, TOKENS, ALONE, ALPHA, REFERRING, DRAWING, COLOURS, BESIDE, REFERS, REFERS_TO_ENTRY, TEXTURED,
+ JPEG) = (
     (GOLDEN / f"{name}.nic").read_bytes()
     for name in (
         "effort9-60x40", "rgb-1100x70-q20", "tokens-90x70", "tokens-alone-64x48", "rgba-50x90-q40", "references-100x90",
         "drawn-alone-70x45", "drawn-alone-colours", "drawn-beside-150x100", "refers-96x80", "refers-to-an-entry",
         "texture-100x90",
+        "jpeg-turned-52x37",
     )
 )  # fmt: skip
 
@@ -185,6 +188,20 @@ def foreign(**fields):
     return write_file(header, [Section(SectionType.FOREIGN, write_foreign(replace(held, **fields)))])
 
 
+def jpeg(change=bytes, header=(), **fields):
+    """The file that keeps a JPEG, with another header, or with that changed."""
+    file = read_file(JPEG)
+    held = read_foreign(file)
+    held = replace(held, **{"strings": [change(held.strings[0])], **fields})
+    return write_file(replace(file.header, **dict(header)), [Section(SectionType.FOREIGN, write_foreign(held))])
+
+
+def resized_frame(data):
+    """A JPEG whose head says 60000x60000 pixels."""
+    at = data.index(b"\xff\xc0\0\x11\x08") + 5
+    return data[:at] + struct.pack(">2H", 60000, 60000) + data[at + 4 :]
+
+
 def cases():
     head, sq = write_header(read_file(PLAIN).header), read_file(PLAIN).sections[SectionType.SQ]
     tiles = read_file(TILED).sections[SectionType.SQ].payload
@@ -246,6 +263,15 @@ def cases():
             ),
             "foreign-with-a-path": foreign(name="../../weights"),
             "foreign-latent-too-large": foreign(shape=(1, 1 << 20)),
+            "jpeg-cut": jpeg(lambda data: data[: len(data) // 2]), "jpeg-empty": jpeg(lambda data: b""),
+            "jpeg-that-is-a-png": jpeg(lambda data: (GOLDEN / "jpeg-turned-52x37.png").read_bytes()),
+            "jpeg-of-60000-pixels": jpeg(resized_frame),
+            "jpeg-of-other-sides": jpeg(header={"width": 38}),
+            "jpeg-not-turned": jpeg(header={"width": 52, "height": 37}),
+            "jpeg-that-is-no-grey": jpeg(header={"colour": Colour.GREY}),
+            "jpeg-twice": jpeg(strings=2 * read_foreign(read_file(JPEG)).strings),
+            "jpeg-with-weights": jpeg(weights_id=bytes(range(8))), "jpeg-of-version-1": jpeg(header={"version": 1}),
+            "jpeg-beside-exif": remade(JPEG, EXIF=write_packed(b"Exif")),
             "settings-of-nothing": settings(0), "settings-of-tune-2": settings(2), "settings-of-tune-3": settings(3),
             "settings-with-bit-4": settings(0x14), "settings-with-bit-7": settings(0x84),
             "settings-with-a-hint-of-101": settings(12, 101),

@@ -20,6 +20,7 @@ from torch.utils.backend_registration import _DummyBackendModule, _setup_private
 from nicodec.networks.base import BaseConfig
 from nicodec.networks.clc import CLCConfig
 from nicodec.networks.fuser import FuserConfig
+from nicodec.networks.restorer import RestorerConfig
 from nicodec.networks.vq import VQConfig
 from nicodec.training.clc import CLCStage
 from nicodec.training.critic import Critic
@@ -28,6 +29,7 @@ from nicodec.training.fuser import AuxStage, FuserStage
 from nicodec.training.latents import OwnLatents
 from nicodec.training.loop import Run, Schedule
 from nicodec.training.mode import MoDEStage
+from nicodec.training.restorer import RestorerStage
 from nicodec.training.sq import SQStage
 from nicodec.training.vq import VQStage
 from nicodec.zoo.load import load_base, load_dictionary, load_fuser, load_scales, load_vq
@@ -172,6 +174,7 @@ def stages(folder):
     aux = AuxStage(config, latents, critic)
     yield aux, 1
     yield FuserStage(config, latents, aux.module.requires_grad_(False).eval(), critic), 2
+    yield RestorerStage(RestorerConfig.on(base.config, depth_16=1, depth_8=2), base, critic), 1
     referring = find_package("tiny-references").parts
     base, scales = load_base(referring["base"], NAME), load_scales(referring["base"])
     yield CLCStage(CLCConfig(wide=8, latent=2), base, scales, load_dictionary(referring["dictionary"])), 1

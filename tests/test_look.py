@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pictures
 import pytest
+import toy
 from lab.drag import measure
 from PIL import Image
 from test_batch import hear_ctrl_c
@@ -83,6 +84,23 @@ def test_alpha_is_shown(toys):
     assert len(found) == 2, "both anchors"
     for each in found:
         assert np.array_equal(open_image(base64.b64decode(each))[:, :, 3], np.asarray(image)[:, :, 3])
+
+
+def test_a_jpeg_is_shown_as_it_is_or_restored(tiny, tmp_path, monkeypatch):
+    """The slider is there where something restores it."""
+    jpeg = pictures.file_bytes(pictures.image(90, 60), "JPEG", quality=20)
+    data, box = nicodec.encode(jpeg, base="jpeg"), Box(10, 20, 50, 30)
+    monkeypatch.setattr("nicodec.zoo.store.search_path", lambda: [tmp_path])
+    plain = Session(data)
+    assert (plain.facts()["anchors"], plain.facts()["tau"]) == (["fidelity"], False)
+    assert np.array_equal(plain.render("fidelity", 0, 1, box), np.asarray(Image.open(io.BytesIO(jpeg)))[20:50, 10:60])
+    toy.add_restorer(tmp_path, tiny)
+    session = Session(data)
+    assert session.facts()["tau"]
+    for tau in (0, 0.5):
+        whole = np.asarray(nicodec.decode(data, tau=tau)).astype(int)
+        assert np.abs(session.render("fidelity", tau, 1, box) - whole[20:50, 10:60]).max() <= 1
+    assert "a.nic" in compare([("a.nic", data)], (0.0, 1.0), 1, "cpu")
 
 
 def test_a_drag_asks_the_fuser_once_for_each_piece(coded, monkeypatch):

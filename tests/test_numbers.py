@@ -16,7 +16,7 @@ from nicodec.target import Target
 NONE = [float("nan"), float("inf"), -float("inf"), "3", None, 10**400, -(10**400)]
 ENCODING = ("quality", "effort", "token_bits", "references", "frame")
 DECODING = ("tau", "steps", "seed", "crop", "max_pixels", "memory_limit")
-OPTIONAL = {"token_bits", "frame", "seed", "crop", "max_pixels", "memory_limit"}
+OPTIONAL = {"token_bits", "frame", "tau", "seed", "crop", "max_pixels", "memory_limit"}
 UNLIMITED = {"token_bits", "frame", "crop", "max_pixels", "memory_limit"}  # large numbers are for others to judge
 
 

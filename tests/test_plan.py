@@ -115,14 +115,16 @@ def test_the_toy_plan_makes_a_whole_family(follow, again, given, tmp_path, monke
     code, said = follow(PLANS / "toy.toml", *options)
     assert code == 0, said
     package = read_manifest(tmp_path / "out" / "models" / "toy" / "model.toml")
-    assert package.parts.keys() == {"base", "dictionary", "vq", "fuser", "mode", "texture"}
+    assert package.parts.keys() == {"base", "dictionary", "vq", "fuser", "mode", "texture", "restorer"}
     monkeypatch.setenv("NICODEC_MODELS", str(tmp_path / "out" / "models"))
     for references, tokens in ((1, "vq"), ("off", "texture")):
         coded = nicodec.encode(pictures.image(70, 60), model="toy", device="cpu", references=references, drawn="off")
         assert tokens in nicodec.read_info(coded)["tokens"]
         for anchor in ("fidelity", "perception"):
             assert nicodec.decode(coded, anchor=anchor, tau=0.5, device="cpu").size == (70, 60)
-    assert (tmp_path / "out" / "report.md").read_text().count("| finished |") == 8
+    assert (tmp_path / "out" / "report.md").read_text().count("| finished |") == 9
+    kept = nicodec.encode(pictures.file_bytes(pictures.image(70, 60), "JPEG"), base="jpeg")
+    assert nicodec.decode(kept, tau=0.5, device="cpu").size == (70, 60)
 
     changed = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")}
     code, said = again(PLANS / "toy.toml", *options)

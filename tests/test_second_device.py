@@ -28,5 +28,6 @@ def test_every_stage_trains_on_a_second_device(tmp_path):
         env={**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}"},
     )  # fmt: skip
     assert done.stdout.split("\n") == [
-        "two devices: refused", *(f"{stage}: done" for stage in ("sq", "vq", "mode", "aux", "fuser", "clc")), "",
+        "two devices: refused",
+        *(f"{stage}: done" for stage in ("sq", "vq", "mode", "aux", "fuser", "restorer", "clc")), "",
     ], done.stderr[-3000:]  # fmt: skip

@@ -14,9 +14,18 @@ from nicodec.latents.texture import Texture
 from nicodec.networks.clc import CLC, CLCConfig
 from nicodec.networks.fuser import Denoiser, FuserConfig
 from nicodec.networks.mode import MoDE
+from nicodec.networks.restorer import Restorer, RestorerConfig
 from nicodec.networks.vq import VQConfig, VQExpert
 from nicodec.rate.scale import KNOTS
-from nicodec.training.export import export_dictionary, export_fuser, export_mode, export_texture, export_vq
+from nicodec.training.export import (
+    export_dictionary,
+    export_fuser,
+    export_mode,
+    export_restorer,
+    export_texture,
+    export_vq,
+)
+from nicodec.training.graphs import write_graphs
 from nicodec.training.latents import OwnLatents
 from nicodec.training.scales import LOG_STEP
 from nicodec.training.texture import groups_of
@@ -78,6 +87,19 @@ def add_texture(folder, base, magnitude):
         torch.nn.init.normal_(parameter, std=0.2)
     prior = integer_prior(net.requires_grad_(False), torch.linspace(-1, 1, 7), magnitude)
     export_texture(Texture(groups, centres, np.ones(8, np.float32), 1e-5, 2), prior, folder)
+
+
+def add_restorer(folder, tiny):
+    """A copy of the tiny frozen model in `folder`, and a restorer of random weights on its base, with graphs."""
+    shutil.copytree(tiny.path.parent, folder / "tiny")
+    base = load_base(tiny, "cpu")
+    torch.manual_seed(0)
+    restorer = Restorer(RestorerConfig.on(base.config, depth_16=1, depth_8=2))
+    restorer.start_from(base)
+    for layer in (restorer.hear, restorer.coarse_told.told, restorer.fine_told.told, restorer.head):
+        torch.nn.init.normal_(layer.weight, std=0.05)
+    export_restorer(restorer, folder / "tiny")
+    write_graphs(folder / "tiny", ["restorer"])
 
 
 def make_two_tunes(folder, name, tiny):

@@ -1,4 +1,4 @@
-"""Whose latents a file holds: ours, or another codec's. Both do the same four things for `codec`, a direction each.
+"""Whose picture a file holds: ours, another codec's, or a JPEG's. All do the same things for `codec`, a direction each.
 
 An encoder analyses pictures and codes what it found; a decoder parses a file and synthesises its picture.
 """
@@ -28,6 +28,21 @@ class Streams:
     sections: Sequence[Section]
 
 
+@dataclass(frozen=True)
+class Checked:
+    """What was found to be as the encoder wrote it, without making a picture.
+
+    Attributes:
+        symbols: how many.
+        unchecked: what could not be checked, a sentence.
+        jpeg_bytes: of a JPEG, which can be read in full.
+    """
+
+    symbols: int = 0
+    unchecked: str | None = None
+    jpeg_bytes: int = 0
+
+
 class Encoder(Protocol):
     """A base at work on pictures."""
 
@@ -47,8 +62,8 @@ class Decoder(Protocol):
     def synthesise(self, parsed: Any, crop: Box) -> list[Pixels]:
         """What `parse` gave, as the pixels of `crop` (h, w, 3 or 1), for each tau. Raises: as `codec.decode_taus`."""
 
-    def verify(self) -> tuple[int, str | None]:
-        """How many symbols are the encoder's; and what could not be checked. Raises: as `codec.decode_taus`."""
+    def verify(self) -> Checked:
+        """What is the encoder's. Raises: as `codec.decode_taus`."""
 
 
 def find_decoder(
@@ -63,7 +78,10 @@ def find_decoder(
     """
     from nicodec.bases.own import OwnDecoder
     from nicodec.foreign.base import ForeignDecoder
+    from nicodec.foreign.jpeg import JpegDecoder
 
+    if file.holds_jpeg:
+        return JpegDecoder(file, options, rendering, damage)
     if SectionType.FOREIGN in file.sections:
         return ForeignDecoder(file, options, rendering)
     return OwnDecoder(file, options.engine, options.device, rendering, damage, library)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from nicodec.bases import Streams, header_of
+from nicodec.bases import Checked, Streams, header_of
 from nicodec.container.layout import Anchor, Box, Prior, References, Section, SectionType, TokenStreams, Tune
 from nicodec.container.reader import NicFile, read_references, read_tokens
 from nicodec.container.references import read_aligned
@@ -319,9 +319,9 @@ class OwnDecoder:
             return [blank(self.file.header, crop) for _ in self.rendering.taus]
         return self.synthesis.paint(parsed, crop, self.rendering)
 
-    def verify(self) -> tuple[int, None]:
+    def verify(self) -> Checked:
         """As `Decoder`: no network is loaded."""
-        return sum(held.size for held in self.symbols().values()), None
+        return Checked(sum(held.size for held in self.symbols().values()))
 
     def symbols(self) -> dict[Box, TileSymbols]:
         """Of all tiles, tokens included, whatever the rendering needs. Raises: as `decode_symbols`."""

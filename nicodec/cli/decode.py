@@ -44,7 +44,7 @@ class Decoding:
         outputs = list(wanted)
         for output in outputs:
             streams.refuse_existing(output, self.force, job.source)
-        data = streams.read_input(job.source)
+        data = self.read(job.source)
         started = time.perf_counter()
 
         from nicodec.codec import decode_taus
@@ -57,8 +57,7 @@ class Decoding:
         decoded = time.perf_counter() - started
         notes: tuple[str, ...] = ()
         for output, picture in zip(outputs, pictures, strict=True):
-            written, dropped = write_picture(picture.stripped(self.strip), suffix)
-            notes = (*picture.notes, *dropped)
+            written, notes = write_picture(picture.stripped(self.strip), suffix)
             streams.write_output(output, written, self.force, like=job.source if self.preserve_time else None)
         seconds, names, picture = time.perf_counter() - started, ", ".join(outputs), pictures[0]
         line = f"{job.source} -> {names}: {picture.width}x{picture.height}, {len(data)} bytes, {seconds:.2f} s"
@@ -71,6 +70,10 @@ class Decoding:
             "height": picture.height, "bytes": len(data), "seconds": round(seconds, 3),
         }  # fmt: skip
         return jobs.Outcome(line, fields, notes)
+
+    def read(self, source: str) -> bytes:
+        """The .nic file that an input is."""
+        return streams.read_input(source)
 
 
 def fill_in(output: str, taus: tuple[float, ...]) -> tuple[str, ...]:
@@ -134,12 +137,14 @@ class Crop(click.ParamType[Any]):
               ".pam; - is stdout. Default: stdout, if piped. Several inputs need a folder, in which their tree is "
               "mirrored.")  # fmt: skip
 @click.option("--format", "kind", type=click.Choice(FORMATS),
-              help="Format to write, whatever the name. Default: by the suffix; png without one.")  # fmt: skip
+              help="Format to write, whatever the name. Default: by the suffix; png without one. A "
+              "JPEG that the file keeps is given back to the byte, unless that is to be changed.")  # fmt: skip
 @click.option("--anchor", type=click.Choice(ANCHORS), default="fidelity", show_default=True,
               help="The expert that the picture starts from: closest to the original, or most natural.")  # fmt: skip
-@click.option("--tau", "taus", type=Taus(), default="0", show_default=True, metavar="0..1",
+@click.option("--tau", "taus", type=Taus(), metavar="0..1",
               help="0: as close to the original as can be; 1: as natural as can be; between: between. Several, such as "
-              "0,0.5,1, need {tau} in the output's name.")  # fmt: skip
+              "0,0.5,1, need {tau} in the output's name. Default: 0, and of a JPEG that the file keeps its own "
+              "picture, which any tau restores.")  # fmt: skip
 @click.option("--steps", type=int, default=DEFAULT_STEPS, show_default=True, metavar="1..8",
               help="Steps of the diffusion behind tau: 1, or more, which are slower and seldom better.")  # fmt: skip
 @click.option("--seed", type=int, help="Of the diffusion's noise, 0 .. 2^64-1. Default: from the file, so that it "
@@ -176,8 +181,8 @@ class Crop(click.ParamType[Any]):
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 @streams.common_options
 def command(
-    sources: tuple[str, ...], output: str | None, kind: str | None, anchor: str, taus: tuple[float, ...], steps: int,
-    seed: int | None, best_effort: bool, crop: tuple[int, int, int, int] | None, scale: str,
+    sources: tuple[str, ...], output: str | None, kind: str | None, anchor: str, taus: tuple[float, ...] | None,
+    steps: int, seed: int | None, best_effort: bool, crop: tuple[int, int, int, int] | None, scale: str,
     max_pixels: int | None, memory_limit: float | None, base_weights: Path | None, pictures: tuple[Path, ...],
     dictionaries: tuple[Path, ...], device: str, engine: str, strip: tuple[str, ...], preserve_time: bool, force: bool,
     threads: int | None, as_json: bool, verbose: bool, quiet: bool, **inputs: Any,
@@ -186,9 +191,10 @@ def command(
     limit = None if memory_limit is None else int(memory_limit)
     from nicodec.references.library import Held
 
+    restored, taus = taus is not None, taus or (0.0,)
     options = DecodeOptions(
         anchor, taus, steps, seed, best_effort, crop, max_pixels, limit, base_weights, device, engine, int(scale),
-        tuple(map(Held.given, pictures)), dictionaries=dictionaries,
+        tuple(map(Held.given, pictures)), dictionaries=dictionaries, restored=restored,
     )  # fmt: skip
     given = jobs.Inputs(sources, output, suffixes=frozenset({".nic"}), **inputs)
     suffix = f".{kind}" if kind else None
@@ -197,8 +203,17 @@ def command(
         planned = given.plan(partial(picture_names, taus=taus, kind=kind, keep_suffix=given.keep_suffix))
         jobs.run(planned, decoding, given, threads, as_json=as_json, quiet=quiet)
         return
-    source = streams.resolve_input(sources[0] if sources else None)
-    output = streams.resolve_output(output, "picture.png")
+    run_one(decoding, given, threads, as_json=as_json, quiet=quiet)
+
+
+def run_one(decoding: Decoding, given: jobs.Inputs, threads: int | None, *, as_json: bool, quiet: bool) -> None:
+    """Decode one file.
+
+    Raises:
+        UsageError: no input or output, or several taus and one output.
+    """
+    source = streams.resolve_input(given.names[0] if given.names else None)
+    output, taus = streams.resolve_output(given.output, "picture.png"), decoding.options.taus
     if len(taus) > 1 and TAU not in output:
         raise UsageError(f"{len(taus)} taus, one output: put {TAU} into its name, such as -o picture-{TAU}.png")
     jobs.run_one(jobs.Job(source, fill_in(output, taus)), decoding, given, threads, as_json=as_json, quiet=quiet)

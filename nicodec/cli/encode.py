@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from nicodec.cli import jobs
 from nicodec.cli import streams as io
 from nicodec.cli.sizes import Finite, Size
+from nicodec.container.layout import JPEG
 from nicodec.errors import UsageError
 from nicodec.options import (
     DEFAULT_EFFORT,
@@ -99,7 +100,8 @@ class Encoding:
             "input": job.source, "output": output, "input_bytes": len(data), "seconds": round(seconds, 3), **facts,
             **report,
         }  # fmt: skip
-        return jobs.Outcome(line, fields, (*picture.notes, *left_out(self.options, facts)))
+        notes = () if self.options.base == JPEG else picture.notes  # it keeps all that is lost otherwise
+        return jobs.Outcome(line, fields, (*notes, *left_out(self.options, facts)))
 
 
 def left_out(options: EncodeOptions, facts: Mapping[str, Any]) -> tuple[str, ...]:
@@ -169,10 +171,11 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
               "the input: white parts get a better quality (19 more), black the one that was asked for. The file then "
               "has neither tokens nor references.")  # fmt: skip
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model package, see `nicodec models list`.")
-@click.option("--base", metavar="NAME", help="Another codec in place of the model, such as compressai:mbt2018-mean-q3; "
-              "its entropy path is float, so its files are not promised to decode on other machines.")  # fmt: skip
+@click.option("--base", metavar="NAME", help="Another codec in place of the model. jpeg: keep a JPEG file as it is, "
+              "for decode to give back or to restore. compressai:mbt2018-mean-q3 and the like: their entropy path is "
+              "float, so their files are not promised to decode on other machines.")  # fmt: skip
 @click.option("--base-weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
-              help="Its weights, a safetensors file, see `nicodec models fetch`.")  # fmt: skip
+              help="Its weights, a safetensors file, see `nicodec models fetch`. A JPEG has none.")  # fmt: skip
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Decode the symbols again and compare; "
               "of what is no photograph, leave out tokens that make a part of the picture worse.")  # fmt: skip
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,

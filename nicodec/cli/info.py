@@ -117,7 +117,9 @@ def _own(facts: dict[str, Any]) -> list[str]:
     ]
 
 
-def _foreign(foreign: dict[str, str]) -> list[str]:
+def _foreign(foreign: dict[str, str | None]) -> list[str]:
+    if foreign["weights"] is None:
+        return [f"base: {foreign['name']}, the file as it was"]
     return [
         f"base: {foreign['name']}, weights {foreign['weights']}",
         "entropy path: float, not promised to decode on another machine",

@@ -21,8 +21,8 @@ from nicodec.errors import FULL, MissingPackageError, NicodecError, OutOfMemoryE
 EXTRAS = {"torch": "torch", "compressai": "foreign", "lpips": "metrics", "onnx": "train",
           "fsspec": "scale", "pyarrow": "scale", "ray": "scale"}  # what brings a package  # fmt: skip
 COMMANDS = (
-    "encode", "decode", "info", "verify", "batch", "view", "compare", "desktop", "conformance", "models", "dictionary",
-    "train", "bench",
+    "encode", "decode", "restore", "info", "verify", "batch", "view", "compare", "desktop", "conformance", "models",
+    "dictionary", "train", "bench",
 )  # fmt: skip
 
 

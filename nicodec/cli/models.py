@@ -88,7 +88,7 @@ def export_model(run: Path, output: Path, summary: str, folders: tuple[Path, ...
 
     With the graphs that onnxruntime runs.
 
-    Stages vq, mode and fuser are parts; stage clc gives the dictionary there its adapters, and so another id.
+    Stages vq, mode, fuser and restorer are parts; stage clc gives the dictionary there its adapters, and so another id.
     """
     from nicodec.errors import OutputExistsError
     from nicodec.training.export import KINDS, stage_of
@@ -137,6 +137,7 @@ def export(
 
     exports: dict[str, Callable[..., None]] = {
         "sq": _export_sq, "vq": _export_vq, "mode": _export_mode, "fuser": _export_fuser, "clc": _export_clc,
+        "restorer": _export_restorer,
     }  # fmt: skip
     if (stage := stage_of(run)) not in exports:
         raise TrainingRunError(f"{run} holds a run of stage {stage}, which is needed in training only")
@@ -187,6 +188,13 @@ def _export_fuser(run: Path, output: Path, summary: str, pictures: Pictures | No
     from nicodec.training.export import export_fuser, load_module
 
     export_fuser(load_module(run, "fuser", lambda config: Denoiser(FuserConfig(**config))), output)
+
+
+def _export_restorer(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:
+    from nicodec.networks.restorer import Restorer, RestorerConfig
+    from nicodec.training.export import export_restorer, load_module
+
+    export_restorer(load_module(run, "restorer", lambda config: Restorer(RestorerConfig(**config))), output)
 
 
 def _export_clc(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:

@@ -112,6 +112,8 @@ def recipe_of(stage: PlannedStage, package: Path, place: Place) -> Recipe:
     assert place.trunk is not None, "carry_out has seen to it"
     if stage.name == "vq":
         return stages.vq(held, place.trunk, stage.config)
+    if stage.name == "restorer":
+        return stages.restorer(held, place.trunk, stage.config)
     if stage.name == "aux":
         return stages.aux(held, place.trunk, stage.config)
     if stage.name == "fuser":

@@ -149,6 +149,20 @@ def train_fuser(model: str, trunk: Path, aux: Path, **options: Any) -> None:
     _run(stages.fuser(find_package(model), trunk, aux), **options)
 
 
+@command.command("restorer")
+@MODEL
+@TRUNK
+@WIDTHS
+@run_options
+def train_restorer(model: str, trunk: Path, widths: tuple[str, ...], **options: Any) -> None:
+    """Train what restores JPEGs, of quality 5 to 60, on a frozen base (widths: depths of RestorerConfig)."""
+    from nicodec.networks.restorer import SHARED, RestorerConfig
+    from nicodec.training import stages
+    from nicodec.zoo.store import find_package
+
+    _run(stages.restorer(find_package(model), trunk, _parse(widths, RestorerConfig, fixed=SHARED)), **options)
+
+
 @command.command("clc")
 @MODEL
 @WIDTHS

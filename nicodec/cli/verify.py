@@ -23,7 +23,8 @@ def command(
 
     Checks the CRCs, decodes the entropy stream and compares the symbols' CRC. The exit code tells a damaged file (7), a
     missing or damaged model (9, 10) and a machine that is not exact (11) from one another. Of another codec's file the
-    strings are decoded where its weights are installed or named; what could not be checked is said.
+    strings are decoded where its weights are installed or named; what could not be checked is said. Of a file that
+    keeps a JPEG, its bytes' CRC is checked, and that it can be read in full.
     """
     source = streams.resolve_input(source)
     streams.set_threads(threads)
@@ -33,11 +34,15 @@ def command(
 
     verdict = verify_bytes(data, max_pixels, base_weights)
     line = f"{source}: whole, {verdict.symbols} symbols exact"
+    if verdict.jpeg_bytes:
+        line = f"{source}: whole, {verdict.jpeg_bytes} bytes of a JPEG exact, and readable in full"
     if verdict.unchecked:
         line = f"{source}: whole, but its symbols are not checked: {verdict.unchecked}"
     if verbose:
         line += f", {verdict.seconds:.2f} s"
     fields = {"input": source, "whole": True, "symbols": verdict.symbols, "seconds": round(verdict.seconds, 3)}
+    if verdict.jpeg_bytes:
+        fields["jpeg_bytes"] = verdict.jpeg_bytes
     if verdict.unchecked:
         fields["unchecked"] = verdict.unchecked
     streams.report(line, fields, as_json=as_json, quiet=quiet)

@@ -18,7 +18,7 @@ from PIL import Image
 import nicodec
 from nicodec.bases.own import OwnDecoder
 from nicodec.container.info import describe
-from nicodec.container.reader import read_file
+from nicodec.container.reader import read_file, read_jpeg_section
 from nicodec.errors import ConformanceError, MissingPartError
 from nicodec.image.kept import unpack_blocks, unpack_metadata, unpack_transparency
 from nicodec.references.library import ENVIRONMENT as DICTIONARIES
@@ -35,7 +35,7 @@ class Golden:
         path: of the .nic file; beside it lie `<stem>.json` with the facts, and the pictures they name.
         tiles: how many.
         sha256: in hex, of `symbols` (of all tiles in order, as `TileSymbols.tobytes` gives them) and of what there is
-            of `drawn` (mask and sheet), `alpha`, `icc`, `exif` and `xmp`.
+            of `drawn` (mask and sheet), `jpeg`, `alpha`, `icc`, `exif` and `xmp`.
         structure: fields of `describe` that must hold.
         pictures: arguments of `nicodec.decode` by the name of the PNG with what must come of them.
     """
@@ -89,6 +89,8 @@ def digests(path: Path, symbols: list[bytes]) -> dict[str, str]:
     exact = {"symbols": b"".join(symbols), **unpack_metadata(file)}
     if (drawn := unpack_blocks(file)) is not None:
         exact["drawn"] = drawn.mask.tobytes() + drawn.sheet.tobytes()
+    if (jpeg := read_jpeg_section(file)) is not None:
+        exact["jpeg"] = jpeg
     if (alpha := unpack_transparency(file)) is not None:
         exact["alpha"] = alpha.tobytes()
     return {name: hashlib.sha256(content).hexdigest() for name, content in exact.items()}

@@ -16,10 +16,11 @@ def describe(file: NicFile) -> dict[str, Any]:
     """A JSON-ready description.
 
     Keys: `format_version`, `width`, `height`, `colour` (`grey` or `rgb`), `alpha`, `bit_depth`, `bytes`, `bpp` (bits
-    of the whole file per pixel), `quality` (null where all is drawn, and so exact), `rate`, `tune` (`eye` or `psnr`;
+    of the whole file per pixel), `quality` (null where all is drawn, or a
+    JPEG, and so exact), `rate`, `tune` (`eye` or `psnr`;
     null where the base has one), `quality_map` (whether the quality differs from block to block), `base` (id in hex),
     `hint` (`anchor` and `tau`, or null),
-    `foreign` (the other codec's `name` and its `weights` in hex, or null),
+    `foreign` (the other codec's `name` and its `weights` in hex, which are null for a JPEG; or null),
     `references` (`dictionary` id in hex, `ids`, `bits` that they take without the section around them; or null),
     `refers_to` (of each picture that it takes to decode this one: `id` in hex, `name` of a file, or `index` in a
     dictionary; null where there are none),
@@ -31,6 +32,7 @@ def describe(file: NicFile) -> dict[str, Any]:
     tokens, foreign, references = read_tokens(file), read_foreign(file), read_references(file)
     sections = {kind.name.lower(): len(section.payload) for kind, section in file.sections.items()}
     drawn = file.payload(SectionType.DRAWN)
+    exact = file.holds_jpeg or (drawn is not None and not file.streams)
     hint = header.hint and {"anchor": header.hint.anchor.name.lower(), "tau": header.hint.tau_percent / 100}
     return {
         "format_version": header.version,
@@ -41,13 +43,13 @@ def describe(file: NicFile) -> dict[str, Any]:
         "bit_depth": header.bit_depth,
         "bytes": file.size,
         "bpp": round(8 * file.size / (header.width * header.height), 4),
-        "quality": None if drawn is not None and not file.streams else round(quality_from_rate(header.rate), 2),
+        "quality": None if exact else round(quality_from_rate(header.rate), 2),
         "rate": header.rate,
         "tune": None if header.tune is None else header.tune.name.lower(),
         "quality_map": header.mapped,
         "base": header.base_id.hex(),
         "hint": hint,
-        "foreign": foreign and {"name": foreign.name, "weights": foreign.weights_id.hex()},
+        "foreign": foreign and {"name": foreign.name, "weights": None if file.holds_jpeg else foreign.weights_id.hex()},
         "references": references
         and {
             "dictionary": references.dictionary_id.hex(),

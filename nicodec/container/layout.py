@@ -16,6 +16,7 @@ NO_BASE = bytes(ID_BYTES)
 SYMBOLS_CRC_BYTES = 3
 
 TILE = 1024  # sides of a tile's core in pixels
+JPEG = "jpeg"  # the name of the codec whose one string is a JPEG file
 WITHOUT_HYPERPRIOR = "compressai:bmshj2018-factorized-"  # the codecs whose last latent is y itself
 STRIDE = 64  # a tile's sides are padded to multiples of this many pixels
 
@@ -132,12 +133,12 @@ class Foreign:
     """Another codec's file.
 
     Attributes:
-        name: of the codec, such as `compressai:mbt2018-mean-q3`, ASCII.
-        weights_id: first 8 bytes of the SHA-256 of the weights' safetensors file.
+        name: of the codec, such as `compressai:mbt2018-mean-q3`, or JPEG; ASCII.
+        weights_id: first 8 bytes of the SHA-256 of the weights' safetensors file; zeros for a JPEG.
         shape: height and width of its last latent, see `foreign_shape`.
         strings: what it wrote, in its own order.
         crc: the low 24 bits of the CRC-32 over y's symbols: what its coder of y codes, whole numbers, position by
-            position in raster order, all channels of each, as little-endian int32. None: the file has none.
+            position in raster order, all channels of each, as little-endian int32. None: the file has none, as a JPEG.
     """
 
     name: str

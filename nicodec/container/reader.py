@@ -11,6 +11,7 @@ from nicodec.container.layout import (
     BIT_DEPTHS,
     HINTED,
     ID_BYTES,
+    JPEG,
     LAST_SECTION,
     MAGIC,
     MAPPED,
@@ -43,6 +44,7 @@ from nicodec.container.limits import MAX_METADATA, MAX_SECTIONS, check_size
 from nicodec.errors import CorruptFileError, LimitError, NicodecError, NotNicodecError, UnsupportedVersionError
 
 STREAMS = frozenset({SectionType.SQ, SectionType.FOREIGN, SectionType.VQ})
+NAMED_JPEG = bytes([len(JPEG)]) + JPEG.encode()  # what the FOREIGN section of a JPEG starts with
 TOKENS = (SectionType.VQ, SectionType.TEXTURE)
 
 
@@ -70,6 +72,11 @@ class NicFile:
         section = self.sections.get(wanted)
         return None if section is None else section.payload
 
+    @property
+    def holds_jpeg(self) -> bool:
+        """Whether its picture is a JPEG's."""
+        return (self.payload(SectionType.FOREIGN) or b"").startswith(NAMED_JPEG)
+
 
 def read_file(data: bytes, damage: list[str] | None = None) -> NicFile:
     """Parse a whole file and check every CRC in it.
@@ -86,12 +93,13 @@ def read_file(data: bytes, damage: list[str] | None = None) -> NicFile:
     cursor = Cursor(data, "the file")
     header = _read_header(cursor)
     sections: dict[SectionType, Section] = {}
+    file = NicFile(header, sections, len(data))
     try:
         _read_sections(cursor, header, sections, damage)
-        _check_whole(cursor, header, sections)
+        _check_whole(cursor, file)
     except (CorruptFileError, LimitError, UnsupportedVersionError) as error:
         note_damage(error, damage)
-    return NicFile(header, sections, len(data))
+    return file
 
 
 def note_damage(error: NicodecError, damage: list[str] | None) -> None:
@@ -101,7 +109,8 @@ def note_damage(error: NicodecError, damage: list[str] | None) -> None:
     damage.append(str(error))
 
 
-def _check_whole(cursor: Cursor, header: Header, sections: dict[SectionType, Section]) -> None:
+def _check_whole(cursor: Cursor, file: NicFile) -> None:
+    header, sections = file.header, file.sections
     if cursor.position != len(cursor.data):
         raise CorruptFileError(f"{len(cursor.data) - cursor.position} bytes follow the last section")
     if not sections.keys() & (STREAMS | {SectionType.DRAWN}):
@@ -117,6 +126,8 @@ def _check_whole(cursor: Cursor, header: Header, sections: dict[SectionType, Sec
         raise CorruptFileError("the base id and the sections do not agree on whose base this is")
     if foreign and SectionType.DRAWN in sections:
         raise CorruptFileError("the file has drawn blocks beside another codec's strings")
+    if file.holds_jpeg and len(sections) > 1:
+        raise CorruptFileError("the file has other sections beside a JPEG, which holds all that belongs to it")
 
 
 def _read_sections(
@@ -273,8 +284,10 @@ def read_references(file: NicFile) -> References | None:
     return References(dictionary_id, bits, ids)
 
 
-def read_foreign(file: NicFile) -> Foreign | None:
+def read_foreign(file: NicFile, damage: list[str] | None = None) -> Foreign | None:
     """Parse the FOREIGN section of a file, if there is one.
+
+    `damage`: as in `read_tiles`; the last string may then be cut off.
 
     Raises:
         CorruptFileError: a field is out of its range, or does not fit the picture's size.
@@ -290,11 +303,19 @@ def read_foreign(file: NicFile) -> Foreign | None:
     expected = foreign_shape(name.decode(), file.header.width, file.header.height)
     if shape != expected:
         raise CorruptFileError(f"the FOREIGN section has a latent of {shape}, the picture's is {expected}")
-    strings = [cursor.take(cursor.varint()) for _ in range(cursor.byte())]
-    crc = cursor.symbols_crc() if file.header.version > 1 else None
+    strings = [cursor.take(cursor.varint(), short=damage is not None) for _ in range(cursor.byte())]
+    crc = cursor.symbols_crc() if file.header.version > 1 and not file.holds_jpeg else None
     if cursor.rest():
         raise CorruptFileError("the FOREIGN section has bytes after its last field")
+    if file.holds_jpeg and (file.header.version == 1 or weights_id != NO_BASE or len(strings) != 1):
+        raise CorruptFileError("the FOREIGN section holds a JPEG, expected in version 2, one, and without weights")
     return Foreign(name.decode(), weights_id, shape, strings, crc)
+
+
+def read_jpeg_section(file: NicFile, damage: list[str] | None = None) -> bytes | None:
+    """The JPEG file that a file keeps in its FOREIGN section, if it does. `damage`, errors: as `read_foreign`."""
+    foreign = read_foreign(file, damage) if file.holds_jpeg else None
+    return None if foreign is None else foreign.strings[0]
 
 
 def read_packed(payload: bytes, what: str) -> bytes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nicodec.bases import Streams, header_of
+from nicodec.bases import Checked, Streams, header_of
 from nicodec.container.layout import Anchor, Box, Colour, Foreign, Section, SectionType
 from nicodec.container.reader import NicFile, read_foreign
 from nicodec.container.writer import write_foreign
@@ -141,7 +141,7 @@ class ForeignDecoder:
         channels = 1 if self.header.colour is Colour.GREY else 3
         return [to_pixels(x_hat[0][:, *crop.slices], channels) for x_hat in painted]
 
-    def verify(self) -> tuple[int, str | None]:
+    def verify(self) -> Checked:
         """As `Decoder`.
 
         Raises:
@@ -153,11 +153,11 @@ class ForeignDecoder:
         except MissingPartError as error:
             if self.options.base_weights is not None:
                 raise
-            return 0, str(error)
+            return Checked(unchecked=str(error))
         _, count, _ = _decode(self.foreign, part, "cpu", self.header.width * self.header.height)
         if self.foreign.crc is None:
-            return 0, "the strings decode, but the file has no CRC of their symbols"
-        return count, None
+            return Checked(unchecked="the strings decode, but the file has no CRC of their symbols")
+        return Checked(count)
 
     @cached_property
     def part(self) -> Part:

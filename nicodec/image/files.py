@@ -14,11 +14,13 @@ import numpy as np
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from nicodec.container.limits import MAX_METADATA
-from nicodec.errors import InputError, NicodecError, OutputError, UnsupportedPictureError
+from nicodec.errors import CorruptFileError, InputError, NicodecError, OutputError, UnsupportedPictureError
 from nicodec.image.colour import to_samples
 from nicodec.image.declared import declared_profile
 from nicodec.image.depth import bits_of, to_8_bits
 from nicodec.image.fitting import fit, match_profile, without_misfit
+from nicodec.image.jpeg import FORMATS as JPEG_FORMATS
+from nicodec.image.jpeg import jpeg_of
 from nicodec.image.metadata import read_dpi, read_metadata, save_parameters
 from nicodec.image.pam import MAGIC, read_pam, write_pam
 from nicodec.image.picture import Picture, Pixels
@@ -67,7 +69,40 @@ def read_picture(
         data, left_out = without_damaged(data)
         picture = _open(data, frame, allow_8bit, tolerant=True)
         what = f"it was read without {', '.join(left_out)}" if left_out else "what could be read was taken"
-        return replace(picture, notes=(f"{str(error).partition(';')[0]}; {what}", *picture.notes))
+        return replace(picture, notes=(f"{str(error).partition(';')[0]}; {what}", *picture.notes), jpeg=None)
+
+
+def read_jpeg_head(data: bytes, width: int, height: int) -> Picture:
+    """The metadata of a JPEG file that a .nic file keeps, over pixels that are blank: nothing is decoded.
+
+    Raises:
+        CorruptFileError: it is no JPEG, or has other sides than those, turned or not.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=JPEG_FORMATS) as image:
+            found, mode, metadata = image.size, image.mode, read_metadata(image)
+    except MemoryError:
+        raise
+    except Exception as error:  # as in `_open`
+        raise CorruptFileError(f"what the file keeps is no JPEG: {error}") from None
+    if sorted(found) != sorted((width, height)):
+        raise CorruptFileError(f"the file's JPEG has {found[0]}x{found[1]} pixels, expected {width}x{height}")
+    blank = np.broadcast_to(np.uint8(0), (height, width, 1 if mode == "L" else 3))
+    icc = None if mode == "CMYK" else metadata.icc
+    return without_misfit(Picture(blank, None, icc, metadata.exif, metadata.xmp))[0]
+
+
+def read_jpeg(data: bytes, width: int, height: int, *, allow_damaged: bool = False) -> Picture:
+    """Open a JPEG file that a .nic file keeps, whose upright picture has these sides.
+
+    Raises:
+        CorruptFileError: as `read_jpeg_head`; or it is truncated or damaged.
+    """
+    read_jpeg_head(data, width, height)
+    try:
+        return read_picture(data, 0, allow_damaged=allow_damaged)
+    except (InputError, UnsupportedPictureError) as error:
+        raise CorruptFileError(f"the file's JPEG is damaged: {str(error).partition(';')[0]}") from None
 
 
 def _open(data: bytes, frame: int | None, allow_8bit: bool, *, tolerant: bool) -> Picture:
@@ -153,7 +188,9 @@ def _take_over(image: Image.Image, bits: int, data: bytes, frame: int | None, al
     declared, ignored = declared_profile(image, data, grey=pixels.shape[2] == 1)
     icc = None if image.mode == "CMYK" else metadata.icc or declared
     picture, misfit = without_misfit(Picture(pixels, alpha, icc, metadata.exif, metadata.xmp))
-    return replace(picture, notes=(*notes, *conversions, *ignored, *metadata.notes, *misfit))
+    notes = [*notes, *conversions, *ignored, *metadata.notes, *misfit]
+    jpeg = jpeg_of(image, data, metadata.orientation) if data and not frame else None
+    return replace(picture, notes=tuple(notes), jpeg=jpeg)
 
 
 def to_pillow(picture: Picture) -> Image.Image:
@@ -184,19 +221,23 @@ def check_suffix(suffix: str) -> str:
 
 
 def write_picture(picture: Picture, suffix: str) -> tuple[bytes, tuple[str, ...]]:
-    """A picture file in memory, in the format that a suffix like `.png` means.
+    """A picture file in memory, in the format that a suffix like `.png` means. A JPEG that it was is given back.
 
     Returns:
-        The file, and a sentence for each thing that this format cannot hold.
+        The file, and a sentence for each thing that a user must be told: the picture's notes, and what this format
+        cannot hold.
 
     Raises:
         OutputError: unknown suffix, or a format that cannot hold the picture's size, alpha or colour.
     """
     kind = check_suffix(suffix)
+    if kind == "JPEG" and picture.jpeg is not None:
+        return picture.jpeg.data, ()
     if suffix.lower() == ".pgm" and not picture.grey:
         raise OutputError("PGM holds grey only; write .ppm instead")
     with warnings.catch_warnings(action="ignore"):  # Pillow's, about odd EXIF
-        fitted, notes = fit(picture, kind)
+        fitted, dropped = fit(picture, kind)
+        notes = (*picture.notes, *dropped)
         if kind == "PAM":
             return write_pam(_samples(fitted)), notes
         parameters = save_parameters(fitted, kind, read_dpi(picture.exif))

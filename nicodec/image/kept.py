@@ -1,16 +1,17 @@
-"""What a file keeps without loss: alpha and metadata beside the pixels, and drawn blocks over them."""
+"""What a file keeps without loss: alpha and metadata beside the pixels, drawn blocks over them, and a whole JPEG."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nicodec.container.layout import NO_BASE, Section, SectionType
-from nicodec.container.reader import NicFile, read_packed
+from nicodec.container.layout import NO_BASE, Colour, Section, SectionType
+from nicodec.container.reader import NicFile, read_jpeg_section, read_packed
 from nicodec.container.writer import write_packed
 from nicodec.errors import CorruptFileError
 from nicodec.image.alpha import pack_alpha, unpack_alpha
 from nicodec.image.drawn import Drawn, unpack_drawn
+from nicodec.image.files import read_jpeg, read_jpeg_head
 from nicodec.image.picture import Picture
 
 METADATA_SECTIONS = {"icc": SectionType.ICC, "exif": SectionType.EXIF, "xmp": SectionType.XMP}
@@ -44,8 +45,28 @@ def unpack_transparency(file: NicFile) -> NDArray[np.uint8] | None:
     return None if payload is None else unpack_alpha(payload, file.header.height, file.header.width)
 
 
+def unpack_jpeg(file: NicFile, damage: list[str] | None = None) -> Picture | None:
+    """The picture of the JPEG that a file keeps, if it does. `damage`: as in `read_foreign`; for what could be read.
+
+    Raises:
+        CorruptFileError: it is none, is damaged, or is not the picture that the header says.
+    """
+    data, header = read_jpeg_section(file, damage), file.header
+    if data is None:
+        return None
+    picture = read_jpeg(data, header.width, header.height, allow_damaged=damage is not None)
+    if damage is not None:
+        damage += [note for note in picture.notes if picture.jpeg is None]
+    if (picture.width, picture.height, picture.grey) != (header.width, header.height, header.colour is Colour.GREY):
+        raise CorruptFileError("the file's JPEG is not of the sides or the colour that its header says")
+    return picture
+
+
 def unpack_metadata(file: NicFile) -> dict[str, bytes]:
     """ICC, EXIF and XMP blocks of a file, by `Picture`'s names."""
+    if (jpeg := read_jpeg_section(file)) is not None:
+        head = read_jpeg_head(jpeg, file.header.width, file.header.height)
+        return {name: block for name in METADATA_SECTIONS if (block := getattr(head, name))}
     return {
         name: read_packed(payload, f"the {name.upper()} section")
         for name, kind in METADATA_SECTIONS.items()

@@ -22,14 +22,16 @@ from nicodec.container.reader import read_file
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.errors import DamagedPartError, MissingPartError, MissingStreamError, UnsupportedPictureError, UsageError
 from nicodec.image.drawn import blank
-from nicodec.image.kept import unpack_blocks, unpack_transparency
-from nicodec.image.picture import Pixels
+from nicodec.image.kept import unpack_blocks, unpack_jpeg, unpack_transparency
+from nicodec.image.picture import Picture, Pixels
 from nicodec.latents.geometry import Array, Span, coarser, neighbourhood
 from nicodec.options import ANCHORS, DecodeOptions
 from nicodec.painters import Rendering
 from nicodec.painters.experts import Experts
+from nicodec.painters.restorer import Restorer
 from nicodec.painters.synthesis import Synthesis
 from nicodec.references.warp import Aligned
+from nicodec.zoo.model import Model
 
 KEPT = 6  # times the latent's size: pieces overlap, and another number of steps is another y'
 
@@ -44,7 +46,7 @@ class Session:
         beside: the folder that it is from, where what it refers to is looked for.
 
     Raises:
-        UnsupportedPictureError: another codec's file.
+        UnsupportedPictureError: another codec's file, unless that is a JPEG.
         LimitError: more pixels than a file of its size has (`container.limits.check_declared`).
         As `decode_bytes`.
     """
@@ -54,13 +56,20 @@ class Session:
         beside: Path | None = None,
     ) -> None:  # fmt: skip
         self.file, self.seed = read_file(data), zlib.crc32(data)
-        if SectionType.FOREIGN in self.file.sections:
+        if SectionType.FOREIGN in self.file.sections and not self.file.holds_jpeg:
             raise UnsupportedPictureError("the file holds another codec's strings; decode it instead")
         check_declared(self.file, max_pixels)
         self.header, self.lock = self.file.header, threading.Lock()
         self.whole = Box(0, 0, self.header.width, self.header.height)
         self.drawn = unpack_blocks(self.file)  # or None
         self.alpha = unpack_transparency(self.file)  # (H, W) or None
+        self.jpeg: Picture | None = None
+        self.restorer: Restorer | None = None
+        if self.file.holds_jpeg:
+            self.jpeg = unpack_jpeg(self.file)
+            with suppress(MissingPartError, DamagedPartError):  # the page then has no slider
+                self.restorer = Model.restoring(engine, device).restorer
+            return
         if not self.file.streams:
             return
         sought = DecodeOptions(device=device, max_pixels=max_pixels, engine=engine, beside=beside)
@@ -74,8 +83,8 @@ class Session:
 
     def facts(self) -> dict[str, Any]:
         """What the page needs to know: `describe`'s keys, `anchors` that work, and whether `tau` does."""
-        if not self.file.streams:
-            return {**describe(self.file), "anchors": [ANCHORS[0]], "tau": False}
+        if self.jpeg or not self.file.streams:
+            return {**describe(self.file), "anchors": [ANCHORS[0]], "tau": self.restorer is not None}
         painter = self.painter
         experts = painter.experts
         both = (experts.mode is not None or experts.texture is not None) and painter.code is not None
@@ -91,14 +100,24 @@ class Session:
         """
         if anchor not in ANCHORS or not 0 <= tau <= 1 or not 1 <= steps <= 8 or box.common(self.whole) != box:
             raise UsageError("anchor, tau, steps or box out of range")
+        rendering = Rendering(Anchor[anchor.upper()], (tau,), steps, self.seed)
+        if self.jpeg:
+            return self._restored(self.jpeg, box, rendering)
         if self.file.streams:
-            rendering = Rendering(Anchor[anchor.upper()], (tau,), steps, self.seed)
             with self.lock:
                 (pixels,) = self.painter.paint(self.symbols, box, rendering)
         else:
             pixels = blank(self.header, box)
         if self.drawn is not None:
             self.drawn.paint(pixels, box)
+        return pixels
+
+    def _restored(self, picture: Picture, box: Box, rendering: Rendering) -> Pixels:
+        """Of a JPEG's picture; its own pixels, where nothing restores them."""
+        if self.restorer is None or picture.jpeg is None:
+            return picture.pixels[box.slices]
+        with self.lock:
+            (pixels,) = self.restorer.paint(picture.pixels, picture.jpeg, box, rendering)
         return pixels
 
 

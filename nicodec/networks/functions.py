@@ -16,11 +16,13 @@ from torch import Tensor
 from nicodec.container.layout import STRIDE
 from nicodec.dictionary.asset import CHANNELS, SIDE
 from nicodec.entropy.order import passes
+from nicodec.image.jpeg import TOLD
 from nicodec.latents.geometry import PATCH
 from nicodec.networks.base import Base
 from nicodec.networks.clc import CLC
 from nicodec.networks.fuser import Denoiser
 from nicodec.networks.mode import MoDE
+from nicodec.networks.restorer import Restorer
 from nicodec.networks.trust import bounded
 from nicodec.networks.vq import VQExpert
 
@@ -130,6 +132,12 @@ def of_fuser(fuser: Denoiser, mapped: bool = False) -> dict[str, Function]:
     }  # fmt: skip
 
 
+def of_restorer(restorer: Restorer, mapped: bool = False) -> dict[str, Function]:
+    """The whole of it."""
+    y = maps(restorer.config.latent, PATCH)
+    return {"restored": Function(restorer, {"x": maps(3, 1), "y": y, "noise": y, "told": Input((1, TOLD + 1))})}
+
+
 def of_dictionary(clc: CLC, mapped: bool = False) -> dict[str, Function]:
     """CLM: references to their conditioning latent."""
     return {"clm": Function(clc.latent, {"levels": Input((3, CHANNELS, SIDE, SIDE), (0,))})}
@@ -137,6 +145,7 @@ def of_dictionary(clc: CLC, mapped: bool = False) -> dict[str, Function]:
 
 OF: dict[str, Callable[[Any, bool], dict[str, Function]]] = {
     "base": of_base, "vq": of_vq, "mode": of_mode, "fuser": of_fuser, "dictionary": of_dictionary,
+    "restorer": of_restorer,
 }  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from nicodec.networks.base import BaseConfig
 from nicodec.networks.clc import CLC
 from nicodec.networks.fuser import Denoiser
 from nicodec.networks.mode import MoDE
+from nicodec.networks.restorer import Restorer
 from nicodec.networks.vq import VQExpert
 from nicodec.rate.scale import KNOTS
 from nicodec.training.checkpoint import STATE, read_average, read_state, replace
@@ -131,6 +132,12 @@ def export_fuser(fuser: Denoiser, folder: Path) -> None:
     """Add a fuser to the package in `folder`."""
     write_part(folder, "fuser", fuser, asdict(fuser.config), {})
     _extend_manifest(folder, "fuser")
+
+
+def export_restorer(restorer: Restorer, folder: Path) -> None:
+    """Add a restorer to the package in `folder`."""
+    write_part(folder, "restorer", restorer, asdict(restorer.config), {})
+    _extend_manifest(folder, "restorer")
 
 
 def export_dictionary(dictionary: Dictionary, folder: Path, clc: CLC | None = None) -> None:

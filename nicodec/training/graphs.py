@@ -21,7 +21,7 @@ from nicodec.engines import MAPPED
 from nicodec.networks.functions import OF, Function, Input
 from nicodec.networks.layers import Pointwise
 from nicodec.training.graph_ops import Sketch, write
-from nicodec.zoo.load import has_adapters, load_base, load_clc, load_fuser, load_mode, load_vq
+from nicodec.zoo.load import has_adapters, load_base, load_clc, load_fuser, load_mode, load_restorer, load_vq
 from nicodec.zoo.manifest import Package, Part, graph_path, part_id, read_manifest, write_manifest
 
 OPSET, IR_VERSION = 20, 10
@@ -68,6 +68,7 @@ def _modules(package: Package, kinds: Collection[str]) -> Iterator[tuple[Part, n
         "vq": lambda part: load_vq(part, "cpu"),
         "mode": lambda part: load_mode(part, "cpu"),
         "fuser": lambda part: load_fuser(part, "cpu"),
+        "restorer": lambda part: load_restorer(part, "cpu"),
         "dictionary": lambda part: load_clc(part, base),
     }
     for kind, part in package.parts.items():

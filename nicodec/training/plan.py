@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from nicodec.errors import UsageError, brief
+from nicodec.networks import restorer, vq
 from nicodec.networks.base import BaseConfig
 from nicodec.networks.clc import CLCConfig
-from nicodec.networks.vq import SHARED, VQConfig
+from nicodec.networks.restorer import RestorerConfig
+from nicodec.networks.vq import VQConfig
 from nicodec.training.loop import Schedule
 
 AFTER = {  # what each stage stands on
     "sq": (), "dictionary": ("sq",), "clc": ("dictionary",), "vq": ("sq",), "aux": ("sq",), "fuser": ("aux",),
-    "mode": ("vq",), "texture": ("sq",),
+    "mode": ("vq",), "restorer": ("sq",), "texture": ("sq",),
 }  # fmt: skip
 UNTRAINED = {"dictionary": {"size": "int"}, "texture": {"config": "dict"}}  # built, all at once, with these keys
-CRITICAL = frozenset({"vq", "aux", "fuser", "mode"})  # need the weights of a critic
-CONFIGS: dict[str, type[Any]] = {"sq": BaseConfig, "vq": VQConfig, "clc": CLCConfig}  # others have the base's widths
+CRITICAL = frozenset({"vq", "aux", "fuser", "mode", "restorer"})  # need the weights of a critic
+CONFIGS: dict[str, type[Any]] = {  # others have the base's widths
+    "sq": BaseConfig, "vq": VQConfig, "clc": CLCConfig, "restorer": RestorerConfig,
+}  # fmt: skip
+FIXED: dict[type[Any], Collection[str]] = {VQConfig: vq.SHARED, RestorerConfig: restorer.SHARED}
 EXPORT = {"sq": {"count": "int", "side": "int"}, "vq": {"steps": "int", "batch": "int", "side": "int"}}
 TEXTURE = dict.fromkeys(("bits", "stride", "batches", "steps", "batch", "side"), "int")
 KINDS: dict[str, Callable[[Any], bool]] = {
@@ -137,7 +142,7 @@ def _stage(where: str, table: Any) -> PlannedStage:
 
 
 def _check_config(where: str, table: Mapping[str, Any], config: type[Any]) -> None:
-    fixed = SHARED if config is VQConfig else ()
+    fixed = FIXED.get(config, ())
     _check(where, table, {f.name: str(f.type) for f in fields(config) if f.name not in fixed})
     try:
         config(**table)

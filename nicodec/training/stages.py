@@ -12,6 +12,7 @@ from nicodec.errors import MissingPartError, UsageError
 from nicodec.networks.base import BaseConfig
 from nicodec.networks.clc import CLCConfig
 from nicodec.networks.fuser import Denoiser, FuserConfig
+from nicodec.networks.restorer import RestorerConfig
 from nicodec.networks.vq import VQConfig
 from nicodec.training.checkpoint import STATE
 from nicodec.training.clc import CLCStage
@@ -21,6 +22,7 @@ from nicodec.training.fuser import AuxStage, FuserStage
 from nicodec.training.latents import ForeignLatents, Latents, OwnLatents
 from nicodec.training.loop import Stage
 from nicodec.training.mode import MoDEStage
+from nicodec.training.restorer import RestorerStage
 from nicodec.training.sq import SQStage
 from nicodec.training.vq import VQStage
 from nicodec.zoo.load import (
@@ -104,6 +106,14 @@ def fuser(package: Package, trunk: Path, guide: Path) -> Recipe:
         lambda device: FuserStage(found.config, latents(part, device), found.to(device), _critic(trunk, device)),
         {**_ids(part), "aux": part_id((guide / STATE).read_bytes()).hex()},
     )
+
+
+def restorer(package: Package, trunk: Path, widths: Widths) -> Recipe:
+    """What restores JPEGs, on a package's base. `widths`: fields of `RestorerConfig` that are not the base's."""
+    part = package.parts["base"]
+    base = BaseConfig(**read_config(part))
+    config = _configured(lambda **chosen: RestorerConfig.on(base, **chosen), widths)
+    return Recipe(lambda device: RestorerStage(config, load_base(part, device), _critic(trunk, device)), _ids(part))
 
 
 def clc(package: Package, widths: Widths) -> Recipe:

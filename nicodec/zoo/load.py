@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from nicodec.networks.clc import CLC
     from nicodec.networks.fuser import Denoiser
     from nicodec.networks.mode import MoDE
+    from nicodec.networks.restorer import Restorer
     from nicodec.networks.vq import VQExpert
 
 EXACT = "entropy."  # prefix of the arrays of the integer path
@@ -150,6 +151,19 @@ def load_fuser(part: Part, device: str) -> Denoiser:
 
     with _as_damaged_part(part):
         return _filled(lambda: Denoiser(FuserConfig(**read_config(part))), part, device)
+
+
+@once
+def load_restorer(part: Part, device: str) -> Restorer:
+    """The restorer of a restorer part, in float32 and ready to run.
+
+    Raises:
+        DamagedPartError: the part does not hold it.
+    """
+    from nicodec.networks.restorer import Restorer, RestorerConfig
+
+    with _as_damaged_part(part):
+        return _filled(lambda: Restorer(RestorerConfig(**read_config(part))), part, device)
 
 
 @once

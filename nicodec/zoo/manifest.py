@@ -15,6 +15,7 @@ from nicodec.errors import DamagedPartError, MissingPartError, brief
 
 TRAINED_ON = {
     "base": (), "vq": ("base",), "dictionary": ("base",), "mode": ("base", "vq"), "fuser": ("base",),
+    "restorer": ("base",),
     "texture": ("base",),
 }  # fmt: skip
 

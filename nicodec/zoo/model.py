@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nicodec.latents.floats import FloatPath
     from nicodec.latents.texture import Texture
     from nicodec.painters.fuser import Fuser
+    from nicodec.painters.restorer import Restorer
 
 
 class Model:
@@ -52,6 +53,18 @@ class Model:
     def installed(cls, ids: Mapping[str, bytes], engine: str = "auto", device: str = "auto") -> Model:
         """What any package has of these parts, as a file names them."""
         return cls(ids, all_packages(), engine, device)
+
+    @classmethod
+    def restoring(cls, engine: str = "auto", device: str = "auto") -> Model:
+        """The first package on the search path that restores JPEGs: these name no model.
+
+        Raises:
+            MissingPartError, DamagedPartError: none does.
+        """
+        for package in all_packages():
+            if "restorer" in package.parts:
+                return cls({kind: part.id for kind, part in package.parts.items()}, [package], engine, device)
+        raise missing("no model with a restorer part, which a JPEG is restored by, is installed; decode without --tau")
 
     def part(self, kind: str) -> Part:
         """The part of a kind. Raises: as `find_part`."""
@@ -115,6 +128,17 @@ class Model:
         if part is None:
             raise missing(f"no fuser trained on base {self.ids['base'].hex()} is installed; decode with --tau 0")
         return load_fuser(part, self.engine, self.device)
+
+    @cached_property
+    def restorer(self) -> Restorer:
+        """What restores JPEGs.
+
+        Raises:
+            MissingPartError, DamagedPartError: it is not whole.
+        """
+        from nicodec.painters.restorer import load_restorer
+
+        return load_restorer(self.part("restorer"), self.base, self.engine, self.device)
 
     @cached_property
     def dictionary(self) -> Dictionary:

@@ -1,0 +1,52 @@
+"""`nicodec restore`: `encode --base jpeg` and `decode --tau` in one, without a file between."""
+
+from __future__ import annotations
+
+import click
+
+from nicodec.cli import jobs, streams
+from nicodec.cli.decode import FORMATS, Decoding, Taus, run_one
+from nicodec.container.layout import JPEG
+from nicodec.options import ENGINES, DecodeOptions, EncodeOptions
+
+
+class Restoring(Decoding):
+    """What is done to each JPEG."""
+
+    def read(self, source: str) -> bytes:
+        """The .nic file that keeps it."""
+        data = streams.read_input(source)
+        from nicodec.codec import encode_picture
+        from nicodec.image.files import read_picture
+
+        return encode_picture(read_picture(data), EncodeOptions(base=JPEG))
+
+
+@click.command("restore")
+@click.argument("source", required=False, type=click.Path(), metavar="[PHOTO.jpg]")
+@click.option("-o", "--output", type=click.Path(), metavar="PICTURE",
+              help="Where to write, as `decode` does; - is stdout. Default: stdout, if piped.")  # fmt: skip
+@click.option("--format", "kind", type=click.Choice(FORMATS),
+              help="Format to write, whatever the name. Default: by the suffix; png without one.")  # fmt: skip
+@click.option("--tau", "taus", type=Taus(), default="0", show_default=True, metavar="0..1",
+              help="0: as close to the original as can be; 1: as natural as can be; between: between. Several, such as "
+              "0,0.5,1, need {tau} in the output's name.")  # fmt: skip
+@click.option("--seed", type=int, help="Of the texture's noise, 0 .. 2^64-1. Default: from the JPEG.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+              help="Where the networks run.")  # fmt: skip
+@click.option("--engine", type=click.Choice(ENGINES), default=ENGINES[0], show_default=True,
+              help="What runs them: onnx (CPU), torch; auto: torch on a GPU or without graphs.")  # fmt: skip
+@click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
+@streams.common_options
+def command(
+    source: str | None, output: str | None, kind: str | None, taus: tuple[float, ...], seed: int | None, device: str,
+    engine: str, force: bool, threads: int | None, as_json: bool, verbose: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Restore PHOTO.jpg (- is stdin): without its blocks, and with the texture that it lost.
+
+    It takes an installed model with a restorer. Metadata are kept.
+    """
+    options = DecodeOptions(taus=taus, seed=seed, device=device, engine=engine, restored=True)
+    restoring = Restoring(options, f".{kind}" if kind else None, (), False, force, verbose, False)
+    given = jobs.Inputs(() if source is None else (source,), output)
+    run_one(restoring, given, threads, as_json=as_json, quiet=quiet)

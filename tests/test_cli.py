@@ -167,6 +167,8 @@ def test_every_error_class_has_its_own_exit_code_and_a_test():
         errors.ConformanceError,  # tests/test_matrix.py
         errors.MissingPackageError,  # tests/test_engines.py
         errors.MissingReferenceError,  # tests/test_refers.py
+        errors.ClusterError,  # tests/test_scale.py
+        errors.WorkerDiedError,  # tests/test_scale.py
     }
     tested = {error for error, _ in FAILURES} | elsewhere
     assert set(classes) == tested

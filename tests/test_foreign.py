@@ -30,6 +30,8 @@ from nicodec.training.export import export_fuser
 from nicodec.zoo.load import load_foreign
 from nicodec.zoo.store import find_package
 
+pytestmark = pytest.mark.xdist_group("foreign")
+
 
 @contextmanager
 def fetched(architecture, folder):

@@ -26,6 +26,8 @@ from nicodec.networks.restorer import Restorer, RestorerConfig
 from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.zoo.load import load_base
 
+pytestmark = pytest.mark.xdist_group("jpeg")
+
 
 def jpeg(width=83, height=61, mode="RGB", **options):
     image = pictures.image(width, height, "L" if mode == "L" else "RGB").convert(mode)

@@ -229,7 +229,7 @@ def test_plans_lie_beside_packages_and_are_none(monkeypatch):
 def test_a_critic_is_asked_for_before_anything_is_done(follow, tmp_path):
     code, said = follow(PLANS / "toy.toml")
     assert code == 2
-    assert "vq, aux, fuser, mode of" in said
+    assert "vq, aux, fuser, mode, restorer of" in said
     assert "--trunk" in said
     assert not (tmp_path / "out").exists()
 

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "nicodec").rglob("*.py"))
 OPENERS = {"open", "read_text", "write_text", "fdopen", "TextIOWrapper", "NamedTemporaryFile"}
-NOT_TEXT = {"Image", "os", "webbrowser"}  # whose `open` opens something else
+NOT_TEXT = {"Image", "os", "tarfile", "webbrowser"}  # whose `open` opens something else
 
 ELSEWHERE = """
 import os, signal, sys

@@ -27,6 +27,8 @@ from nicodec.zoo.manifest import read_manifest
 from nicodec.zoo.model import Model
 from nicodec.zoo.store import find_package
 
+pytestmark = pytest.mark.xdist_group("references")
+
 MODEL = {"model": "tiny-references", "device": "cpu"}
 
 

@@ -3,13 +3,13 @@
 import io
 import tarfile
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from nicodec.errors import TrainingDataError
 from nicodec.training.data import Pictures, training_pictures
+from nicodec.training.loop import Run, Schedule
 from nicodec.training.streamed import CROPS, Streamed
 
 CPU = torch.device("cpu")
@@ -95,23 +95,17 @@ def test_tars_without_a_picture_of_that_size_are_refused(tmp_path):
         Streamed([tar(tmp_path / "a.tar", range(3))], CPU, SIDE + 1)
 
 
-def test_the_command_trains_on_tars(inside, tmp_path):
-    from test_training import TOY
+def test_a_run_trains_on_tars(inside, tmp_path):
+    from test_training import Fit
 
-    tar(tmp_path / "tars" / "a.tar", range(0, 250, 9))
-    widths = [f"--width={name}={value}" for name, value in vars(TOY).items()]
-    call = ["train", "sq", "--data", "tars", "--out", "run", "--batch", 1, "--accumulate", 2, "--crop", 64,
-            "--steps", 2, "--device", "cpu", "--quiet", *widths]  # fmt: skip
-    code, _, said = inside(*call)
-    assert code == TrainingDataError.exit_code, "crops double twice"
-    assert "no readable picture of at least 256x256" in said
-    with tarfile.open(tmp_path / "tars" / "b.tar", "w") as shard:
-        data = png(77, 256)
-        member = tarfile.TarInfo("large.png")
-        member.size = len(data)
-        shard.addfile(member, io.BytesIO(data))
-    code, _, said = inside(*call)
-    assert code == 0, said
-    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
-    assert state["step"] == 2
-    assert np.isfinite(state["usual_norm"])
+    streamed = training_pictures([tar(tmp_path / "tars" / "a.tar", range(0, 250, 9))], CPU, SIDE)
+    schedule = Schedule(steps=2, batch=CROPS, accumulate=2, crop=SIDE, doublings=())
+    (tmp_path / "run").mkdir()
+    Run(Fit(tmp_path / "run"), schedule, tmp_path / "run", CPU, streamed, None, resume=False, init=None,
+        quiet=True).train()  # fmt: skip
+    assert torch.load(tmp_path / "run" / "state.pt", weights_only=True)["step"] == 2
+    assert len((tmp_path / "run" / "losses-0.txt").read_text().splitlines()) == 4
+    assert streamed.crops == 4 * CROPS
+    code, _, said = inside("train", "sq", "--data", "tars", "--out", "other", "--device", "cpu", "--quiet")
+    assert code == TrainingDataError.exit_code
+    assert "no readable picture of at least 512x512 pixels in tars/a.tar" in said

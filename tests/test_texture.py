@@ -35,6 +35,8 @@ from nicodec.zoo.manifest import read_manifest
 from nicodec.zoo.model import Model
 from nicodec.zoo.store import find_package
 
+pytestmark = pytest.mark.xdist_group("texture")
+
 GROUPS = np.array([-1, 0, 0, 1, 1, 1, 2, 2])
 CENTRES = np.linspace(-0.5, 0.8, 12, dtype=np.float32).reshape(4, 3)
 SMALL = Texture(GROUPS, CENTRES, np.array([1, 2, 3, 4], np.float32), 1e-6, 2)

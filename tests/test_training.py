@@ -237,6 +237,7 @@ def test_a_checkpoint_is_one_file_and_a_cut_one_is_refused(data, tmp_path):
         assert len(str(refusal.value)) < 500
 
 
+@pytest.mark.xdist_group("finished")
 def test_averaged_weights_are_kept_in_a_small_file_to_go_on_from(finished, data, tmp_path, inside):
     assert inside("train", "checkpoint", finished, "-o", "kept.safetensors")[0] == 0
     kept = tmp_path / "kept.safetensors"
@@ -335,6 +336,7 @@ def finished(data, tmp_path_factory):
     return folder
 
 
+@pytest.mark.xdist_group("finished")
 def test_the_integer_path_is_the_trained_path(finished):
     codec = load_run(finished)
     model = integer_scales(codec.scales, TOY, (gaussian_tables(),))
@@ -345,6 +347,7 @@ def test_the_integer_path_is_the_trained_path(finished):
         assert estimate_bits(model, latent_of(codec, x, TileRate(rate))) == pytest.approx(expected, rel=0.03)  # escapes
 
 
+@pytest.mark.xdist_group("finished")
 def test_an_exported_model_encodes_and_decodes(finished, data, tmp_path, monkeypatch):
     codec = load_run(finished)
     tables = measure_tables(codec, Pictures([data], CPU, 256), count=4)
@@ -355,6 +358,7 @@ def test_an_exported_model_encodes_and_decodes(finished, data, tmp_path, monkeyp
     assert nicodec.decode(data, device="cpu").size == image.size
 
 
+@pytest.mark.xdist_group("finished")
 def test_measured_tables_cost_less_than_gaussian_ones(finished, data):
     codec, held_out = load_run(finished), Pictures([data], CPU, 256)
     bits = []
@@ -373,6 +377,7 @@ def test_weights_that_do_not_fit_integers_are_refused():
         integer_scales(codec.scales.requires_grad_(False), TOY, (gaussian_tables(),))
 
 
+@pytest.mark.xdist_group("finished")
 def test_the_twin_comparison_runs_and_starts_even(finished, data):
     held_out = Pictures([data], CPU, 256)
     figures = compare(load_run(finished), held_out, held_out, steps=2, batch=1)

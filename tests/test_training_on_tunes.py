@@ -32,6 +32,8 @@ from nicodec.training.sq import SQCodec, file_rates, to_tensor
 from nicodec.zoo.load import load_base, load_fuser, load_mode, load_prior
 from nicodec.zoo.manifest import read_manifest
 
+pytestmark = pytest.mark.xdist_group("training_on_tunes")
+
 CPU = torch.device("cpu")
 TOY = BaseConfig(
     latent=32, hyper=4, wide_8=16, wide_16=16, depth_8=0, depth_16=1, context=8, scale_context=8, tunes=2,

@@ -20,6 +20,8 @@ from nicodec.training.tables import latent_of, measure_tables
 from nicodec.zoo.load import load_scales
 from nicodec.zoo.store import find_package
 
+pytestmark = pytest.mark.xdist_group("training_tunes")
+
 CPU = torch.device("cpu")
 TOY = BaseConfig(
     latent=16, hyper=4, wide_8=8, wide_16=8, depth_8=1, depth_16=4, context=8, scale_context=8, context_depth=2,

@@ -28,7 +28,6 @@ MATRIX = {
     "BLAS for Prescott (SSE3)": Setting({"OPENBLAS_CORETYPE": "Prescott"}),
     "BLAS for Haswell (AVX2)": Setting({"OPENBLAS_CORETYPE": "Haswell"}),
     "BLAS for Zen": Setting({"OPENBLAS_CORETYPE": "Zen"}),
-    "careless host": Setting(careless=True),
     "careless host, ATen without vectors": Setting({"ATEN_CPU_CAPABILITY": "default"}, careless=True),
     "careless host, oneDNN for SSE4.1": Setting({"ONEDNN_MAX_CPU_ISA": "SSE41"}, careless=True),
     "careless host, oneDNN in bf16": Setting({"ONEDNN_DEFAULT_FPMATH_MODE": "BF16"}, careless=True),

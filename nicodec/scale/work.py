@@ -84,14 +84,18 @@ class Decode:
     reads, writes, keeps = CODED, True, False
 
     def __init__(self, options: Options) -> None:
-        own = {"strip", "kind", "taus", "scale", "memory_limit"}
+        own, taus = {"strip", "kind", "taus", "scale", "memory_limit"}, options["taus"] or (0.0,)
         limit = options["memory_limit"]
-        if len(options["taus"]) != 1:
-            raise UsageError(f"{len(options['taus'])} taus, one picture a file: give one tau")
+        if len(taus) != 1:
+            raise UsageError(f"{len(taus)} taus, one picture a file: give one tau")
         self.strip, self.suffix = tuple(options["strip"]), f".{options['kind'] or 'png'}"
         given = {k: v for k, v in options.items() if k not in own}
         self.options = DecodeOptions(
-            taus=tuple(options["taus"]), scale=int(options["scale"]), memory_limit=limit and int(limit), **given
+            taus=tuple(taus),
+            restored=options["taus"] is not None,
+            scale=int(options["scale"]),
+            memory_limit=limit and int(limit),
+            **given,
         )
 
     def begin(self) -> None:

@@ -94,7 +94,7 @@ class Trial:
             extra = self._section_bytes(len(levels))
         of_blocks, tiles = TileRate(rate), encoder.analyse(picture).tiles
         header = header_of(picture, of_blocks, encoder.model.ids["base"], version=1)
-        data = write_file(header, encoder.sections(encoder.symbols(tiles, referred, of_blocks), rate))
+        data = write_file(header, encoder.sections(encoder.symbols(tiles, referred, of_blocks)))
         held, whole = OwnDecoder(read_file(data)).symbols(), Box(0, 0, picture.width, picture.height)
         (decoded,) = Synthesis(header, Experts(referred.base)).paint(held, whole)
         return 8 * (len(data) + extra) / (picture.width * picture.height), psnr(picture.pixels, decoded)

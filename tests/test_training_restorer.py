@@ -9,7 +9,6 @@ import pictures
 import pytest
 import torch
 from PIL import Image
-from torchvision.models import squeezenet1_1
 
 import nicodec
 from nicodec.codec import decode_bytes
@@ -24,14 +23,6 @@ from nicodec.zoo.load import load_base
 def crops(count=1):
     samples = np.stack([pictures.scene(64 + 64 * index, 128)[:128, -64:] for index in range(count)])
     return torch.from_numpy(samples).permute(0, 3, 1, 2).float() / 255
-
-
-@pytest.fixture(scope="module")
-def trunk(tmp_path_factory):
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("trunk") / "squeezenet.pth"
-    torch.save(squeezenet1_1(weights=None).state_dict(), path)
-    return path
 
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS)))

@@ -84,8 +84,7 @@ def load_base(part: Part, device: str) -> Base:
     """
     from nicodec.networks.base import Base, BaseConfig
 
-    with _as_damaged_part(part):
-        return _filled(lambda: Base(BaseConfig(**read_config(part))), part, device)
+    return _filled(lambda: Base(BaseConfig(**read_config(part))), part, device)
 
 
 def is_foreign(part: Part) -> bool:
@@ -123,8 +122,7 @@ def load_vq(part: Part, device: str) -> VQExpert:
     """
     from nicodec.networks.vq import VQConfig, VQExpert
 
-    with _as_damaged_part(part):
-        return _filled(lambda: VQExpert(VQConfig(**read_config(part))), part, device)
+    return _filled(lambda: VQExpert(VQConfig(**read_config(part))), part, device)
 
 
 @once
@@ -136,8 +134,7 @@ def load_mode(part: Part, device: str) -> MoDE:
     """
     from nicodec.networks.mode import MoDE, MoDEConfig
 
-    with _as_damaged_part(part):
-        return _filled(lambda: MoDE(MoDEConfig(**read_config(part))), part, device)
+    return _filled(lambda: MoDE(MoDEConfig(**read_config(part))), part, device)
 
 
 @once
@@ -149,8 +146,7 @@ def load_fuser(part: Part, device: str) -> Denoiser:
     """
     from nicodec.networks.fuser import Denoiser, FuserConfig
 
-    with _as_damaged_part(part):
-        return _filled(lambda: Denoiser(FuserConfig(**read_config(part))), part, device)
+    return _filled(lambda: Denoiser(FuserConfig(**read_config(part))), part, device)
 
 
 @once
@@ -162,8 +158,7 @@ def load_restorer(part: Part, device: str) -> Restorer:
     """
     from nicodec.networks.restorer import Restorer, RestorerConfig
 
-    with _as_damaged_part(part):
-        return _filled(lambda: Restorer(RestorerConfig(**read_config(part))), part, device)
+    return _filled(lambda: Restorer(RestorerConfig(**read_config(part))), part, device)
 
 
 @once
@@ -210,8 +205,7 @@ def load_clc(part: Part, base: Base) -> CLC:
     """
     from nicodec.networks.clc import CLC, CLCConfig
 
-    with _as_damaged_part(part):
-        return _filled(lambda: CLC(CLCConfig(**read_config(part)), base), part, str(base.std.device))
+    return _filled(lambda: CLC(CLCConfig(**read_config(part)), base), part, str(base.std.device))
 
 
 def read_config(part: Part) -> dict[str, Any]:
@@ -270,10 +264,15 @@ def _stored(part: Part) -> dict[str, NDArray[Any]]:
 
 
 def _filled(make: Callable[[], nn.Module], part: Part, device: str) -> Any:
-    """A module with the part's float weights; what it does not know is passed over."""
+    """A module with the part's float weights; what it does not know is passed over.
+
+    Raises:
+        DamagedPartError: the part does not hold what `make` takes, or not all weights of what it makes.
+    """
     import torch
 
-    with torch.inference_mode(False):  # it is cached, and must not keep the mode that the host program is in
+    # It is cached, and must not keep the mode that the host program is in.
+    with _as_damaged_part(part), torch.inference_mode(False):
         module = make()
         state = {name: torch.tensor(array) for name, array in read_weights(part).items()}
         missing, _ = module.load_state_dict(state, strict=False)

@@ -53,7 +53,8 @@ def _attend(worker: Worker, shards: Iterator[Shard], taking: threading.Lock, hea
                 break
             for said in worker.run(shard):
                 heard.put(said)
-        worker.close()
         heard.put(None)
     except Exception as error:  # to be raised by who listens
         heard.put(error)
+    finally:
+        worker.close()

@@ -24,12 +24,16 @@ from nicodec.scale.work import Work, work_of
 
 
 def serve() -> None:
-    """Answer until the worker is gone. The first line says what work it is, and how much memory there is for it."""
+    """Answer until the worker is gone.
+
+    The first line says what work it is, how much memory there is for it, and where the worker keeps what is begun.
+    """
     asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
-    start = json.loads(asked.readline())
+    if not (line := asked.readline()):
+        return
+    start = json.loads(line)
     limit_memory(start["memory"])
-    line = b""
     with contextlib.suppress(BrokenPipeError):
         try:
             work = work_of(start["options"])
@@ -39,8 +43,7 @@ def serve() -> None:
         _answer(answers, {})
         for line in asked:
             _answer(answers, _take(work, json.loads(line)))
-    if line:  # the worker was killed, or it would have ended this process and cleaned up
-        shutil.rmtree(json.loads(line)["scratch"], ignore_errors=True)
+    shutil.rmtree(start["scratch"], ignore_errors=True)  # the worker was killed, or it would have ended this process
 
 
 def limit_memory(limit: int | None) -> None:

@@ -64,13 +64,15 @@ class Worker:
     def __init__(self, order: Order) -> None:
         self.order, self.work, self.ledger = order, work_of(order.options), order.ledger()
         self._process: subprocess.Popen[bytes] | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self.stopped = False
 
     def run(self, shard: Shard) -> Iterator[int | Tally]:
         """Yields how many files have been taken since it last said so, then the shard's tally."""
         tally, taken, said, spoken = Tally(), 0, 0, time.monotonic()
         try:
-            with tempfile.TemporaryDirectory(prefix="nicodec-") as scratch:
+            self._start()
+            with tempfile.TemporaryDirectory(dir=self._home()) as scratch:
                 for taken, _ in enumerate(self._take_all(shard, tally, Path(scratch)), 1):
                     if time.monotonic() - spoken > OFTEN:
                         yield taken - said
@@ -85,11 +87,11 @@ class Worker:
         yield tally
 
     def close(self) -> None:
-        """End the process. It holds nothing that could be lost."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-        self._process = None
+        """End the process, and remove what is begun. Nothing else could be lost."""
+        self._end()
+        if self._scratch is not None:
+            self._scratch.cleanup()
+        self._scratch = None
 
     def stop(self) -> None:
         """End the process from another thread, for good."""
@@ -125,7 +127,7 @@ class Worker:
         if shard.tar is not None and not self.order.tar:
             name = f"{shard.name}/{name}"
         made = scratch / "made" / name
-        asked = {"source": asdict(source), "output": str(made), "scratch": str(scratch), "new": not seen}
+        asked = {"source": asdict(source), "output": str(made), "new": not seen}
         answer = self._attempt(asked)
         if answer.get("full"):
             raise FullError(answer["error"])
@@ -185,11 +187,18 @@ class Worker:
             )  # fmt: skip
         except OSError as error:
             raise OutOfMemoryError(f"no process for a worker: {error.strerror}") from None
-        answer = self._ask({"options": self.order.options, "memory": self.order.memory}, LONGEST)
+        start = {"options": self.order.options, "memory": self.order.memory, "scratch": self._home()}
+        answer = self._ask(start, LONGEST)
         if answer is None or "error" in answer:
             why = f"{self._death()}; has it enough memory?" if answer is None else answer["error"]
-            self.close()
+            self._end()
             raise WorkerDiedError(f"a worker's process on {platform.node()} does not start: {why}")
+
+    def _home(self) -> str:
+        """The folder of what is begun. Where the worker is killed, its process removes it. Raises: OSError."""
+        if self._scratch is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="nicodec-", ignore_cleanup_errors=True)
+        return self._scratch.name
 
     def _ask(self, asked: Mapping[str, Any], limit: float) -> dict[str, Any] | None:
         """None: the process is gone."""
@@ -209,12 +218,18 @@ class Worker:
             watch.cancel()
         return json.loads(line) if line.endswith(b"\n") else None
 
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+        self._process = None
+
     def _death(self) -> str:
         """How the process ended."""
         process = self._process
         assert process is not None
         code = process.wait()
-        self.close()
+        self._end()
         return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
 

@@ -73,7 +73,7 @@ def test_no_block_of_a_drawing_is_far_below_the_linear_synthesis(quality, refere
     bound that mends them would take away what g_s mends there.
     """
     losses = []
-    for name, pixels in generated(range(4, 8 if references == "off" else 5)):
+    for name, pixels in generated(range(4, 6 if references == "off" else 5)):
         data = nicodec.encode(pixels, quality=quality, references=references, effort=1, drawn="off", verify=False)
         linear = linear_synthesis(data)
         losses.append(below(decoded(data), linear, pixels))

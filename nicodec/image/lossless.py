@@ -44,9 +44,11 @@ def colours(pixels: Pixels) -> Colours:
 def pack(pixels: Pixels, effort: int) -> tuple[Method, bytes]:
     """The smallest stream of some pixels (h, w, 1 or 3), and how it is packed. `effort`: 1..9."""
     packed = [(Method.WEBP, _pack_webp(pixels, effort))]
-    table, indices = np.unique(colours(pixels), return_inverse=True)
+    numbers = colours(pixels)
+    starts = np.diff(numbers, axis=1, prepend=numbers[:, :1] ^ np.uint32(1)) != 0  # of runs: all colours, mostly few
+    table = np.unique(numbers[starts])
     if len(table) <= COLOURS:
-        packed.append((Method.PALETTE, _pack_palette(table, indices.reshape(pixels.shape[:2]), pixels.shape[2])))
+        packed.append((Method.PALETTE, _pack_palette(table, np.searchsorted(table, numbers), pixels.shape[2])))
     return min(packed, key=lambda held: len(held[1]))
 
 

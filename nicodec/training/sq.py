@@ -59,7 +59,7 @@ class SQCodec(nn.Module):
         self.base = Base(config)
         self.scales = Scales(config.latent, config.hyper, config.scale_context, config.slices, config.rows)
 
-    def start_from_klt(self, pictures: Pictures, batches: int = 100) -> None:
+    def start_from_klt(self, pictures: Pictures, batches: int = 40) -> None:
         """Make the codec a working transform codec before the first step (see `Base.start_from_klt`)."""
         side = min(256, pictures.least // PATCH * PATCH)
         self.base.start_from_klt(torch.cat([pictures.batch(8, side) for _ in range(batches)]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from itertools import product
 from typing import Any
 
@@ -35,6 +34,7 @@ from nicodec.training.sq import (
     round_through,
     to_tensor,
 )
+from nicodec.training.stage import Stage
 
 
 class Coding(nn.Module):
@@ -69,25 +69,16 @@ class Coding(nn.Module):
         return Outcome(base.g_s(y_hat * ungain, rates), torch.zeros_like(bits), bits)
 
 
-class CLCStage:
+class CLCStage(Stage):
     """Stage `clc` for the training loop: the references of each crop are those that search finds."""
 
     name = "clc"
     module: CLC
-    slow: tuple[str, ...] = ()
-    muon: tuple[str, ...] = ()
 
     def __init__(self, config: CLCConfig, base: Base, scales: ScaleModel, dictionary: Dictionary) -> None:
         self.module = CLC(config, base)
         self.least = least_of(base.config)
         self.base, self.coding, self.dictionary = base, Coding(base, scales), dictionary
-
-    def config(self) -> dict[str, Any]:
-        """The widths, as in `CLCConfig`."""
-        return asdict(self.module.config)
-
-    def start(self, pictures: Pictures) -> None:
-        """Nothing: it starts as the base."""
 
     def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Rate-distortion loss of a batch (B, 3, H, W), 0..1, each with 1 to AUTO_COUNT of its references."""

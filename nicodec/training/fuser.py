@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from nicodec.training.critic import Critic, natural_loss
 from nicodec.training.data import Pictures
 from nicodec.training.latents import Coded, Latents
 from nicodec.training.sq import psnr
+from nicodec.training.stage import Stage
 
 NOISE = 0.5  # quantiser steps: what the auxiliary encoder sees of y is this vague, so that y' cannot smuggle y through
 KEEP = 0.01  # weight of |y' - y_hat|^2 in quantiser steps: no further off than it helps
@@ -22,7 +22,7 @@ AT_ONCE = 0.75  # share of the pictures whose r_t is all noise: one step is the 
 MATCH = 0.025  # weight of |D - r|^2 in units of its spread, for all others: the mean that it asks for is timid
 
 
-class AuxStage:
+class AuxStage(Stage):
     """Stage `aux`: y' = g'_a(x) decodes, on the frozen base, to a natural picture. Used in training only.
 
     g'_a is a denoiser that sees the true residual of y_hat, dimly: y' = y_hat + step · A((y + noise - y_hat) / step).
@@ -30,17 +30,11 @@ class AuxStage:
 
     name = "aux"
     module: Denoiser
-    least: int = 64
-    slow: tuple[str, ...] = ("klt", "lapping")
-    muon: tuple[str, ...] = ()
+    slow = ("klt", "lapping")
 
     def __init__(self, config: FuserConfig, base: Latents, critic: Critic) -> None:
         self.module = Denoiser(config)
         self.base, self.critic = base, critic
-
-    def config(self) -> dict[str, Any]:
-        """The widths, as in `FuserConfig`."""
-        return asdict(self.module.config)
 
     @torch.no_grad()
     def start(self, pictures: Pictures) -> None:
@@ -63,7 +57,7 @@ class AuxStage:
         return validate(self.base, self.critic, pictures, lambda coded: imagine(module, coded))
 
 
-class FuserStage:
+class FuserStage(Stage):
     """Stage `fuser`: D learns y' from y_hat and noise; AT_ONCE of its predictions are from noise alone.
 
     All are looked at through the frozen base, for matching y' alone would give its mean, which is a blur.
@@ -71,17 +65,11 @@ class FuserStage:
 
     name = "fuser"
     module: Denoiser
-    least: int = 64
-    slow: tuple[str, ...] = ("klt", "lapping")
-    muon: tuple[str, ...] = ()
+    slow = ("klt", "lapping")
 
     def __init__(self, config: FuserConfig, base: Latents, aux: Denoiser, critic: Critic) -> None:
         self.module = Denoiser(config)
         self.base, self.aux, self.critic = base, aux, critic
-
-    def config(self) -> dict[str, Any]:
-        """The widths, as in `FuserConfig`."""
-        return asdict(self.module.config)
 
     @torch.no_grad()
     def start(self, pictures: Pictures) -> None:

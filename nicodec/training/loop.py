@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from nicodec.errors import TrainingRunError, UsageError
@@ -23,6 +23,7 @@ from nicodec.training.checkpoint import STATE, check_same, fill, read_average, r
 from nicodec.training.data import Pictures
 from nicodec.training.muon import Muon
 from nicodec.training.ranks import Ranks
+from nicodec.training.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -69,31 +70,6 @@ class Schedule:
 
 
 SPIKE = 10.0  # times the usual norm of a gradient: Muon would take such a step at full size
-
-
-class Stage(Protocol):
-    """What a stage brings to the loop."""
-
-    name: str
-    least: int  # pixels of a crop's side
-    slow: tuple[str, ...]  # parts of names of parameters that start well already and move at a tenth of the rate
-    muon: tuple[str, ...]  # parts of names of modules whose matrices Muon moves; all else is AdamW's
-
-    @property
-    def module(self) -> nn.Module:
-        """What is trained."""
-
-    def start(self, pictures: Pictures) -> None:
-        """Initialise from the training pictures, before the first step."""
-
-    def config(self) -> dict[str, Any]:
-        """What is needed to build the module again."""
-
-    def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """Loss of a batch (B, 3, H, W), and figures for the record (bpp, PSNR ..)."""
-
-    def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:
-        """Figures of the EMA weights on held-out pictures."""
 
 
 class Run:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from nicodec.rate.scale import TUNE_SPACING
 from nicodec.training.critic import Critic, natural_loss
 from nicodec.training.data import Pictures
 from nicodec.training.sq import file_rates, held_out_rates, psnr, random_low_rates, to_tensor
+from nicodec.training.stage import Stage
 
 LIKENESS = 1.0  # weight next to log10 MSE, at rate 0: 0.01 of the doubting critic's likeness for 0.1 dB
 LIKENESS_RISE = 3e-5  # of that weight with the rate, an exponent: as fast as likeness itself falls
@@ -35,7 +36,7 @@ class Decoded:
     rate: Tensor
 
 
-class MoDEStage:
+class MoDEStage(Stage):
     """Stage `mode` for the training loop.
 
     MoDE-F: 10 log10 MSE and a little likeness; MoDE-P: `natural_loss`. They share no weights, so a step trains one of
@@ -45,20 +46,11 @@ class MoDEStage:
 
     name = "mode"
     module: MoDE
-    least: int = 64
-    slow: tuple[str, ...] = ("klt_t", "lapping")
-    muon: tuple[str, ...] = ()
+    slow = ("klt_t", "lapping")
 
     def __init__(self, base: Base, vq: VQExpert, critic: Critic, fuser: Denoiser | None = None) -> None:
         self.module = MoDE.between(base, vq)
         self.base, self.vq, self.critic, self.fuser = base, vq, critic, fuser
-
-    def config(self) -> dict[str, Any]:
-        """As `MoDEConfig`."""
-        return asdict(self.module.config)
-
-    def start(self, pictures: Pictures) -> None:
-        """Nothing to do: both anchors start as the fidelity expert."""
 
     def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Of a batch (B, 3, H, W), 0..1."""

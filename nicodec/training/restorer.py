@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,6 +19,7 @@ from nicodec.networks.restorer import Restorer, RestorerConfig
 from nicodec.training.critic import Critic, natural_loss
 from nicodec.training.data import Pictures
 from nicodec.training.sq import psnr
+from nicodec.training.stage import Stage
 
 QUALITIES, FINER = range(5, 61), range(61, 96)  # as Pillow numbers them
 RARE = 8  # one in so many is of the finer ones, of which little is to be mended, and nothing may be spoilt
@@ -40,22 +41,15 @@ class Compressed:
     quantised: Tensor
 
 
-class RestorerStage:
+class RestorerStage(Stage):
     """Stage `restorer`: one network, which is told whether to be close (log squared error) or natural (a critic)."""
 
     name = "restorer"
     module: Restorer
-    least: int = 64
-    slow: tuple[str, ...] = ()
-    muon: tuple[str, ...] = ()
 
     def __init__(self, config: RestorerConfig, base: Base, critic: Critic) -> None:
         self.module = Restorer(config)
         self.base, self.critic = base, critic
-
-    def config(self) -> dict[str, Any]:
-        """The widths, as in `RestorerConfig`."""
-        return asdict(self.module.config)
 
     def start(self, pictures: Pictures) -> None:
         """Start as the base's g_s."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from nicodec.rate.scale import KNOTS, LAMBDA_MAX, LAMBDA_MIN, LEVEL_STEP, RATE_M
 from nicodec.rate.tile import TileRate
 from nicodec.training.data import Pictures
 from nicodec.training.scales import Scales, gaussian_bits, magnitude
+from nicodec.training.stage import Stage
 from nicodec.training.visual import LEAST, SQUARED, visual_error
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ class SQCodec(nn.Module):
         super().__init__()
         self.base = Base(config)
         self.scales = Scales(config.latent, config.hyper, config.scale_context, config.slices, config.rows)
+
+    @property
+    def config(self) -> BaseConfig:
+        """The base's."""
+        return self.base.config
 
     def start_from_klt(self, pictures: Pictures, batches: int = 40) -> None:
         """Make the codec a working transform codec before the first step (see `Base.start_from_klt`)."""
@@ -213,22 +219,17 @@ def psnr(x_hat: Tensor, x: Tensor) -> float:
     return -10 * math.log10(max(error, 1e-10))
 
 
-class SQStage:
+class SQStage(Stage):
     """Stage `sq` for the training loop."""
 
     name = "sq"
     module: SQCodec
-    slow: tuple[str, ...] = ("klt", "lapping", "g_s.head")
-    muon: tuple[str, ...] = ()
+    slow = ("klt", "lapping", "g_s.head")
 
     def __init__(self, config: BaseConfig, predecessor: Part | None = None) -> None:
         """`predecessor`: a base part to start as; None: start from the KLT."""
         self.module, self.predecessor = SQCodec(config), predecessor
         self.least = least_of(config)
-
-    def config(self) -> dict[str, Any]:
-        """The widths, as in `BaseConfig`."""
-        return asdict(self.module.base.config)
 
     def start(self, pictures: Pictures) -> None:
         """Start as the predecessor is, or by the KLT of random crops of the training pictures."""

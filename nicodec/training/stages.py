@@ -20,10 +20,10 @@ from nicodec.training.critic import Critic
 from nicodec.training.export import load_module
 from nicodec.training.fuser import AuxStage, FuserStage
 from nicodec.training.latents import ForeignLatents, Latents, OwnLatents
-from nicodec.training.loop import Stage
 from nicodec.training.mode import MoDEStage
 from nicodec.training.restorer import RestorerStage
 from nicodec.training.sq import SQStage
+from nicodec.training.stage import Stage
 from nicodec.training.vq import VQStage
 from nicodec.zoo.load import (
     dictionary_of,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from nicodec.networks.vq import VQConfig, VQExpert
 from nicodec.training.critic import Critic
 from nicodec.training.data import Pictures
 from nicodec.training.sq import psnr
+from nicodec.training.stage import Stage
 
 DECAY = 0.98  # of the counts and sums behind the codebook's vectors
 DEAD = 0.02  # of an even share: a vector used less is put where data is
@@ -22,7 +22,7 @@ COMMITMENT = 1.0
 TEXTURE = 1.0  # weight of the texture term next to likeness
 
 
-class VQStage:
+class VQStage(Stage):
     """Stage `vq` for the training loop: L1 + likeness + texture, and a codebook that follows the codes.
 
     The codebook moves by moving averages (van den Oord et al. 2017), not by gradient.
@@ -30,17 +30,12 @@ class VQStage:
 
     name = "vq"
     module: VQExpert
-    least: int = 64
-    slow: tuple[str, ...] = ("tokenizer",)  # at the full rate codes run away from their vectors within 200 steps
-    muon: tuple[str, ...] = ("painter.body",)
+    slow = ("tokenizer",)  # at the full rate codes run away from their vectors within 200 steps
+    muon = ("painter.body",)
 
     def __init__(self, config: VQConfig, base: Base, critic: Critic) -> None:
         self.module = VQExpert(config)
         self.base, self.critic = base, critic
-
-    def config(self) -> dict[str, Any]:
-        """The widths, as in `VQConfig`."""
-        return asdict(self.module.config)
 
     @torch.no_grad()
     def start(self, pictures: Pictures) -> None:

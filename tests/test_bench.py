@@ -10,6 +10,7 @@ import numpy as np
 import pictures
 import pytest
 import torch
+from lab import kinds
 from PIL import Image, features
 
 import nicodec as api
@@ -104,8 +105,19 @@ def test_rivals_write_what_their_names_say():
     assert "aom" in make("avif").encoder
 
 
+def test_the_pictures_of_kinds_are_those_that_its_manifest_lists(tmp_path):
+    for name in ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "rocket.jpg", "hubble_deep_field.jpg",
+                 "horse.png"):  # fmt: skip
+        pictures.image(64, 48).save(tmp_path / name)
+    made = dict(kinds.pictures(tmp_path))
+    assert sorted(f"{name}.png" for name in made) == list(sets.read_manifest("kinds"))
+    assert {picture.mode for picture in made.values()} == {"RGB"}
+
+
 def test_named_sets(tmp_path, monkeypatch, inside):
-    assert {name: len(sets.read_manifest(name)) for name in sets.MANIFESTS} == {"kodak": 24, "validation": 193}
+    assert {name: len(sets.read_manifest(name)) for name in sets.MANIFESTS} == {
+        "kinds": 21, "kodak": 24, "validation": 193,
+    }  # fmt: skip
     for index, name in enumerate(("a.png", "b.png", "unlisted.png")):
         pictures.image(20 + index, 20).save(tmp_path / name)
     digests = {name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("a.png", "b.png")}

@@ -1,7 +1,8 @@
 """Named sets of pictures. A manifest lists the files of each by SHA-256, as `sha256sum` writes it; the user has them.
 
 `kodak` are the 24 PNGs of the Kodak Lossless True Color Image Suite, `validation` the 193 AVIFs of 576x576 that no
-weights were trained on and every choice was made on.
+weights were trained on and every choice was made on. `kinds` are 21 PNGs of what is no daylight photograph, seven
+kinds of it, found under open licences or drawn: tests/lab/kinds.py makes them.
 """
 
 from __future__ import annotations

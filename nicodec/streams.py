@@ -8,7 +8,8 @@ from functools import partial
 from typing import TypeVar
 
 from nicodec.container.layout import Box, Header, Prior, SectionType, TileBody, TokenStreams, tiles
-from nicodec.container.reader import NicFile, note_damage, read_tiles
+from nicodec.container.payloads import read_tiles
+from nicodec.container.reader import NicFile, note_damage
 from nicodec.container.references import read_aligned
 from nicodec.entropy.coder import Latent, decode_latent, encode_latent
 from nicodec.entropy.scales import ScaleModel

@@ -23,7 +23,8 @@ from nicodec.conformance.golden import use_golden_models  # noqa: E402
 from nicodec.container.drawn import deflate, read_drawn, write_drawn  # noqa: E402
 from nicodec.container.layout import Colour, Foreign, Header, Section, SectionType, Tune, write_varint  # noqa: E402
 from nicodec.container.limits import MAX_METADATA  # noqa: E402
-from nicodec.container.reader import read_file, read_foreign, read_references, read_tiles, read_tokens  # noqa: E402
+from nicodec.container.payloads import read_foreign, read_references, read_tiles, read_tokens  # noqa: E402
+from nicodec.container.reader import read_file  # noqa: E402
 from nicodec.container.references import Alignment, read_aligned, write_aligned  # noqa: E402
 from nicodec.container.writer import (  # noqa: E402
     write_file,

@@ -11,7 +11,8 @@ from PIL import Image
 import nicodec
 from nicodec.bitmap import bit_costs, draw
 from nicodec.container.layout import SectionType
-from nicodec.container.reader import read_file, read_tiles, read_tokens
+from nicodec.container.payloads import read_tiles, read_tokens
+from nicodec.container.reader import read_file
 
 pytestmark = pytest.mark.usefixtures("toys")
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from nicodec.container import layout, limits
 from nicodec.container.layout import Anchor, Colour, Header, Hint, Section, SectionType, Tune, tiles, write_varint
-from nicodec.container.reader import read_file, read_packed, read_tiles
+from nicodec.container.payloads import read_packed, read_tiles
+from nicodec.container.reader import read_file
 from nicodec.container.writer import write_file, write_header, write_packed, write_section, write_tiles
 from nicodec.errors import CorruptFileError, LimitError, NicodecError, NotNicodecError, UnsupportedVersionError
 

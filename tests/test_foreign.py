@@ -20,7 +20,8 @@ import nicodec as package
 from nicodec import errors
 from nicodec.codec import verify_bytes
 from nicodec.container.layout import Foreign, Section, SectionType, foreign_shape
-from nicodec.container.reader import read_file, read_foreign
+from nicodec.container.payloads import read_foreign
+from nicodec.container.reader import read_file
 from nicodec.container.writer import write_file, write_foreign
 from nicodec.foreign import isolated
 from nicodec.foreign.adapters import ARCHITECTURES, ForeignBase, fill, symbols_crc

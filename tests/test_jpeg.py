@@ -17,7 +17,8 @@ import nicodec as package
 from nicodec import errors
 from nicodec.codec import crop_of, decode_bytes, decode_taus, encode_at, verify_bytes
 from nicodec.container.layout import Section, SectionType
-from nicodec.container.reader import read_file, read_foreign
+from nicodec.container.payloads import read_foreign
+from nicodec.container.reader import read_file
 from nicodec.container.writer import write_file, write_foreign
 from nicodec.image.files import read_picture, write_picture
 from nicodec.image.jpeg import BANDS, TOLD

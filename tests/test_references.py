@@ -14,7 +14,8 @@ from PIL import Image
 import nicodec
 from nicodec.codec import verify_bytes
 from nicodec.container.layout import References, SectionType
-from nicodec.container.reader import read_file, read_references
+from nicodec.container.payloads import read_references
+from nicodec.container.reader import read_file
 from nicodec.dictionary.conditioning import AUTO_COUNT, refer
 from nicodec.dictionary.features import central
 from nicodec.errors import MissingPartError, UsageError

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from nicodec.bases import Checked, Streams, header_of
 from nicodec.container.layout import Anchor, Box, Prior, References, Section, SectionType, TokenStreams, Tune
-from nicodec.container.reader import NicFile, read_references, read_tokens
+from nicodec.container.payloads import read_references, read_tokens
+from nicodec.container.reader import NicFile
 from nicodec.container.references import read_aligned
 from nicodec.container.writer import write_texture, write_tiles, write_tokens
 from nicodec.entropy.symbols import TileSymbols

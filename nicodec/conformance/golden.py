@@ -18,7 +18,8 @@ from PIL import Image
 import nicodec
 from nicodec.bases.own import OwnDecoder
 from nicodec.container.info import describe
-from nicodec.container.reader import read_file, read_jpeg_section
+from nicodec.container.payloads import read_jpeg_section
+from nicodec.container.reader import read_file
 from nicodec.errors import ConformanceError, MissingPartError
 from nicodec.image.kept import unpack_blocks, unpack_metadata, unpack_transparency
 from nicodec.references.library import ENVIRONMENT as DICTIONARIES

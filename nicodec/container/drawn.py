@@ -6,7 +6,7 @@ import zlib
 from dataclasses import dataclass, field
 
 from nicodec.container.layout import SYMBOLS_CRC_BYTES, Cursor, Header, write_varint
-from nicodec.container.reader import inflate
+from nicodec.container.payloads import inflate
 from nicodec.errors import CorruptFileError
 
 SIDE = 32  # of a block in pixels; the last row and column of blocks hold what is left of the picture

@@ -6,7 +6,8 @@ from typing import Any
 
 from nicodec.container.drawn import blocks, count_drawn
 from nicodec.container.layout import Colour, SectionType
-from nicodec.container.reader import NicFile, read_foreign, read_references, read_tokens
+from nicodec.container.payloads import read_foreign, read_references, read_tokens
+from nicodec.container.reader import NicFile
 from nicodec.container.references import Reference, read_aligned
 from nicodec.container.writer import write_header
 from nicodec.rate.scale import quality_from_rate

@@ -12,7 +12,8 @@ import numpy as np
 
 from nicodec.bases import Checked, Streams, header_of
 from nicodec.container.layout import Anchor, Box, Colour, Foreign, Section, SectionType
-from nicodec.container.reader import NicFile, read_foreign
+from nicodec.container.payloads import read_foreign
+from nicodec.container.reader import NicFile
 from nicodec.container.writer import write_foreign
 from nicodec.engines import Array
 from nicodec.errors import DamagedPartError, LimitError, MissingPartError, UsageError

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 
-from nicodec.container.reader import inflate
+from nicodec.container.payloads import inflate
 from nicodec.errors import CorruptFileError
 from nicodec.image.picture import Pixels
 

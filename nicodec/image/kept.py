@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nicodec.container.layout import NO_BASE, Colour, Section, SectionType
-from nicodec.container.reader import NicFile, read_jpeg_section, read_packed
+from nicodec.container.payloads import read_jpeg_section, read_packed
+from nicodec.container.reader import NicFile
 from nicodec.container.writer import write_packed
 from nicodec.errors import CorruptFileError
 from nicodec.image.alpha import pack_alpha, unpack_alpha

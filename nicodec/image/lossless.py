@@ -14,7 +14,7 @@ from PIL import Image
 
 from nicodec.container.drawn import RAW, WHAT, deflate
 from nicodec.container.layout import Cursor, write_varint
-from nicodec.container.reader import inflate
+from nicodec.container.payloads import inflate
 from nicodec.errors import CorruptFileError
 from nicodec.image.picture import Pixels
 

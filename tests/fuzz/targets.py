@@ -12,7 +12,8 @@ from nicodec.conformance.golden import golden_files, golden_folder
 from nicodec.container.dictionary import read_dictionary
 from nicodec.container.info import describe
 from nicodec.container.layout import Header, Section, SectionType, Tune
-from nicodec.container.reader import read_file, read_foreign, read_tiles, read_tokens
+from nicodec.container.payloads import read_foreign, read_tiles, read_tokens
+from nicodec.container.reader import read_file
 from nicodec.container.references import read_aligned
 from nicodec.container.writer import write_file, write_packed
 from nicodec.entropy.coder import decode_latent

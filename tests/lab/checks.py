@@ -17,7 +17,8 @@ from PIL import Image
 
 from nicodec.bench.codecs import Nicodec
 from nicodec.container.layout import STRIDE, TILE, SectionType
-from nicodec.container.reader import read_file, read_tiles
+from nicodec.container.payloads import read_tiles
+from nicodec.container.reader import read_file
 from nicodec.entropy.coder import encode_latent, estimate_bits
 from nicodec.image.files import read_picture, to_pillow
 from nicodec.image.picture import Picture

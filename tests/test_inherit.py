@@ -31,8 +31,10 @@ def x():
     return torch.from_numpy(pictures.scene(128, 128)).permute(2, 0, 1)[None] / 255
 
 
-def test_a_part_is_what_training_made_it_of(tiny, x):
-    codec, scales = successor(tiny), load_scales(tiny)
+@pytest.mark.parametrize("name", ["tiny", "tiny-tunes"])
+def test_a_part_is_what_training_made_it_of(name, x):
+    part = find_package(name).parts["base"]
+    codec, scales = successor(part), load_scales(part)
     again = integer_scales(codec.scales, codec.base.config, scales.tables)
     assert np.array_equal(again.z_index, scales.z_index)
     for name, layer in scales.layers.items():
@@ -42,7 +44,7 @@ def test_a_part_is_what_training_made_it_of(tiny, x):
         off = np.ldexp(found.bias - layer.bias, -layer.shift)  # of indices by 256, after an offset in float32
         assert np.abs(off).max() <= (0.01 if name.endswith("head") else 0)
     rate = torch.tensor([40000.0])
-    for own, expected in zip(codec.base.analyse(x, rate), load_base(tiny, "cpu").analyse(x, rate), strict=True):
+    for own, expected in zip(codec.base.analyse(x, rate), load_base(part, "cpu").analyse(x, rate), strict=True):
         assert torch.equal(own, expected)
 
 
@@ -74,3 +76,5 @@ def test_other_widths_are_refused(tiny):
         successor(tiny, wide_16=24)
     with pytest.raises(TrainingRunError, match="start from the KLT"):
         successor(tiny, slices=4)
+    with pytest.raises(TrainingRunError, match="start from the KLT"):
+        successor(find_package("tiny-tunes").parts["base"], tunes=1)

@@ -28,15 +28,16 @@ NEW = re.compile(r"\.(down|pointwise)\.(weight|bias)$")  # of a block: at zero, 
 
 @torch.no_grad()
 def inherit(codec: SQCodec, part: Part) -> None:
-    """Start `codec`, one of one tune or several, as the base of one tune in `part`.
+    """Start `codec` as the base in `part`, which has as many tunes, or one.
 
     A table over the rate is read where lambda is the same, and goes on as it ends where lambda is larger. Further
-    blocks pass on what they see. Tune `eye` differs by its steps alone.
+    blocks pass on what they see. Where it is new, tune `eye` differs by its steps alone.
 
     Raises:
         TrainingRunError: the base there has other widths, or more tunes, or more blocks.
     """
     before, config = BaseConfig(**read_config(part)), codec.base.config
+    rows = before.rows, config.rows
     found = {f"base.{name}": torch.from_numpy(value) for name, value in read_weights(part).items()}
     found |= {f"scales.{name}": value for name, value in float_scales(load_scales(part)).items()}
     if config.context_depth > 1 and before.context_depth == 1:
@@ -47,13 +48,15 @@ def inherit(codec: SQCodec, part: Part) -> None:
             value = torch.zeros_like(own)
         elif value is None and re.search(r"\.\d+\.(depthwise|up)\.", name):
             continue  # of a further block
-        elif value is not None and own.ndim == 2 and len(value) == KNOTS and len(own) == config.rows:
-            value = over_the_rate(value, before.lambda_max, config.lambda_max).repeat(config.tunes, 1)
+        elif value is not None and own.ndim == 2 and (len(value), len(own)) == rows and config.tunes >= before.tunes:
+            each = torch.split(value, KNOTS)
+            tables = [over_the_rate(table, before.lambda_max, config.lambda_max) for table in each]
+            value = torch.cat(tables * (config.tunes // before.tunes))
         if value is None or value.shape != own.shape:
             has = "nothing" if value is None else f"{tuple(value.shape)}"
             raise TrainingRunError(f"{part.path} has {has} for {name}, expected {tuple(own.shape)}: start from the KLT")
         own.copy_(value)
-    if config.tunes > 1:
+    if config.tunes > before.tunes:
         codec.tilt()
 
 

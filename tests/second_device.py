@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
+from nicodec.latents.texture import Texture
 from nicodec.networks.base import BaseConfig
 from nicodec.networks.clc import CLCConfig
 from nicodec.networks.fuser import FuserConfig
@@ -31,6 +33,7 @@ from nicodec.training.loop import Run, Schedule
 from nicodec.training.mode import MoDEStage
 from nicodec.training.restorer import RestorerStage
 from nicodec.training.sq import SQStage
+from nicodec.training.texture import groups_of
 from nicodec.training.vq import VQStage
 from nicodec.zoo.load import load_base, load_dictionary, load_fuser, load_scales, load_vq
 from nicodec.zoo.store import find_package
@@ -169,7 +172,9 @@ def stages(folder):
     base, critic = load_base(parts["base"], NAME), Critic(folder / "trunk.pth").to(NAME)
     yield VQStage(VQConfig.beside(base.config, stride=32, bits=4, code=4), base, critic), 1
     yield MoDEStage(base, load_vq(parts["vq"], NAME), critic, load_fuser(parts["fuser"], NAME)), 8
-    latents = OwnLatents(base)
+    groups = groups_of(base.std.cpu().numpy(), 4)
+    centres = np.zeros((4, groups.max() + 1), np.float32)
+    latents = OwnLatents(base, (Texture(groups, centres, np.ones(4, np.float32), 1e-5, 2), "of no part"))
     config = FuserConfig(**latents.widths)
     aux = AuxStage(config, latents, critic)
     yield aux, 1

@@ -28,7 +28,9 @@ from nicodec.look.session import Session
 from nicodec.networks.base import Base, BaseConfig
 from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.painters.experts import Experts
+from nicodec.painters.fuser import load_fuser, told
 from nicodec.painters.synthesis import TEXTURE_REACH
+from nicodec.training.graphs import write_graphs
 from nicodec.training.texture import tree
 from nicodec.zoo.load import load_base, load_prior, load_scales, load_texture
 from nicodec.zoo.manifest import read_manifest
@@ -47,23 +49,42 @@ WAYS = {"plain": {"model": "textured"}, "eye": {"model": "textured-tunes"},
 
 @pytest.fixture(scope="module", autouse=True)
 def models(tiny, tmp_path_factory):
-    """Packages `textured`, of one tune, and `textured-tunes`, of two, with a fuser each; and one without."""
+    """Packages `textured`, of one tune, and `textured-tunes`, of two, with a fuser each; one without; and `told`.
+
+    The fuser of the last hears the tokens, and has its graphs. The last two lie apart, for all have the same base.
+    """
     folder = tmp_path_factory.mktemp("models")
-    for package in (folder / "textured", folder / "alone" / "fuserless"):
+    told = folder / "hearing" / "told"
+    for package in (folder / "textured", told, folder / "alone" / "fuserless"):
         shutil.copytree(tiny.path.parent, package)
         manifest = package / "model.toml"
         manifest.write_text(manifest.read_text().replace('name = "tiny"', f'name = "{package.name}"'))
     toy.make_two_tunes(folder, "textured-tunes", tiny)
-    for package in (folder / "textured", folder / "textured-tunes", folder / "alone" / "fuserless"):
+    for package in (folder / "textured", folder / "textured-tunes", told, folder / "alone" / "fuserless"):
         part = read_manifest(package / "model.toml").parts["base"]
         base = load_base(part, "cpu")
         toy.add_texture(package, base, load_scales(part).magnitude)
         if package.name != "fuserless":
             torch.manual_seed(1)
-            toy.add_fuser(package, base)
+            texture = read_manifest(package / "model.toml").parts["texture"] if package == told else None
+            toy.add_fuser(package, base, texture)
+    write_graphs(told, ["fuser"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NICODEC_MODELS", str(folder))
         yield folder
+
+
+@pytest.fixture
+def hearing(models, monkeypatch):
+    """The model whose fuser hears the tokens, and no other on its base."""
+    monkeypatch.setenv("NICODEC_MODELS", str(models / "hearing"))
+    return "told"
+
+
+@pytest.fixture(params=["textured", "told"])
+def model(request):
+    """One whose fuser does not hear the tokens, and one whose does."""
+    return request.getfixturevalue("hearing") if request.param == "told" else request.param
 
 
 def encode(image, **options):
@@ -78,11 +99,11 @@ def tokens_of(data):
     return [held.tokens for held in OwnDecoder(read_file(data)).symbols().values()]
 
 
-def scrambled(data):
+def scrambled(data, model="textured"):
     """The file with its tokens in another order, under the header of before."""
     decoder = OwnDecoder(read_file(data))
     (held,) = decoder.symbols().values()
-    encoder = OwnEncoder(Model.named("textured", device="cpu"), EncodeOptions(model="textured", device="cpu"))
+    encoder = OwnEncoder(Model.named(model, device="cpu"), EncodeOptions(model=model, device="cpu"))
     other = replace(held, tokens=np.ascontiguousarray(held.tokens[::-1, ::-1]))
     return write_file(decoder.file.header, encoder.sections([other]))
 
@@ -119,12 +140,9 @@ def test_streams_are_what_was_asked_for():
         encode(image, token_bits=4)
 
 
-def test_only_the_perception_anchor_paints_with_tokens_and_only_where_tau_leads():
-    data = encode(pictures.image(150, 100))
-    other, bare = (
-        scrambled(data),
-        write_file(read_file(data).header, [*read_file(data).without_tokens.sections.values()]),
-    )
+def test_only_the_perception_anchor_paints_with_tokens_and_only_where_tau_leads(model):
+    data = encode(pictures.image(150, 100), model=model)
+    other, bare = scrambled(data, model), without_tokens(data)
     for options in ({}, {"tau": 1.0}, {"anchor": "perception", "tau": 0.0}):
         painted = [decode(file, **options) for file in (data, other, bare)]
         assert np.array_equal(painted[0], painted[1])
@@ -155,9 +173,38 @@ def test_a_file_decodes_faithfully_where_its_texture_part_is_not_installed(tiny,
         decode(data, anchor="perception", tau=1)
 
 
-@pytest.mark.parametrize("options", [WAYS["plain"], WAYS["eye"]], ids=["plain", "eye"])
-def test_a_crop_is_cut_out_of_the_whole(options):
-    data = encode(pictures.image(1200, 150), **options)
+def test_the_graph_hears_what_the_network_hears(hearing):
+    data = encode(pictures.image(150, 100), model=hearing)
+    by_graph, by_network = (decode(data, anchor="perception", tau=1, engine=engine) for engine in ("onnx", "torch"))
+    assert np.abs(by_graph - by_network).max() <= 1
+
+
+def test_tokens_of_another_part_are_not_heard(models):
+    """The file's own part says what they mean; the fuser was told of another's."""
+    parts = read_manifest(models / "hearing" / "told" / "model.toml").parts
+    hearing, deaf = (load_fuser(parts["fuser"], "torch", "cpu", id_) for id_ in (parts["texture"].id, bytes(8)))
+    assert (hearing.hears, deaf.hears, hearing.groups == deaf.groups > 0) == (True, False, True)
+
+
+def test_what_tokens_say_is_flagged():
+    code = np.full((1, 3, 2, 2), np.nan, np.float32)
+    code[:, :, 0, 1] = 0.5
+    said = told(code, 2)
+    assert said.shape == (1, 4, 4, 4)
+    assert np.array_equal(said[0, 3], np.kron([[0, 1], [0, 0]], np.ones((2, 2))))
+    assert np.array_equal(said[0, 0], 0.5 * said[0, 3])
+
+
+def test_a_crop_is_cut_out_of_the_whole(model):
+    check_crop(encode(pictures.image(1200, 150), model=model))
+
+
+def test_a_crop_is_cut_out_of_the_whole_of_a_mapped_file():
+    check_crop(encode(pictures.image(1200, 150), **WAYS["eye"]))
+
+
+def check_crop(data):
+    """A part of what the perception anchor paints is a crop of all of it."""
     whole = decode(data, anchor="perception", tau=1)
     part = decode(data, anchor="perception", tau=1, crop=(900, 30, 200, 60))
     assert np.abs(whole[30:90, 900:1100] - part).max() <= 1

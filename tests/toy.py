@@ -30,7 +30,7 @@ from nicodec.training.latents import OwnLatents
 from nicodec.training.scales import LOG_STEP
 from nicodec.training.texture import groups_of
 from nicodec.training.tokens import TokenNet, integer_prior
-from nicodec.zoo.load import EXACT, load_base, load_scales, read_config
+from nicodec.zoo.load import EXACT, load_base, load_scales, load_texture, read_config
 from nicodec.zoo.manifest import read_manifest, write_manifest
 
 COUNT, SIDE = 16, 256  # pictures that a toy dictionary is built of
@@ -67,12 +67,14 @@ def make_model(folder, name, tiny, *, stride, spread=0.005):
     return package
 
 
-def add_fuser(folder, base):
-    """Give the package in `folder` a fuser that changes its pictures at random."""
-    fuser = Denoiser(FuserConfig(**OwnLatents(base).widths))
+def add_fuser(folder, base, texture=None):
+    """Give the package in `folder` a fuser that changes its pictures at random, and hears a texture part's tokens."""
+    known = (load_texture(texture), texture.id.hex()) if texture else None
+    latents = OwnLatents(base, known)
+    fuser = Denoiser(FuserConfig(**latents.widths, **latents.heard))
     fuser.start_from(base)
-    for layer in (fuser.hear, fuser.g_s.head):
-        torch.nn.init.normal_(layer.weight, std=0.02)
+    for layer in (fuser.hear, fuser.g_s.head, *((fuser.coarse_said.tell, fuser.fine_said.tell) if texture else ())):
+        torch.nn.init.normal_(layer.weight, std=0.2 if layer is not fuser.hear and texture else 0.02)
     export_fuser(fuser, folder)
 
 

@@ -131,7 +131,8 @@ def train_aux(model: str, trunk: Path, widths: tuple[str, ...], **options: Any) 
     from nicodec.zoo.store import find_package
 
     package = find_package(model)
-    fixed = stages.latents(package.parts["base"], "cpu").widths.keys()
+    base = stages.latents(package, "cpu")
+    fixed = base.widths.keys() | base.heard.keys()
     _run(stages.aux(package, trunk, _parse(widths, FuserConfig, fixed)), **options)
 
 

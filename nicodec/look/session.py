@@ -138,12 +138,14 @@ class RememberingSynthesis(Synthesis):
         y_hat = None if self.y_hat is None else self.y_hat[:, :, *region]
         return y_hat, None if self.code is None else self.code[:, :, *coarser(region, self.experts.token_side)]
 
-    def fuse(self, symbols: Mapping[Box, TileSymbols], y_hat: Array, region: Span, rendering: Rendering) -> Array:
+    def fuse(
+        self, symbols: Mapping[Box, TileSymbols], y_hat: Array, code: Array | None, region: Span, rendering: Rendering
+    ) -> Array:
         """As `Synthesis`. The last ones are kept, since a dragged slider asks for them again."""
         assert self.y_hat is not None
         key = rendering.steps, tuple(limit for s in region for limit in (s.start, s.stop))
         if (known := self.residuals.pop(key, None)) is None:
-            known = super().fuse(symbols, y_hat, region, rendering)
+            known = super().fuse(symbols, y_hat, code, region, rendering)
         self.residuals[key] = known  # the youngest comes last
         while sum(held.size for held in self.residuals.values()) > KEPT * self.y_hat.size:
             del self.residuals[next(iter(self.residuals))]

@@ -119,7 +119,7 @@ def of_mode(mode: MoDE, mapped: bool = False) -> dict[str, Function]:
 
 def of_fuser(fuser: Denoiser, mapped: bool = False) -> dict[str, Function]:
     """The denoiser, and the linear synthesis that it sees."""
-    y = maps(fuser.config.latent, PATCH)
+    y, groups = maps(fuser.config.latent, PATCH), fuser.config.groups
     return {
         "linear": Function(fuser.g_s.linear, {"y_hat": y}),
         "denoiser": Function(
@@ -127,6 +127,7 @@ def of_fuser(fuser: Denoiser, mapped: bool = False) -> dict[str, Function]:
             {
                 "r_t": y, "t": Input((1,)), "y_hat": y, "linear": maps(3, 1),
                 "step": steps(fuser.config.latent), "rate": rates(mapped),
+                **({"said": maps(groups + 1, PATCH)} if groups else {}),
             },
         ),
     }  # fmt: skip

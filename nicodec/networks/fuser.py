@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from nicodec.latents.geometry import PATCH
 from nicodec.networks.base import Base, BaseConfig, Synthesis
 from nicodec.networks.lapping import Lapping
-from nicodec.networks.layers import RateBias, zero_init
+from nicodec.networks.layers import Pointwise, RateBias, zero_init
 from nicodec.rate.scale import RATE_MAX
 
 FURTHEST = 10.0  # spreads: further off there is nothing natural
@@ -32,6 +32,30 @@ class FuserConfig:
     depth_8: int = 3
     tunes: int = 1  # of the base; with several, files have quality maps, and it is trained with them
     eased: float = 0.0  # as in the base
+    texture: str = ""  # id of the texture part whose tokens it hears
+    groups: int = 0  # of components that these speak of; 0: it hears none
+
+
+class Listening(nn.Module):
+    """What tokens of texture do to features: CEM of MoDE (arXiv 2605.14391), with the tokens as the other expert.
+
+    ::
+
+        said ─ 1x1 ─ leaky ─ 1x1 (zero at start) ─ repeat ─► s, b;    F ──► F + s F + b
+
+    The paper's gate is left out: s and b are already functions of what is said, cell by cell.
+    """
+
+    def __init__(self, groups: int, channels: int) -> None:
+        super().__init__()
+        self.read = Pointwise(groups + 1, channels)
+        self.tell = zero_init(Pointwise(channels, 2 * channels))
+
+    def forward(self, features: Tensor, said: Tensor) -> Tensor:
+        """Features (B, C, H, W) and `said` as in `Denoiser.forward` -> (B, C, H, W)."""
+        told = self.tell(F.leaky_relu(self.read(said), 0.1))
+        scale, shift = F.interpolate(told, features.shape[2:], mode="nearest").chunk(2, 1)
+        return features * (1 + scale) + shift
 
 
 class Denoiser(nn.Module):
@@ -39,15 +63,16 @@ class Denoiser(nn.Module):
 
     ::
 
-        y_hat ─┬─ /spread ─ 1x1 ─(+)── blocks 1/16 ── 1x1, shuffle 2 ──(+)── blocks 1/8 ─┐
-               │  time, asinh r_t ┘                                     │                │
-               └─ linear ──┬─ unshuffle 8 ─ 1x1 ────────────────────────┘                │
-                           └─(+)─ lapping ─ unshuffle 16 ─ K ─ minus y_hat, /unit ─► r   │
-                              └──────────── shuffle 8 ◄─ 1x1 (zero at start) ◄───────────┘
+        y_hat ─┬─ /spread ─ 1x1 ─(+)─ said ─ blocks 1/16 ─ 1x1, shuffle 2 ─(+)─ blocks 1/8 ─ said ─┐
+               │  time, asinh r_t ┘                                         │                      │
+               └─ linear ──┬─ unshuffle 8 ─ 1x1 ────────────────────────────┘                      │
+                           └─(+)─ lapping ─ unshuffle 16 ─ K ─ minus y_hat, /unit ─► r             │
+                              └──────────── shuffle 8 ◄─ 1x1 (zero at start) ◄─────────────────────┘
 
     It is a `Synthesis` g_s, conditioned on a time and a noisy residual as well, and its picture goes back through a
     linear analysis: texture is the same work at every place of a 16x16 patch, which layers at 1/16 would have to learn
-    for each place. On our base it starts as the base's own g_s and g_a (`start_from`).
+    for each place. On our base it starts as the base's own g_s and g_a (`start_from`). `said` is a `Listening`, where
+    tokens of texture are heard.
 
     r_t = cos(pi t / 2) r + sin(pi t / 2) noise; t in 0..1, at 1 all noise. It predicts r itself, so that one step is a
     prediction and not a direction. Convolutional and local: it sees `nicodec.painters.fuser.halo_of` positions.
@@ -70,6 +95,9 @@ class Denoiser(nn.Module):
         )  # fmt: skip
         self.hear = zero_init(nn.Conv2d(config.latent, config.wide_16, 1, bias=False))
         self.time = RateBias(config.wide_16)
+        if config.groups:
+            self.coarse_said = Listening(config.groups, config.wide_16)
+            self.fine_said = Listening(config.groups, config.wide_8)
         self.lapping = Lapping()
         self.klt = nn.Conv2d(3 * PATCH**2, config.latent, 1, bias=False)
         nn.init.orthogonal_(self.klt.weight)  # on any base, r starts as nothing
@@ -82,7 +110,10 @@ class Denoiser(nn.Module):
         self.lapping.load_state_dict(base.g_a.lapping.state_dict())
         self.klt.load_state_dict(base.g_a.klt.state_dict())
 
-    def forward(self, r_t: Tensor, t: Tensor, y_hat: Tensor, linear: Tensor, step: Tensor, rate: Tensor) -> Tensor:
+    def forward(
+        self, r_t: Tensor, t: Tensor, y_hat: Tensor, linear: Tensor, step: Tensor, rate: Tensor,
+        said: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """Predict r.
 
         Args:
@@ -92,22 +123,30 @@ class Denoiser(nn.Module):
             linear: its linear synthesis by `g_s` (B, 3, 16 h, 16 w), which every step sees again.
             step: the quantiser's in natural units, (B, M, 1, 1), or a map of them as large as y_hat.
             rate: as in `interpolate`.
+            said: by tokens of texture (B, groups + 1, h, w): log ratios of amplitudes, and 1; or all 0, where nothing
+                is. None: as if it could hear none.
 
         Returns:
             (B, M, h, w), float32, FURTHEST at most.
         """
         heard = self.time(self.hear(r_t.asinh()), t * RATE_MAX)
+        if said is not None:
+            heard = self.coarse_said(heard, said)
         features = self.g_s.fine_features(self.g_s.coarse_features(y_hat, rate, heard), linear, rate)
+        if said is not None:
+            features = self.fine_said(features, said)
         painted = self.lapping(linear + self.g_s.mended(features))
         r = (self.klt(F.pixel_unshuffle(painted, PATCH)) - y_hat) / (self.spread[:, None, None] * step)
         return r.float().clamp(-FURTHEST, FURTHEST)
 
-    def residual(self, y_hat: Tensor, step: Tensor, noise: Tensor, rate: Tensor, steps: int) -> Tensor:
+    def residual(
+        self, y_hat: Tensor, step: Tensor, noise: Tensor, rate: Tensor, steps: int, said: Tensor | None = None
+    ) -> Tensor:
         """Sample y' - y_hat by DDIM (deterministic but for the noise that it starts from).
 
         Args:
             y_hat: (B, M, h, w) in natural units.
-            step, rate: as in `forward`.
+            step, rate, said: as in `forward`.
             noise: (B, M, h, w), standard normal.
             steps: evaluations of D, 1 or more.
 
@@ -118,6 +157,6 @@ class Denoiser(nn.Module):
         for index in range(steps, 0, -1):
             now, then = math.pi / 2 * index / steps, math.pi / 2 * (index - 1) / steps
             time = y_hat.new_full((len(y_hat),), index / steps)
-            r = self(r_t, time, y_hat, linear, step, rate)
+            r = self(r_t, time, y_hat, linear, step, rate, said)
             r_t = math.cos(then) * r + math.sin(then) / math.sin(now) * (r_t - math.cos(now) * r)
         return r_t * self.spread[:, None, None] * step

@@ -24,13 +24,19 @@ class Fuser:
     Attributes:
         halo: positions around one that it depends on, or more.
         mapped: whether it was trained with quality maps.
+        groups: that tokens of texture speak of, which it was trained to hear.
+        hears: whether the tokens at hand are those.
     """
 
     networks: Networks
     halo: int
     mapped: bool = False
+    groups: int = 0
+    hears: bool = False
 
-    def residual(self, y_hat: Array, step: Array, noise: Array, rates: Array, steps: int) -> Array:
+    def residual(
+        self, y_hat: Array, step: Array, noise: Array, rates: Array, steps: int, said: Array | None = None
+    ) -> Array:
         """Sample y' - y_hat by DDIM (deterministic but for the noise that it starts from).
 
         Args:
@@ -39,27 +45,40 @@ class Fuser:
             noise: (1, M, h, w), standard normal.
             rates: as `to_rates` gives them.
             steps: evaluations of D, 1 or more.
+            said: as `told` gives it; None: nothing.
 
         Returns:
             (1, M, h, w) in natural units.
         """
         step = spread(step, y_hat)
+        heard = [np.zeros((1, self.groups + 1, *y_hat.shape[2:]), np.float32) if said is None else said]
         r_t, (linear,) = noise, self.networks("linear", y_hat)
         for index in range(steps, 0, -1):
             now, then = math.pi / 2 * index / steps, math.pi / 2 * (index - 1) / steps
             time = np.array([index / steps], np.float32)
-            (r,) = self.networks("denoiser", r_t, time, y_hat, linear, step, rates)
+            (r,) = self.networks("denoiser", r_t, time, y_hat, linear, step, rates, *heard[: bool(self.groups)])
             r_t = np.float32(math.cos(then)) * r + np.float32(math.sin(then) / math.sin(now)) * (
                 r_t - np.float32(math.cos(now)) * r
             )
         return r_t * self.networks.weight("spread")[:, None, None] * step
 
 
-def load_fuser(part: Part, engine: str, device: str) -> Fuser:
-    """That of a fuser part. Raises: as `load_networks`."""
+def load_fuser(part: Part, engine: str, device: str, texture: bytes | None = None) -> Fuser:
+    """That of a fuser part. `texture`: id of the part of the tokens at hand. Raises: as `load_networks`."""
     config = read_config(part)
-    halo = halo_of(config["depth_16"], config["depth_8"])
-    return Fuser(load_networks(part, engine, device), halo, mapped=config.get("tunes", 1) > 1)
+    halo, groups = halo_of(config["depth_16"], config["depth_8"]), config.get("groups", 0)
+    hears = bool(groups) and texture is not None and config["texture"] == texture.hex()
+    return Fuser(load_networks(part, engine, device), halo, config.get("tunes", 1) > 1, groups, hears)
+
+
+def told(code: Array, side: int) -> Array:
+    """What tokens of texture say, cell by cell (1, G, h, w), nan where nothing, as the denoiser hears it.
+
+    Returns:
+        (1, G + 1, h·side, w·side): the last is 1 where something is said.
+    """
+    flagged = np.concatenate([np.nan_to_num(code), np.isfinite(code[:, :1])], 1, dtype=np.float32)
+    return flagged.repeat(side, 2).repeat(side, 3)
 
 
 def halo_of(depth_16: int, depth_8: int) -> int:

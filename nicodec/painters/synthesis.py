@@ -29,7 +29,7 @@ from nicodec.latents.geometry import (
 from nicodec.latents.rates import file_rate, to_rates
 from nicodec.painters import PLAIN, Rendering
 from nicodec.painters.experts import Experts
-from nicodec.painters.fuser import normals
+from nicodec.painters.fuser import normals, told
 from nicodec.rate.tile import TileRate
 from nicodec.references.expect import expect
 from nicodec.references.warp import Aligned
@@ -85,7 +85,7 @@ class Synthesis:
         y_hat, code = self.gather(symbols, region)
         residual = None
         if y_hat is not None and self.experts.fuser is not None and max(rendering.taus) > 0:
-            residual = self.fuse(symbols, y_hat, region, rendering)
+            residual = self.fuse(symbols, y_hat, code, region, rendering)
         return self._paint(symbols, crop, rendering, region, y_hat, code, residual)
 
     def gather(self, symbols: Mapping[Box, TileSymbols], region: Span) -> tuple[Array | None, Array | None]:
@@ -97,13 +97,16 @@ class Synthesis:
         place = neighbourhood(tile, self.header.width, self.header.height)
         return expect(self.experts.base, self.references, motion, *place)
 
-    def fuse(self, symbols: Mapping[Box, TileSymbols], y_hat: Array, region: Span, rendering: Rendering) -> Array:
+    def fuse(
+        self, symbols: Mapping[Box, TileSymbols], y_hat: Array, code: Array | None, region: Span, rendering: Rendering
+    ) -> Array:
         """The fuser's y' - y_hat (1, M, H, W) in a region of the latent, tile by tile: the same whatever the region is.
 
         A fuser of a base without tunes knows no quality maps: it is told one rate a tile, the mean of its map.
         """
         fuser, residual = self.experts.fuser, np.zeros_like(y_hat)
         assert fuser is not None
+        said = told(code, self.experts.token_side) if fuser.hears and code is not None else None
         halo = in_blocks(fuser.halo, self.header)
         for tile, held in symbols.items():
             near = [
@@ -120,7 +123,9 @@ class Synthesis:
             step = self.experts.base.ungain(rates)
             noise = normals(rendering.seed, rows, columns, y_hat.shape[1])[None]
             inside = within((rows, columns), region)
-            part = fuser.residual(y_hat[:, :, inside[0], inside[1]], step, noise, rates, rendering.steps)
+            near_y_hat, near_said = (None if of is None else of[:, :, *inside] for of in (y_hat, said))
+            assert near_y_hat is not None
+            part = fuser.residual(near_y_hat, step, noise, rates, rendering.steps, near_said)
             paste(residual, region, part, (rows, columns), positions(tile))
         return residual
 

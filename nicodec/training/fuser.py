@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +21,7 @@ from nicodec.training.stage import Stage
 NOISE = 0.5  # quantiser steps: what the auxiliary encoder sees of y is this vague, so that y' cannot smuggle y through
 KEEP = 0.01  # weight of |y' - y_hat|^2 in quantiser steps: no further off than it helps
 AT_ONCE = 0.75  # share of the pictures whose r_t is all noise: one step is the default, more of them say little more
+SPOKEN = 0.7  # share of the pictures whose tokens of texture are heard, where there are such
 MATCH = 0.025  # weight of |D - r|^2 in units of its spread, for all others: the mean that it asks for is timid
 
 
@@ -54,13 +57,14 @@ class AuxStage(Stage):
     def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:
         """See `validate`: of plain decodes and of y'."""
         assert isinstance(module, Denoiser)
-        return validate(self.base, self.critic, pictures, lambda coded: imagine(module, coded))
+        return validate(self.base, self.critic, pictures, {"natural": lambda coded: imagine(module, coded)})
 
 
 class FuserStage(Stage):
     """Stage `fuser`: D learns y' from y_hat and noise; AT_ONCE of its predictions are from noise alone.
 
-    All are looked at through the frozen base, for matching y' alone would give its mean, which is a blur.
+    All are looked at through the frozen base, for matching y' alone would give its mean, which is a blur. Where the
+    base's package has tokens of texture, it hears those of most pictures.
     """
 
     name = "fuser"
@@ -68,14 +72,14 @@ class FuserStage(Stage):
     slow = ("klt", "lapping")
 
     def __init__(self, config: FuserConfig, base: Latents, aux: Denoiser, critic: Critic) -> None:
-        self.module = Denoiser(config)
+        self.module = Denoiser(replace(config, **base.heard))
         self.base, self.aux, self.critic = base, aux, critic
 
     @torch.no_grad()
     def start(self, pictures: Pictures) -> None:
-        """Start as the auxiliary encoder, but deaf to the residual; and measure the spread of that."""
+        """Start as the auxiliary encoder, but deaf to the residual, and to tokens; and measure the spread of that."""
         batches = [self.base.code(x, self.base.draw(x)) for x in _samples(pictures)]
-        self.module.load_state_dict(self.aux.state_dict())
+        self.module.load_state_dict({**self.module.state_dict(), **self.aux.state_dict()})
         zero_init(self.module.hear)
         self.module.spread.copy_(spread(imagine(self.aux, coded) / coded.step for coded in batches))
 
@@ -91,19 +95,26 @@ class FuserStage(Stage):
                 r[dim] = imagine(self.aux, coded.at(dim)) / unit[dim]
         angle = (t * torch.pi / 2)[:, None, None, None]
         r_t = angle.cos() * r + angle.sin() * torch.randn_like(r)
-        found = self.module(r_t, t, coded.y_hat, self.module.g_s.linear(coded.y_hat), coded.step, coded.rate)
+        if (said := self.base.said(coded)) is not None:
+            said = said * (torch.rand(len(x)) < SPOKEN).to(said)[:, None, None, None]
+        found = self.module(r_t, t, coded.y_hat, self.module.g_s.linear(coded.y_hat), coded.step, coded.rate, said)
         loss, figures = natural_loss(self.critic, self.base.decode(coded, found * unit), x)
         match = (found - r)[dim].square().sum() / found.numel()
         return loss + MATCH * match, {**figures, "match": match.item()}
 
     def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:
-        """See `validate`: of plain decodes and of what one step finds."""
+        """See `validate`: of plain decodes and of what one step finds, and what it finds where it hears tokens."""
         assert isinstance(module, Denoiser)
 
-        def find(coded: Coded) -> Tensor:
-            return module.residual(coded.y_hat, coded.step, torch.randn_like(coded.y_hat), coded.rate, 1)
+        def find(coded: Coded, share: float) -> Tensor:
+            said = self.base.said(coded)
+            noise, heard = torch.randn_like(coded.y_hat), None if said is None else share * said
+            return module.residual(coded.y_hat, coded.step, noise, coded.rate, 1, heard)
 
-        return validate(self.base, self.critic, pictures, find)
+        ways = {"natural": partial(find, share=0.0)}
+        if module.config.groups:
+            ways["told"] = partial(find, share=1.0)
+        return validate(self.base, self.critic, pictures, ways)
 
 
 def _samples(pictures: Pictures) -> Iterator[Tensor]:
@@ -125,17 +136,19 @@ def imagine(aux: Denoiser, coded: Coded) -> Tensor:
 
 
 @torch.no_grad()
-def validate(base: Latents, critic: Critic, pictures: Pictures, find: Callable[[Coded], Tensor]) -> dict[str, Any]:
-    """(PSNR, likeness, texture) of y_hat, and with what `find` adds to it, over 16 pictures at each rate."""
+def validate(
+    base: Latents, critic: Critic, pictures: Pictures, ways: Mapping[str, Callable[[Coded], Tensor]]
+) -> dict[str, Any]:
+    """(PSNR, likeness, texture) of y_hat, `plain`, and with what each of `ways` adds; 16 pictures at each rate."""
     torch.manual_seed(0)
-    figures: dict[str, list[list[float]]] = {"plain": [], "natural": []}
+    figures: dict[str, list[list[float]]] = {name: [] for name in ("plain", *ways)}
     for value in base.rates:
         rows: dict[str, list[tuple[float, float, float]]] = {name: [] for name in figures}
         for picture in pictures.pictures[:: max(1, len(pictures) // 16)][:16]:
             x = picture[None, :, :512, :512].float() / 255
             coded = base.code(x, torch.tensor([float(value)], device=x.device))
-            for name, residual in {"plain": None, "natural": find(coded)}.items():
-                x_hat = base.decode(coded, residual).clamp(0, 1)
+            for name in figures:
+                x_hat = base.decode(coded, ways[name](coded) if name in ways else None).clamp(0, 1)
                 same, texture = critic(x_hat, x)
                 rows[name].append((psnr(x_hat, x), same.item(), texture.item()))
         for name, entries in rows.items():

@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from nicodec.foreign.adapters import ForeignBase
+from nicodec.latents.texture import Texture
 from nicodec.networks.base import Base
 from nicodec.networks.fuser import Denoiser
 from nicodec.networks.layers import spread
+from nicodec.painters.fuser import told
 from nicodec.training.sq import file_rates, held_out_rates, random_low_rates, to_tensor
+from nicodec.training.texture import ratios_of
+
+LEAST_BITS = 4  # a token: fewer say little
+NOTHING = {"groups": 0, "texture": ""}
 
 
 @dataclass(frozen=True)
 class Coded:
-    """A batch: y, y_hat (B, M, h, w) in natural units, the quantiser's step in these, and the rate.
+    """A batch, as a decoder has it, and its original's latent.
 
-    Step and rate are (B, M, 1, 1) and (B,), or with quality maps (B, M, h, w) and (B, h/4, w/4).
+    Attributes:
+        y, y_hat: (B, M, h, w) in natural units.
+        step, rate: the quantiser's step in these and the rate, (B, M, 1, 1) and (B,), or with quality maps
+            (B, M, h, w) and (B, h/4, w/4).
+        x_hat: the base's picture (B, 3, 16 h, 16 w), about 0..1.
     """
 
     y: Tensor
     y_hat: Tensor
     step: Tensor
     rate: Tensor
+    x_hat: Tensor
 
     def at(self, some: Tensor) -> Coded:
         """Those pictures of the batch for which `some` (B,) is true."""
-        return Coded(self.y[some], self.y_hat[some], self.step[some], self.rate[some])
+        return Coded(*(getattr(self, each.name)[some] for each in fields(self)))
 
 
 class Latents(Protocol):
@@ -43,6 +55,10 @@ class Latents(Protocol):
     def widths(self) -> dict[str, Any]:
         """What a `FuserConfig` has from it."""
 
+    @property
+    def heard(self) -> dict[str, Any]:
+        """And what it has from the tokens of texture that a fuser hears."""
+
     def draw(self, x: Tensor) -> Tensor:
         """Rates to code a batch at, as its files may have them, more of them low."""
 
@@ -55,15 +71,18 @@ class Latents(Protocol):
         No gradient but the residual's.
         """
 
+    def said(self, coded: Coded) -> Tensor | None:
+        """What tokens of texture of a batch say, as `Denoiser.forward` hears it; None: there are none. No gradient."""
+
     def prepare(self, denoiser: Denoiser) -> None:
         """Give a new denoiser what the base has of use to it."""
 
 
 class OwnLatents:
-    """Our base."""
+    """Our base. `texture`: what its tokens mean, and the id of that part."""
 
-    def __init__(self, base: Base) -> None:
-        self.base = base
+    def __init__(self, base: Base, texture: tuple[Texture, str] | None = None) -> None:
+        self.base, self.texture = base, texture
 
     @property
     def rates(self) -> tuple[int, ...]:
@@ -79,6 +98,11 @@ class OwnLatents:
             "depth_16": config.depth_16, "depth_8": config.depth_8 + 1, "tunes": config.tunes, "eased": config.eased,
         }  # fmt: skip
 
+    @property
+    def heard(self) -> dict[str, Any]:
+        """As `Latents`."""
+        return {"groups": self.texture[0].code, "texture": self.texture[1]} if self.texture else NOTHING
+
     def draw(self, x: Tensor) -> Tensor:
         """As `Latents`."""
         return to_tensor(file_rates(random_low_rates(len(x)), x, self.base.config.tunes), x)
@@ -90,13 +114,24 @@ class OwnLatents:
             y, z_hat = self.base.transform(x, rate)
             _, y_hat = self.base.quantise(y, z_hat, rate)
             step = spread(self.base.ungain(rate), y)
-            return Coded(y * step, y_hat * step, step, rate)
+        x_hat = self.base.g_s(y_hat * step, rate)
+        return Coded(y * step, y_hat * step, step, rate, x_hat)
 
     def decode(self, coded: Coded, residual: Tensor | None) -> Tensor:
         """As `Latents`: see `Experts.paint`."""
-        with torch.no_grad():
-            x_hat: Tensor = self.base.g_s(coded.y_hat, coded.rate)
+        x_hat = coded.x_hat
         return x_hat if residual is None else x_hat + self.base.lead(x_hat, coded.y_hat + residual)
+
+    @torch.no_grad()
+    def said(self, coded: Coded) -> Tensor | None:
+        """As `Latents`; of as many bits a token as files may have."""
+        if self.texture is None:
+            return None
+        texture, _ = self.texture
+        depth = int(torch.randint(min(LEAST_BITS, texture.bits), texture.bits + 1, ()))
+        ratios = ratios_of(texture, coded.y, self.base.g_a(coded.x_hat))
+        codes = [texture.lookup(texture.distances(each, depth).argmin(2), depth) for each in ratios]
+        return torch.from_numpy(told(np.concatenate(codes), texture.side)).to(coded.y)
 
     def prepare(self, denoiser: Denoiser) -> None:
         """As `Latents`."""
@@ -119,6 +154,11 @@ class ForeignLatents:
         """As `Latents`."""
         return {"latent": self.base.channels}
 
+    @property
+    def heard(self) -> dict[str, Any]:
+        """As `Latents`: nothing."""
+        return NOTHING
+
     def draw(self, x: Tensor) -> Tensor:
         """As `Latents`."""
         return x.new_zeros(len(x))
@@ -128,11 +168,14 @@ class ForeignLatents:
         """As `Latents`."""
         with torch.autocast(x.device.type, enabled=False):
             y, y_hat = self.base.code(x)
-            return Coded(y, y_hat, y.new_ones(len(y), y.shape[1], 1, 1), rate)
+        return Coded(y, y_hat, y.new_ones(len(y), y.shape[1], 1, 1), rate, self.base.g_s(y_hat, rate))
 
     def decode(self, coded: Coded, residual: Tensor | None) -> Tensor:
         """As `Latents`."""
-        return self.base.g_s(coded.y_hat if residual is None else coded.y_hat + residual, coded.rate)
+        return coded.x_hat if residual is None else self.base.g_s(coded.y_hat + residual, coded.rate)
+
+    def said(self, coded: Coded) -> None:
+        """As `Latents`: nothing."""
 
     def prepare(self, denoiser: Denoiser) -> None:
         """Nothing: its transforms are of another kind."""

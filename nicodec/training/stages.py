@@ -32,6 +32,7 @@ from nicodec.zoo.load import (
     load_foreign,
     load_fuser,
     load_scales,
+    load_texture,
     load_vq,
     read_config,
 )
@@ -88,23 +89,22 @@ def mode(package: Package, trunk: Path) -> Recipe:
 
 def aux(package: Package, trunk: Path, widths: Widths) -> Recipe:
     """The auxiliary encoder on a package's base. `widths`: fields of `FuserConfig` that are not the base's."""
-    part = package.parts["base"]
 
     def build(device: str) -> Stage:
-        base = latents(part, device)
+        base = latents(package, device)
         config = _configured(lambda **chosen: FuserConfig(**base.widths, **chosen), widths)
         return AuxStage(config, base, _critic(trunk, device))
 
-    return Recipe(build, _ids(part))
+    return Recipe(build, _ids(package.parts["base"]))
 
 
 def fuser(package: Package, trunk: Path, guide: Path) -> Recipe:
-    """The denoiser on a package's base. `guide`: a run of stage aux on the same base."""
-    part = package.parts["base"]
+    """The denoiser on a package's base, which hears its tokens of texture. `guide`: a run of stage aux on the same."""
+    held = [package.parts[kind] for kind in ("base", "texture") if kind in package.parts]
     found = load_module(guide, "aux", lambda config: Denoiser(FuserConfig(**config)))
     return Recipe(
-        lambda device: FuserStage(found.config, latents(part, device), found.to(device), _critic(trunk, device)),
-        {**_ids(part), "aux": part_id((guide / STATE).read_bytes()).hex()},
+        lambda device: FuserStage(found.config, latents(package, device), found.to(device), _critic(trunk, device)),
+        {**_ids(*held), "aux": part_id((guide / STATE).read_bytes()).hex()},
     )
 
 
@@ -143,9 +143,12 @@ def _configured(config: Callable[..., ConfigT], widths: Widths) -> ConfigT:
         raise UsageError(f"these widths do not go together: {error}") from None
 
 
-def latents(part: Part, device: str) -> Latents:
-    """The base of a package, ours or another codec's."""
-    return ForeignLatents(load_foreign(part, device)) if is_foreign(part) else OwnLatents(load_base(part, device))
+def latents(package: Package, device: str) -> Latents:
+    """The base of a package, ours or another codec's, with the tokens of texture that there are."""
+    part, texture = package.parts["base"], package.parts.get("texture")
+    if is_foreign(part):
+        return ForeignLatents(load_foreign(part, device))
+    return OwnLatents(load_base(part, device), (load_texture(texture), texture.id.hex()) if texture else None)
 
 
 def _critic(trunk: Path, device: str) -> Critic:

@@ -45,24 +45,24 @@ def build(
             y = base.g_a(x)
             scaled, z_hat = base.scaled(y, rate)
             _, y_hat = base.quantise(scaled, z_hat, rate)
-            ratios = ratios_of(base, empty, y, y_hat * spread(base.ungain(rate), y_hat), rate)
+            x_hat = base.g_s(y_hat * spread(base.ungain(rate), y_hat), rate)
+            ratios = ratios_of(empty, y, base.g_a(x_hat))
         rows.append(np.moveaxis(ratios, 1, 3).reshape(-1, count))
     centres, usage = tree(np.concatenate(rows), bits)
     return Texture(found, centres, usage, FLOOR, empty.side)
 
 
-def ratios_of(base: Base, texture: Texture, y: Tensor, y_hat: Tensor, rate: Tensor) -> Array:
-    """What tokens should say of crops, (B, G, h, w): of y and y_hat (B, M, H/16, W/16) in natural units."""
-    y_base = base.g_a(base.g_s(y_hat, rate))
+def ratios_of(texture: Texture, y: Tensor, y_base: Tensor) -> Array:
+    """What tokens should say of crops, (B, G, h, w): of y, and that of the base's picture, (B, M, H/16, W/16)."""
     each = zip(*(torch.split(latent, 1) for latent in (y, y_base)), strict=True)
-    return np.stack([texture.ratios(own.numpy(), of_base.numpy()) for own, of_base in each])
+    return np.stack([texture.ratios(own.cpu().numpy(), of_base.cpu().numpy()) for own, of_base in each])
 
 
 def tokeniser(base: Base, texture: Texture) -> Tokenise:
     """The nearest centres."""
 
     def tokenise(y: Tensor, y_hat: Tensor, rate: Tensor) -> Tensor:
-        ratios = ratios_of(base, texture, y, y_hat, rate)
+        ratios = ratios_of(texture, y, base.g_a(base.g_s(y_hat, rate)))
         return torch.from_numpy(np.stack([texture.distances(each, texture.bits).argmin(2) for each in ratios]))
 
     return tokenise

@@ -127,7 +127,7 @@ class Model:
         part = self.trained("fuser")
         if part is None:
             raise missing(f"no fuser trained on base {self.ids['base'].hex()} is installed; decode with --tau 0")
-        return load_fuser(part, self.engine, self.device)
+        return load_fuser(part, self.engine, self.device, self.ids.get("texture"))
 
     @cached_property
     def restorer(self) -> Restorer:

@@ -79,7 +79,7 @@ def test_tau_leads_along_a_line_on_the_base_and_mode_f(toys):
         plain, half, whole = experts._anchored(Anchor.FIDELITY, linear, y_hat, tokens, rate, residual, (0.0, 0.5, 1.0))
         assert np.array_equal(plain, experts._anchored(Anchor.FIDELITY, linear, y_hat, tokens, rate, None, (0.0,))[0])
         assert np.allclose(whole - plain, 2 * (half - plain), atol=1e-4)
-        assert np.allclose(whole - plain, experts.base.lead(plain, y_hat + residual), atol=1e-4)
+        assert np.allclose(whole - plain, experts.base.correction_towards(plain, y_hat + residual), atol=1e-4)
 
 
 @pytest.mark.parametrize("anchor", ["fidelity", "perception"])

@@ -290,7 +290,7 @@ def test_a_token_is_as_cheap_as_it_is_near(monkeypatch):
     image, prior = pictures.image(250, 200), load_prior(find_package("textured").parts["texture"])
     bits = []
     for worth in (0.0, 3.0, 1e6):
-        monkeypatch.setattr(wording, "WORTH", worth)
+        monkeypatch.setattr(wording, "DISTANCE_PER_BIT", worth)
         (held,) = OwnDecoder(read_file(encode(image))).symbols().values()
         bits.append(token_costs(prior, held.tokens, 3, held.latent).sum())
     assert bits[0] > bits[1] > bits[2]

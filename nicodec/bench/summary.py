@@ -20,7 +20,7 @@ from nicodec.bench.curves import METHOD, Curve, bd_psnr, bd_rate, overlap, scale
 from nicodec.bench.measures import MEASURES, OF_PICTURES, OF_SETS
 from nicodec.bench.run import Bench, Source
 from nicodec.bench.sets import PictureSet
-from nicodec.metrics.perceptual import PATCH, frechet_distance, kernel_distance
+from nicodec.metrics.perceptual import KID_PATCH, frechet_distance, kernel_distance
 
 SCHEMA = 1
 MEANS = ("bpp", *OF_PICTURES, "encode_s", "decode_s")
@@ -130,8 +130,8 @@ def report(bench: Bench, names: Sequence[str], sources: Sequence[Source], skippe
         "schema": SCHEMA,
         "command": ["nicodec", *sys.argv[1:]],
         "machine": machine(),
-        "patch": PATCH,
-        "patch_count": sum((s.image.width // PATCH) * (s.image.height // PATCH) for s in sources),
+        "patch": KID_PATCH,
+        "patch_count": sum((s.image.width // KID_PATCH) * (s.image.height // KID_PATCH) for s in sources),
         "set": named.as_json() if named else None,
         "pictures": [{"name": s.name, "key": s.key, "width": s.image.width, "height": s.image.height} for s in sources],
         "skipped": skipped,

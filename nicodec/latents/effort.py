@@ -15,10 +15,12 @@ from nicodec.rate.scale import TUNE_SPACING, lambda_from_rate
 from nicodec.rate.tile import TileRate
 
 CORRECTIONS = (0, 0, 1, 2, 3, 4, 6, 10, 16)  # at efforts 1..9; effort 1 rounds plainly as well
-WORTH = 60.0  # bits that a squared quantiser step of error is worth when rounding; chosen on validation pictures
+BITS_PER_ERROR = (
+    60.0  # bits that a squared quantiser step of error is worth when rounding; chosen on validation pictures
+)
 REFERRED_WORTH = 10.0  # where references are the mean, which later symbols do not see: near the theory below
 AIMED = 0.25  # share of the positions without references from which on corrections are worth their time
-MAGNITUDES = 64  # that are looked up; larger ones are rounded plainly
+LOOKED_UP = 64  # that are looked up; larger ones are rounded plainly
 DAMPING = 0.5  # share of the way that a correction goes
 CORRECTION_MAX = 0.5  # quantiser steps that a correction may go at once: g_s was not trained for more
 CURVATURE = 2 * 4e-4 * 255**2 / 3  # of the error in bits, over y in quantiser steps: the steps' own theory, see `Base`
@@ -107,7 +109,7 @@ class ThriftyRounding:
     """RDOQ: of the two symbols nearest to a residual, the one of less error and bits, with the bits of the real tables.
 
     It follows the coder's passes, because a pass's scales depend on the symbols chosen before. What a symbol does
-    to the scales and means of later ones is not counted: WORTH, above what theory says, makes up for it.
+    to the scales and means of later ones is not counted: BITS_PER_ERROR, above what theory says, makes up for it.
     Flat colours are rounded plainly: where all else is flat, neighbours would err alike, and a sky get blotches of hue.
     Good for any number of walks over the passes; the first pass of each forgets the walk before. `bits` is what the
     symbols of the last walk cost, y's alone; `cost_map` has it by position, with the error that they leave.
@@ -119,11 +121,11 @@ class ThriftyRounding:
     ) -> None:  # fmt: skip
         self.scales, self.rate, self.classes = scales, rate, classes
         self.features = scales.features(to_array(z_hat), self.rate)
-        self.costs = scales.tables[self.rate.tune].costs(MAGNITUDES)
+        self.costs = scales.tables[self.rate.tune].costs(LOOKED_UP)
         self.savings = np.diff(self.costs, axis=1, prepend=self.costs[:, :1])  # of magnitude k - 1 in place of k
         self.thrifty = ~base.flat
         self.bits = 0.0
-        self.worths = np.full((*self.features.shape[:2], 1), WORTH, np.float32)
+        self.worths = np.full((*self.features.shape[:2], 1), BITS_PER_ERROR, np.float32)
         if classes is not None:
             self.worths[classes > 0] = REFERRED_WORTH
         self.cost_map = np.zeros(self.features.shape[:2])  # bits, as `correct` weighs them
@@ -164,10 +166,10 @@ class ThriftyRounding:
     ) -> tuple[Array, NDArray[np.float64], NDArray[np.float64]]:
         """Magnitudes, and of each position (n,) their bits and squared error. `worths`: of errors (n, 1)."""
         whole = np.abs(rest) + np.float32(0.5)
-        tables = indices.astype(np.intp) * MAGNITUDES
-        saved = self.savings.take(tables + np.minimum(whole, MAGNITUDES - 1).astype(np.intp)) * self.thrifty[part]
+        tables = indices.astype(np.intp) * LOOKED_UP
+        saved = self.savings.take(tables + np.minimum(whole, LOOKED_UP - 1).astype(np.intp)) * self.thrifty[part]
         magnitude = np.floor(whole - saved / (2 * worths))
-        bits = self.costs.take(tables + np.minimum(magnitude, MAGNITUDES - 1).astype(np.intp))
+        bits = self.costs.take(tables + np.minimum(magnitude, LOOKED_UP - 1).astype(np.intp))
         return magnitude, bits.sum(1, np.float64), np.square(np.abs(rest) - magnitude).sum(1, np.float64)
 
 

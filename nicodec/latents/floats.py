@@ -93,7 +93,7 @@ class FloatPath:
         """Pixels of y_hat in natural units; `linear`: of y_hat, if it is there already."""
         return self.networks("g_s", self.linear(y_hat) if linear is None else linear, y_hat, rates)[0]
 
-    def lead(self, x_hat: Array, y: Array) -> Array:
+    def correction_towards(self, x_hat: Array, y: Array) -> Array:
         """The correction of a picture x_hat towards the one whose latent is y (natural units).
 
         All linear: g_s removes quantisation error, and would remove texture that was never quantised as well.

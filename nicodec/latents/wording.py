@@ -13,7 +13,7 @@ from nicodec.latents.geometry import Array, Span
 from nicodec.latents.rates import to_rates
 from nicodec.latents.texture import Texture
 
-WORTH = 0.1  # squared distance of log ratios, summed over groups, that a bit is worth
+DISTANCE_PER_BIT = 0.1  # squared distance of log ratios, summed over groups, that a bit is worth
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,4 +40,4 @@ class Wording:
         ratios = self.texture.ratios(*(of[:, :, core[0], core[1]] for of in (y, y_base)))
         distances = self.texture.distances(ratios, self.depth)
         costs = node_costs(self.prior, (distances.shape[0], distances.shape[1]), self.depth, latent)
-        return (distances + np.float32(WORTH) * costs).argmin(2).astype(np.uint16)
+        return (distances + np.float32(DISTANCE_PER_BIT) * costs).argmin(2).astype(np.uint16)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from nicodec.image.picture import Pixels
 
-PATCH = 64  # side of the patches whose features are compared, in pixels; they do not overlap
+KID_PATCH = 64  # side of the patches whose features are compared, in pixels; they do not overlap
 CACHED = "alexnet-owt-7be5be79.pth"
 
 Features = NDArray[np.float32]
@@ -74,7 +74,7 @@ class Perception:
     def features(self, pixels: Pixels) -> Features:
         """Mean conv5 activations of each 64x64 patch of a picture (H, W, 3): (patches, 256) float32."""
         x = self.lpips.scaling_layer(_scaled(pixels))
-        patches = F.unfold(x, PATCH, stride=PATCH)[0].T.reshape(-1, 3, PATCH, PATCH)
+        patches = F.unfold(x, KID_PATCH, stride=KID_PATCH)[0].T.reshape(-1, 3, KID_PATCH, KID_PATCH)
         outputs = [self.lpips.net(part).relu5.mean((2, 3)) for part in torch.split(patches, 64)]
         return torch.cat(outputs).numpy() if outputs else np.zeros((0, 256), np.float32)
 

@@ -229,7 +229,7 @@ class Base(nn.Module):
         impulses = torch.eye(self.config.latent, device=self.std.device)[:, :, None, None]
         return self.g_s.linear(F.pad(impulses, (1, 1, 1, 1)))
 
-    def lead(self, x_hat: Tensor, y: Tensor) -> Tensor:
+    def correction_towards(self, x_hat: Tensor, y: Tensor) -> Tensor:
         """The correction of a picture x_hat (B, 3, H, W) towards the one whose latent is y (natural units).
 
         All linear: g_s removes quantisation error, and would remove texture that was never quantised as well.

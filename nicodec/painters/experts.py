@@ -61,7 +61,7 @@ class Experts:
             code: what the tokens say (B, code, H/stride, W/stride), or None without any.
             rates: as in `interpolate`; with tokens of a VQ part, which files of tunes and maps do not have, (B,).
             residual: what the fuser adds to y_hat for the latent y' of a natural picture; None where all taus are 0.
-            taus: 0..1, how far the anchor's picture is led to y', see `Base.lead`. The paper fuses y_hat with y' and
+            taus: 0..1, how far the anchor's picture is led to y', see `Base.correction_towards`. The paper fuses y_hat with y' and
                 lets g_s decode both; here the fusion is of y' with the latent of the picture that the anchor made.
 
         Raises:
@@ -89,7 +89,7 @@ class Experts:
         """The networks' part of `paint`; `linear`: the base's linear synthesis of y_hat."""
         if code is not None and self.texture is not None and max(taus) > 0 and not (self.fuser and self.fuser.hears):
             return self._textured(self.texture, linear, y_hat, code, rates, residual, taus)
-        lead = None if residual is None else partial(self.base.lead, y=y_hat + residual)
+        lead = None if residual is None else partial(self.base.correction_towards, y=y_hat + residual)
         if code is None or self.vq is None or (self.mode is None and anchor is Anchor.FIDELITY):
             x_hat = self.base.g_s(y_hat, rates, linear)
         elif self.mode is None:

@@ -120,7 +120,7 @@ class OwnLatents:
     def decode(self, coded: Coded, residual: Tensor | None) -> Tensor:
         """As `Latents`: see `Experts.paint`."""
         x_hat = coded.x_hat
-        return x_hat if residual is None else x_hat + self.base.lead(x_hat, coded.y_hat + residual)
+        return x_hat if residual is None else x_hat + self.base.correction_towards(x_hat, coded.y_hat + residual)
 
     @torch.no_grad()
     def said(self, coded: Coded) -> Tensor | None:

@@ -69,7 +69,7 @@ class MoDEStage(Stage):
         lead = None
         if self.fuser is not None and torch.rand(()) < TAU_SHARE:
             tau = torch.rand(len(x), 1, 1, 1).to(x.device)
-            lead = partial(self.base.lead, y=self._natural(self.fuser, decoded.y_hat, rate))
+            lead = partial(self.base.correction_towards, y=self._natural(self.fuser, decoded.y_hat, rate))
         (x_p,) = self.module.decode_perception(*held, lead, [tau])
         return natural_loss(self.critic, x_p, x)
 

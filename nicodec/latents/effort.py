@@ -15,12 +15,10 @@ from nicodec.rate.scale import TUNE_SPACING, lambda_from_rate
 from nicodec.rate.tile import TileRate
 
 CORRECTIONS = (0, 0, 1, 2, 3, 4, 6, 10, 16)  # at efforts 1..9; effort 1 rounds plainly as well
-BITS_PER_ERROR = (
-    60.0  # bits that a squared quantiser step of error is worth when rounding; chosen on validation pictures
-)
-REFERRED_WORTH = 10.0  # where references are the mean, which later symbols do not see: near the theory below
+BITS_PER_ERROR = 60.0  # what a squared quantiser step of error is worth in RDOQ; chosen on validation pictures
+BITS_REFERRED = 10.0  # the same where references are the mean, which later symbols do not see: near the theory below
 AIMED = 0.25  # share of the positions without references from which on corrections are worth their time
-LOOKED_UP = 64  # that are looked up; larger ones are rounded plainly
+LOOKED_UP = 64  # magnitudes whose bits are looked up; larger ones are rounded plainly
 DAMPING = 0.5  # share of the way that a correction goes
 CORRECTION_MAX = 0.5  # quantiser steps that a correction may go at once: g_s was not trained for more
 CURVATURE = 2 * 4e-4 * 255**2 / 3  # of the error in bits, over y in quantiser steps: the steps' own theory, see `Base`
@@ -127,7 +125,7 @@ class ThriftyRounding:
         self.bits = 0.0
         self.worths = np.full((*self.features.shape[:2], 1), BITS_PER_ERROR, np.float32)
         if classes is not None:
-            self.worths[classes > 0] = REFERRED_WORTH
+            self.worths[classes > 0] = BITS_REFERRED
         self.cost_map = np.zeros(self.features.shape[:2])  # bits, as `correct` weighs them
         self.symbols = np.zeros((*self.features.shape[:2], scales.latent), np.int16)
         self.indices: list[Indices] = []

@@ -61,8 +61,9 @@ class Experts:
             code: what the tokens say (B, code, H/stride, W/stride), or None without any.
             rates: as in `interpolate`; with tokens of a VQ part, which files of tunes and maps do not have, (B,).
             residual: what the fuser adds to y_hat for the latent y' of a natural picture; None where all taus are 0.
-            taus: 0..1, how far the anchor's picture is led to y', see `Base.correction_towards`. The paper fuses y_hat with y' and
-                lets g_s decode both; here the fusion is of y' with the latent of the picture that the anchor made.
+            taus: 0..1, how far the anchor's picture is led to y', see `Base.correction_towards`. The paper fuses
+                y_hat with y' and lets g_s decode both; here the fusion is of y' with the latent of the picture that the
+                anchor made.
 
         Raises:
             MissingPartError, DamagedPartError: both streams, perception, and no MoDE part trained on these experts.

@@ -289,11 +289,13 @@ def paint(
         own_seed: of the file; the options may name another.
         library: where the pictures are that the file refers to.
     """
-    painted = paint_streams(file, crop, options, own_seed, damage, library)
     drawn = attempt(lambda: unpack_blocks(file), damage)
-    if drawn is not None:
-        for pixels in painted:
-            drawn.paint(pixels, crop)
+    if drawn is None:
+        return paint_streams(file, crop, options, own_seed, damage, library)
+    painted = attempt(lambda: paint_streams(file, crop, options, own_seed, damage, library), damage)
+    painted = painted or [blank(file.header, crop) for _ in options.taus]
+    for pixels in painted:
+        drawn.paint(pixels, crop)
     return painted
 
 

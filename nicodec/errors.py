@@ -17,6 +17,7 @@ class NicodecError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
+    input: str | None = None  # the file that it is about, where whoever reads files knows it
 
 
 class UsageError(NicodecError, ValueError):

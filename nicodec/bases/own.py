@@ -18,8 +18,7 @@ from nicodec.container.reader import NicFile
 from nicodec.container.references import read_aligned
 from nicodec.container.writer import write_texture, write_tiles, write_tokens
 from nicodec.entropy.symbols import TileSymbols
-from nicodec.errors import MissingPartError, MissingStreamError, UsageError
-from nicodec.image.drawn import blank
+from nicodec.errors import CorruptFileError, MissingPartError, MissingStreamError, UsageError
 from nicodec.image.picture import Picture, Pixels
 from nicodec.options import EncodeOptions
 from nicodec.painters import PLAIN, Rendering
@@ -312,12 +311,13 @@ class OwnDecoder:
         """As `Decoder`."""
         painter = self.synthesis
         wanted = self.tokens if painter.experts.tokens else None
-        return decode_symbols(self.file, self.model, wanted, painter.needed(crop), self.damage)
+        parsed = decode_symbols(self.file, self.model, wanted, painter.needed(crop), self.damage)
+        if self.damage and (self.aligned is None or not any(held.size for held in parsed.values())):
+            raise CorruptFileError(f"nothing of the picture can be read: {self.damage[0]}")
+        return parsed
 
     def synthesise(self, parsed: Mapping[Box, TileSymbols], crop: Box) -> list[Pixels]:
         """As `Decoder`."""
-        if self.aligned is None:
-            return [blank(self.file.header, crop) for _ in self.rendering.taus]
         return self.synthesis.paint(parsed, crop, self.rendering)
 
     def verify(self) -> Checked:

@@ -8,17 +8,18 @@ from typing import Any
 
 import click
 
-from nicodec.cli import streams
+from nicodec.cli import jobs, streams
 from nicodec.container.info import describe
 from nicodec.container.layout import MAGIC
 from nicodec.container.reader import NicFile, read_file
 from nicodec.container.references import read_aligned
+from nicodec.errors import UsageError
 
 STREAM = "{stream}"
 
 
 @click.command("info")
-@click.argument("source", required=False, type=click.Path(), metavar="[FILE.nic]")
+@click.argument("sources", nargs=-1, type=click.Path(), metavar="[FILE.nic]...")
 @click.option("--json", "as_json", is_flag=True, help="All fields as one line of JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="Also where the bytes go, and which model the file names.")
 @click.option("--bitmap", type=click.Path(), metavar="OUT.png",
@@ -27,17 +28,25 @@ STREAM = "{stream}"
 @click.option("-f", "--force", is_flag=True, help="Overwrite the bitmap.")
 @streams.max_pixels_option
 def command(
-    source: str | None, as_json: bool, verbose: bool, bitmap: str | None, force: bool, max_pixels: int | None
+    sources: tuple[str, ...], as_json: bool, verbose: bool, bitmap: str | None, force: bool, max_pixels: int | None
 ) -> None:
-    """Say what FILE.nic (- is stdin) is. Checks every CRC; loads no network."""
-    source = streams.resolve_input(source)
-    file = read_file(streams.read_input(source))
-    facts = describe(file)
-    if bitmap is not None:
-        facts |= _draw(file, bitmap, force, max_pixels)
-    if verbose:
-        facts |= {"chain": chain(file, Path(source).parent)}
-    click.echo(json.dumps({"file": source, **facts}) if as_json else _lines(source, facts, verbose))
+    """Say what FILEs (- is stdin) are. Checks every CRC; loads no network."""
+    if bitmap is not None and len(sources) > 1:
+        raise UsageError(f"--bitmap draws one file, not {len(sources)}")
+    if bitmap is not None and not bitmap.lower().endswith(".png"):
+        raise UsageError(f"--bitmap writes PNG, and {bitmap} is no name of one; expected OUT.png")
+
+    def say(source: str) -> None:
+        file = read_file(streams.read_input(source))
+        facts = describe(file)
+        if bitmap is not None:
+            facts |= _draw(file, bitmap, force, max_pixels)
+        if verbose:
+            facts |= {"chain": chain(file, Path(source).parent)}
+        named = streams.printable(source)
+        click.echo(json.dumps({"file": source, **facts}) if as_json else _lines(named, facts, verbose))
+
+    jobs.each(sources, say, as_json=as_json)
 
 
 def chain(file: NicFile, folder: Path, depth: int = 0) -> list[str]:
@@ -86,11 +95,13 @@ def _lines(source: str, facts: dict[str, Any], verbose: bool) -> str:
     )
     if not verbose:
         return first
+    framing = facts["bytes"] - facts["header_bytes"] - sum(facts["sections"].values())
     rows = [
         f"format version: {facts['format_version']}",
         *(_own(facts) if facts["foreign"] is None else _foreign(facts["foreign"])),
         *(["drawn: {blocks} of {in} blocks, {bytes} bytes, exact".format(**held)] if (held := facts["drawn"]) else []),
         f"header: {facts['header_bytes']} bytes",
+        f"tags, lengths and CRCs of sections: {framing} bytes",
         *(f"section {name}: {size} bytes" for name, size in facts["sections"].items()),
         *(f"white in {name}: {bpp:g} bits a pixel" for name, bpp in facts.get("white_bpp", {}).items()),
         *(

@@ -151,7 +151,8 @@ def run_one(
     if inputs.skip_existing and _is_done(job):
         return
     streams.set_threads(threads)
-    outcome = work(job)
+    with streams.about(job.source):
+        outcome = work(job)
     _tell(outcome, outcome.notes, as_json=as_json, quiet=quiet)
 
 
@@ -179,12 +180,12 @@ def run(
             bar.clear()
             if isinstance(result, Outcome):
                 _tell(result, tuple(f"{job.source}: {note}" for note in result.notes), as_json=as_json, quiet=quiet)
-            elif len(planned) == 1:
-                raise result
             else:
+                result.input = job.source
+                if len(planned) == 1:
+                    raise result
                 failed += 1
-                fields = {"input": job.source, "error": str(result), "exit_code": result.exit_code}
-                streams.report(f"nicodec: error: {job.source}: {result}", fields, as_json=as_json, quiet=False)
+                streams.complain(result, as_json=as_json)
             bar.update()
     line = f"{len(todo) - failed} of {len(planned)} files in {time.perf_counter() - started:.1f} s"
     if skipped := len(planned) - len(todo):
@@ -193,6 +194,28 @@ def run(
         click.echo(line, err=True)
     if failed:
         raise BatchError(f"{failed} of {len(planned)} files failed; all others are done")
+
+
+def each(
+    sources: tuple[str, ...], act: Callable[[str], None], *, as_json: bool
+) -> None:  # fmt: skip
+    """Do something with each input, or with stdin; what is wrong with one of several does not stop the rest.
+
+    Raises:
+        BatchError: some of several failed; each was reported.
+    """
+    names, failed = sources or (streams.resolve_input(None),), 0
+    for name in names:
+        try:
+            with streams.about(name):
+                act(name)
+        except NicodecError as error:
+            if len(names) == 1:
+                raise
+            failed += 1
+            streams.complain(error, as_json=as_json)
+    if failed:
+        raise BatchError(f"{failed} of {len(names)} files failed")
 
 
 def _is_done(job: Job) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from nicodec import __version__
-from nicodec.cli.streams import is_file
+from nicodec.cli.streams import complain, is_file
 from nicodec.errors import FULL, MissingPackageError, NicodecError, OutOfMemoryError, OutputError
 
 EXTRAS = {"torch": "torch", "compressai": "foreign", "lpips": "metrics", "onnx": "train",
@@ -79,7 +79,9 @@ def run() -> None:
         error.show()
         sys.exit(error.exit_code)
     except NicodecError as error:
-        _fail(str(error), error.exit_code)
+        with contextlib.suppress(OSError):  # stderr may be closed, or full as well
+            complain(error, as_json="--json" in sys.argv)
+        sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
     except MemoryError:
@@ -98,7 +100,7 @@ def run() -> None:
 
 def _fail(message: str, code: int) -> None:
     as_json = json.dumps({"error": message, "exit_code": code})
-    with contextlib.suppress(OSError):  # stderr may be closed, or full as well
+    with contextlib.suppress(OSError):
         click.echo(as_json if "--json" in sys.argv else f"nicodec: error: {message}", err=True)
     sys.exit(code)
 

@@ -8,14 +8,14 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from nicodec.container.limits import DEFAULT_MAX_PIXELS, FREE_DRAWN, FREE_PIXELS, PIXELS_A_BYTE
-from nicodec.errors import InputError, OutputError, OutputExistsError, UsageError
+from nicodec.errors import InputError, NicodecError, OutputError, OutputExistsError, UsageError
 
 STANDARD = "-"
 TEMPORARY = ".nicodec."  # without the output's own name, which may be as long as the system allows
@@ -139,7 +139,7 @@ def refuse_existing(name: str, force: bool, source: str = STANDARD) -> None:
         OutputError: it is the input, or a folder, or its parent is not one.
     """
     path = Path(name)
-    if name == STANDARD or _special(path):
+    if name == STANDARD or _special(path) or _is_descriptor(path):
         return
     try:
         exists = path.exists()
@@ -152,7 +152,7 @@ def refuse_existing(name: str, force: bool, source: str = STANDARD) -> None:
     if not path.parent.is_dir():
         raise OutputError(f"the folder {path.parent} does not exist")
     if exists and not force:
-        raise OutputExistsError(f"{name} exists; use -f to overwrite it")
+        raise OutputExistsError(f"{name} exists; use -f to overwrite it, or -o to name another")
 
 
 def write_output(name: str, data: bytes, force: bool, like: str | None = None) -> None:
@@ -173,10 +173,10 @@ def write_output(name: str, data: bytes, force: bool, like: str | None = None) -
     refuse_existing(name, force)
     temporary = None
     try:
-        path = Path(name).resolve()  # a link stays a link, what it points to is replaced
-        if _special(path):
-            path.write_bytes(data)
+        if _special(Path(name)) or _is_descriptor(Path(name)):
+            Path(name).write_bytes(data)
             return
+        path = Path(name).resolve()  # a link stays a link, what it points to is replaced
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -243,9 +243,19 @@ def _special(path: Path) -> bool:
     return mode != 0 and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
+def _is_descriptor(path: Path) -> bool:
+    """Whether a name is that of something that is open already, /dev/stdout or /dev/fd/63: a shell may have made it."""
+    return path.parent in (Path("/dev"), Path("/dev/fd")) and path.is_symlink()
+
+
 def quality_of(quality: float | None) -> str:
     """A file's quality in words; None: all of it is drawn."""
     return "exact" if quality is None else f"quality {quality:.4g}"
+
+
+def printable(text: str) -> str:
+    """One line, whatever names are in it: what would steer a terminal, or is no text, is spelled as Python does."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def report(line: str, fields: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
@@ -253,11 +263,32 @@ def report(line: str, fields: dict[str, Any], *, as_json: bool, quiet: bool) -> 
     if as_json:
         click.echo(json.dumps(fields), err=True)
     elif not quiet:
-        click.echo(line, err=True)
+        click.echo(printable(line), err=True)
+
+
+@contextlib.contextmanager
+def about(source: str) -> Iterator[None]:
+    """What goes wrong in here is about this input."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except NicodecError as error:
+        error.input = error.input or source
+        raise
+
+
+def complain(error: NicodecError, *, as_json: bool) -> None:
+    """One line about an error, on stderr; it names the input that it is about."""
+    named = None if error.input == STANDARD else error.input
+    fields: dict[str, Any] = {"input": error.input} if error.input else {}
+    line = f"{named}: {error}" if named and named not in str(error) else str(error)
+    fields |= {"error": str(error), "exit_code": error.exit_code}
+    report(f"nicodec: error: {line}", fields, as_json=as_json, quiet=False)
 
 
 def warn(notes: tuple[str, ...], quiet: bool) -> None:
     """What was lost or left out, on stderr."""
     for note in notes:
         if not quiet:
-            click.echo(f"nicodec: warning: {note}", err=True)
+            click.echo(f"nicodec: warning: {printable(note)}", err=True)

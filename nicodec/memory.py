@@ -66,7 +66,7 @@ def check_memory(file: NicFile, options: DecodeOptions, crop: Box, referred: int
     if limit is not None and (needed := estimate_memory(file, options, crop, referred)) > limit:
         raise LimitError(
             f"decoding {crop.width}x{crop.height} of {file.header.width}x{file.header.height} pixels takes about "
-            f"{needed >> 20} MiB, more than the limit of {limit >> 20} MiB; allow more with "
+            f"{needed >> 20} MiB, more than the limit of {limit / (1 << 20):.3g} MiB; allow more with "
             "--memory-limit, or decode a part with --crop"
         )
 

@@ -155,9 +155,12 @@ class EncodeOptions:
             raise UsageError(f"drawn is {self.drawn!r}, expected one of {', '.join(DRAWN)}")
         if self.drawn == "all" and not (self.base is None and self.streams is None and self.roi is None):
             raise UsageError("a picture that is all drawn has no other streams; leave out --streams, --base and --roi")
-        if (self.base in (None, JPEG)) != (self.base_weights is None):
+        weightless = self.base in (None, JPEG)
+        if weightless and self.base_weights is not None:
+            raise UsageError("base weights are another codec's: name that as well (--base)")
+        if not weightless and self.base_weights is None:
             raise UsageError(
-                "base and base weights go together: name the codec, and the file with its weights (jpeg has none)"
+                f"base {self.base} takes a file with its weights (--base-weights); `models fetch` says which there are"
             )
         if self.base is not None and self.roi is not None:
             raise UsageError("another codec's weights have one quality; encode without a mask")

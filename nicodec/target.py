@@ -93,7 +93,10 @@ def encode_to_target(picture: Picture, options: EncodeOptions, target: Target) -
     met = {q: found for q, found in tried.items() if target.met(found[1])}
     if not met:
         end = min(tried) if wants_low else max(tried)
-        raise TargetError(f"{target.name} cannot be reached: quality {end:g} gives {target.spell(tried[end][1])}")
+        found = f"quality {end:g} gives {target.spell(tried[end][1])}"
+        if len({value for _, value in tried.values()}) == 1:
+            found = f"at any quality it is {target.spell(tried[end][1])}, for the picture is kept exactly (see --drawn)"
+        raise TargetError(f"{target.name} cannot be reached: {found}")
     best = max(met) if wants_low else min(met, key=lambda quality: (len(met[quality][0]), quality))
     return met[best][0], best, met[best][1]
 

@@ -242,7 +242,7 @@ def test_damage_shows_what_lies_below_and_is_said(where, inside, tmp_path):
     (tmp_path / "a.nic").write_bytes(data)
     code, _, err = inside("decode", "a.nic", "-o", "a.png", "--best-effort", "--device", "cpu")
     assert code == errors.PartialPictureError.exit_code
-    assert "section type 9 is damaged" in err
+    assert "the DRAWN section (type 9) is damaged" in err
     back = np.asarray(Image.open(tmp_path / "a.png"))
     assert np.abs(back[96:].astype(int) - np.asarray(pictures.captioned(200, 150))[96:]).mean() > 0
 

@@ -117,7 +117,7 @@ def test_what_cannot_be_done_is_said(base, tmp_path, monkeypatch):
         decode(data, anchor="perception")
     with pytest.raises(errors.UsageError, match="holds"):
         package.encode(pictures.image(9, 9), base="compressai:mbt2018-q2", base_weights=folder / "base.safetensors")
-    with pytest.raises(errors.UsageError, match="go together"):
+    with pytest.raises(errors.UsageError, match="takes a file with its weights"):
         package.encode(pictures.image(9, 9), base=name)
     with pytest.raises(errors.LimitError):
         encode(base, pictures.Image.new("RGB", (8192, 2049)))

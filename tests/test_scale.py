@@ -104,6 +104,10 @@ def test_what_is_finished_is_not_done_again_and_what_failed_only_on_demand(insid
     assert inside(*call, "--retry")[0] == 0
     changed = {name for name, when in entries(tmp_path / "coded").items() if when != before[name]}
     assert len(changed) == 1
+    (tmp_path / "coded/bad.png.nic").unlink()
+    assert inside(*call)[0] == 0
+    assert not (tmp_path / "coded/bad.png.nic").exists(), "outputs of finished shards are not looked at"
+    assert inside(*call, "-f")[0] == 0
     assert (tmp_path / "coded/bad.png.nic").is_file()
 
 

@@ -173,7 +173,7 @@ def test_tokens_with_a_static_prior_outlive_the_sq_stream(nicodec_decode, anchor
     assert np.abs(painted - decode(encode(image, streams="vq"))).max() <= 1
     code, painted, message = nicodec_decode(spoil(encode(image), SectionType.SQ), "--best-effort")
     assert (code, painted) == (7, None), "grey would be no picture"
-    assert "nothing of the picture can be read: section type 3 is damaged" in message
+    assert "nothing of the picture can be read: the SQ section (type 3) is damaged" in message
 
 
 def test_without_best_effort_damage_is_refused(nicodec_decode):

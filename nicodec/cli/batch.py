@@ -44,8 +44,9 @@ SHARED: list[click.Parameter] = [
                  help="Pictures in a shard, which is done again where its worker is lost. A tar is one."),
     click.Option(["--column"], metavar="NAME", help="Of a manifest, with paths or URLs. Default: url, or else path."),
     click.Option(["--retry"], is_flag=True, help="Do finished shards again that have failures."),
+    click.Option(["-f", "--force"], is_flag=True, help="Do all shards again, over what is there, another run's too."),
 ]  # fmt: skip
-REPORTING = ("force", "as_json", "quiet")
+REPORTING = ("as_json", "quiet")
 
 
 @click.group("batch")
@@ -86,7 +87,7 @@ def run(
     order = Order({"do": do, **options}, Folder(target).url, tar, cores, None if gpus else int(memory))
     planned = plan(source, work_of(order.options).reads, shard, column)
     ledger, before, now = order.ledger(), Tally(), Tally()
-    todo = left(planned.shards, ledger, before, retry=retry)
+    todo = left(planned.shards, ledger, before, retry=retry, again=force)
     said = _crew(engine, order, todo, workers, address, gpus)
     ledger.begin(force=force)
     unfinished, started = [], time.perf_counter()

@@ -13,7 +13,7 @@ import click
 from nicodec.cli import jobs, streams
 from nicodec.cli.sizes import Size
 from nicodec.errors import PartialPictureError, UsageError
-from nicodec.options import ANCHORS, DEFAULT_STEPS, ENGINES, SCALES, STRIPPABLE, DecodeOptions, spell_tau
+from nicodec.options import ANCHORS, DEFAULT_STEPS, SCALES, STRIPPABLE, DecodeOptions, spell_tau
 
 TAU = "{tau}"
 ALIASES = {"jpeg": "jpg", "tiff": "tif"}
@@ -60,7 +60,8 @@ class Decoding:
             written, notes = write_picture(picture.stripped(self.strip), suffix)
             streams.write_output(output, written, self.force, like=job.source if self.preserve_time else None)
         seconds, names, picture = time.perf_counter() - started, ", ".join(outputs), pictures[0]
-        line = f"{job.source} -> {names}: {picture.width}x{picture.height}, {len(data)} bytes, {seconds:.2f} s"
+        named = streams.printable(f"{job.source} -> {names}")
+        line = f"{named}: {picture.width}x{picture.height}, {len(data)} bytes, {seconds:.2f} s"
         if self.verbose:
             line += f"\n  decoding (start included): {decoded:.2f} s\n  writing: {seconds - decoded:.2f} s"
         if picture.damage:
@@ -170,10 +171,7 @@ class Crop(click.ParamType[Any]):
 @click.option("--dictionary", "dictionaries", type=click.Path(path_type=Path), multiple=True, metavar="FILE.nicdict",
               help="A dictionary that it may refer to. Also looked in: those that NICODEC_DICTIONARIES "
               "names.")  # fmt: skip
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
-              help="Where the float networks run. The entropy path always runs on the CPU.")  # fmt: skip
-@click.option("--engine", type=click.Choice(ENGINES), default=ENGINES[0], show_default=True,
-              help="What runs them: onnx (CPU), torch; auto: torch on a GPU or without graphs.")  # fmt: skip
+@streams.engine_options
 @click.option("--strip", type=click.Choice(STRIPPABLE), multiple=True, help="Leave metadata out; several times for "
               "several. exif includes the DPI. Default: nothing.")  # fmt: skip
 @click.option("--preserve-time", is_flag=True, help="Give the output the input's time of modification.")

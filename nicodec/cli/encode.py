@@ -25,7 +25,6 @@ from nicodec.options import (
     DEFAULT_TUNE,
     DRAWN,
     EFFORT_RANGE,
-    ENGINES,
     LONGEST_CHAIN,
     PICTURES,
     QUALITY_RANGE,
@@ -90,8 +89,9 @@ class Encoding:
             self.series.add(Path(output), encoded, picture.pixels)
         seconds = time.perf_counter() - started
         facts = describe(read_file(encoded))
+        named = io.printable(f"{job.source} -> {output}")
         line = (
-            f"{job.source} -> {output}: {facts['width']}x{facts['height']}, {len(data)} -> {len(encoded)} bytes, "
+            f"{named}: {facts['width']}x{facts['height']}, {len(data)} -> {len(encoded)} bytes, "
             f"{facts['bpp']:.3f} bpp, {io.quality_of(facts['quality'] and quality)}{reached}, {seconds:.2f} s"
         )
         if self.verbose:
@@ -142,7 +142,7 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
               help="AlexNet weights for --target-lpips. Default: torch's cache.")  # fmt: skip
 @click.option("-e", "--effort", type=int, default=DEFAULT_EFFORT, show_default=True,
               metavar=f"{EFFORT_RANGE[0]}..{EFFORT_RANGE[1]}",
-              help=f"{EFFORT_RANGE[0]} (quick) .. {EFFORT_RANGE[1]} (slow, smallest file). "
+              help=f"{EFFORT_RANGE[0]} (quick) .. {EFFORT_RANGE[1]} (slow, fewest bytes at equal quality). "
               "Decoding takes the same time.")  # fmt: skip
 @click.option("--tune", type=click.Choice(TUNES), default=DEFAULT_TUNE, show_default=True,
               help="What bits are spent for: what eyes see, or PSNR. A model that has one tune is coded in "
@@ -178,10 +178,7 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
               help="Its weights, a safetensors file, see `nicodec models fetch`. A JPEG has none.")  # fmt: skip
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Decode the symbols again and compare; "
               "of what is no photograph, leave out tokens that make a part of the picture worse.")  # fmt: skip
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
-              help="Where the float networks run. The entropy path always runs on the CPU.")  # fmt: skip
-@click.option("--engine", type=click.Choice(ENGINES), default=ENGINES[0], show_default=True,
-              help="What runs them: onnx (CPU), torch; auto: torch on a GPU or without graphs.")  # fmt: skip
+@io.engine_options
 @click.option("--frame", type=click.IntRange(0), metavar="N",
               help="Picture of a file with several: 0 .. the last. Default: the first, with a warning.")  # fmt: skip
 @click.option("--allow-8bit", is_flag=True, help="Reduce deeper samples to 8 bits instead of refusing them.")

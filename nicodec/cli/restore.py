@@ -7,7 +7,8 @@ import click
 from nicodec.cli import jobs, streams
 from nicodec.cli.decode import FORMATS, Decoding, Taus, run_one
 from nicodec.container.layout import JPEG
-from nicodec.options import ENGINES, DecodeOptions, EncodeOptions
+from nicodec.errors import UnsupportedPictureError
+from nicodec.options import DecodeOptions, EncodeOptions
 
 
 class Restoring(Decoding):
@@ -16,6 +17,8 @@ class Restoring(Decoding):
     def read(self, source: str) -> bytes:
         """The .nic file that keeps it."""
         data = streams.read_input(source)
+        if not data.startswith(b"\xff\xd8"):
+            raise UnsupportedPictureError("only a JPEG file can be restored, and this is none")
         from nicodec.codec import encode_picture
         from nicodec.image.files import read_picture
 
@@ -32,10 +35,7 @@ class Restoring(Decoding):
               help="0: as close to the original as can be; 1: as natural as can be; between: between. Several, such as "
               "0,0.5,1, need {tau} in the output's name.")  # fmt: skip
 @click.option("--seed", type=int, help="Of the texture's noise, 0 .. 2^64-1. Default: from the JPEG.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
-              help="Where the networks run.")  # fmt: skip
-@click.option("--engine", type=click.Choice(ENGINES), default=ENGINES[0], show_default=True,
-              help="What runs them: onnx (CPU), torch; auto: torch on a GPU or without graphs.")  # fmt: skip
+@streams.engine_options
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 @streams.common_options
 def command(
@@ -44,7 +44,7 @@ def command(
 ) -> None:  # fmt: skip
     """Restore PHOTO.jpg (- is stdin): without its blocks, and with the texture that it lost.
 
-    It takes an installed model with a restorer. Metadata are kept.
+    It takes an installed model with a restorer part; none is shipped yet. Metadata are kept.
     """
     options = DecodeOptions(taus=taus, seed=seed, device=device, engine=engine, restored=True)
     restoring = Restoring(options, f".{kind}" if kind else None, (), False, force, verbose, False)

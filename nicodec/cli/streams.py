@@ -16,6 +16,7 @@ import click
 
 from nicodec.container.limits import DEFAULT_MAX_PIXELS, FREE_DRAWN, FREE_PIXELS, PIXELS_A_BYTE
 from nicodec.errors import InputError, NicodecError, OutputError, OutputExistsError, UsageError
+from nicodec.options import ENGINES
 
 STANDARD = "-"
 TEMPORARY = ".nicodec."  # without the output's own name, which may be as long as the system allows
@@ -34,6 +35,18 @@ def common_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def engine_options(function: F) -> F:
+    """Options of all commands that run networks and no training: who runs them, and where."""
+    function = click.option(
+        "--engine", type=click.Choice(ENGINES), default=ENGINES[0], show_default=True,
+        help="What runs them: onnx (CPU), torch; auto: torch with --device cuda, or where a model has no graphs.",
+    )(function)  # fmt: skip
+    return click.option(
+        "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+        help="Where the float networks run. The entropy path always runs on the CPU.",
+    )(function)  # fmt: skip
 
 
 def data_option(what: str) -> Callable[[F], F]:
@@ -259,11 +272,11 @@ def printable(text: str) -> str:
 
 
 def report(line: str, fields: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
-    """One line about a finished file, on stderr."""
+    """What is to be said of a finished file, on stderr."""
     if as_json:
         click.echo(json.dumps(fields), err=True)
     elif not quiet:
-        click.echo(printable(line), err=True)
+        click.echo("\n".join(map(printable, line.split("\n"))), err=True)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ import click
 
 from nicodec.cli import streams
 from nicodec.errors import UsageError
-from nicodec.options import ENGINES
 
 
 @click.command("view")
@@ -20,10 +19,7 @@ from nicodec.options import ENGINES
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True,
               help="0..65535; 0 is any free one.")  # fmt: skip
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page in the browser.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
-              help="Where the float networks run.")  # fmt: skip
-@click.option("--engine", type=click.Choice(ENGINES), default=ENGINES[0], show_default=True,
-              help="What runs them: onnx (CPU), torch; auto: torch on a GPU or without graphs.")  # fmt: skip
+@streams.engine_options
 @streams.max_pixels_option
 def command(
     source: str, original: Path | None, port: int, browser: bool, device: str, engine: str, max_pixels: int | None

@@ -194,5 +194,7 @@ def _read_section(cursor: Cursor, damage: list[str] | None) -> tuple[int, Sectio
     payload = cursor.take(cursor.varint(), short=damage is not None)
     body = cursor.data[start : cursor.position]
     if cursor.take(4, short=damage is not None) != zlib.crc32(body).to_bytes(4, "little"):
-        note_damage(CorruptFileError(f"section type {tag & TYPE_MASK} is damaged: its CRC does not hold"), damage)
+        kind = tag & TYPE_MASK
+        named = f"the {SectionType(kind).name} section" if kind in SectionType.__members__.values() else "a section"
+        note_damage(CorruptFileError(f"{named} (type {kind}) is damaged: its CRC does not hold"), damage)
     return tag, Section(tag & TYPE_MASK, payload)

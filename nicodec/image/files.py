@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
+from nicodec.container.layout import MAGIC as NIC
 from nicodec.container.limits import MAX_METADATA
 from nicodec.errors import CorruptFileError, InputError, NicodecError, OutputError, UnsupportedPictureError
 from nicodec.image.colour import to_samples
@@ -116,6 +117,8 @@ def _open(data: bytes, frame: int | None, allow_8bit: bool, *, tolerant: bool) -
                 kind = image.format
                 return _take_over(image, bits_of(data, image), data, frame, allow_8bit)
     except UnidentifiedImageError:
+        if data.startswith(NIC):
+            raise InputError("the input is a .nic file, expected a picture; decode makes one of it") from None
         raise InputError(
             f"the input is not a picture that Pillow knows, or its head is damaged: it starts with {data[:8].hex(' ')}"
         ) from None
@@ -126,7 +129,7 @@ def _open(data: bytes, frame: int | None, allow_8bit: bool, *, tolerant: bool) -
     except Exception as error:  # Pillow's plugins raise almost anything on damaged files, TypeError for one
         if kind in TOLERANTLY_READ and not tolerant:
             raise InputError(
-                f"the picture cannot be read in full: {error}; --allow-damaged takes what can be read"
+                f"the picture cannot be read in full: {error}; encode --allow-damaged takes what can be read"
             ) from None
         raise InputError(f"the picture cannot be read: {error}") from None
 
@@ -173,7 +176,7 @@ def _take_over(image: Image.Image, bits: int, data: bytes, frame: int | None, al
     if frames > 1:
         image.seek(frame or 0)
     if bits > 8 and (bits > 16 or not allow_8bit):
-        advice = "convert it first" if bits > 16 else "--allow-8bit reduces them to 8"
+        advice = "convert it first" if bits > 16 else "encode --allow-8bit reduces them to 8"
         raise UnsupportedPictureError(f"the picture has {bits} bits a sample ({image.format}, {image.mode}); {advice}")
     if bits > 8 and "transparency" in image.info:
         raise UnsupportedPictureError(f"the picture has a transparent colour of {bits} bits; convert it to RGBA first")

@@ -59,9 +59,9 @@ def check_crcs(data: bytes) -> None:
     for chunk in chunks(data):
         if chunk.crc != chunk.expected:
             name = chunk.name.decode()
-            advice = f"; --allow-damaged reads the picture without {name}" if chunk.ancillary else ""
+            advice = f"; encode --allow-damaged reads the picture without {name}" if chunk.ancillary else ""
             if chunk.name == b"IDAT":
-                advice = "; --allow-damaged takes what can be read"
+                advice = "; encode --allow-damaged takes what can be read"
             raise InputError(
                 f"the PNG file is damaged: its chunk {name} at byte {chunk.start} has the CRC {chunk.crc:08x}, "
                 f"its content {chunk.expected:08x}{advice}"

@@ -1,7 +1,8 @@
 """What is done, in the target itself: an entry a finished shard, written last; a run that goes on leaves these out.
 
 An entry's name is the hash of what its shard is and of what was to be done with it. So a manifest may grow, and nothing
-that has changed is taken for done.
+that is listed otherwise is taken for done. What a listed file holds by now, and whether its output is still there, is
+not looked at.
 """
 
 from __future__ import annotations
@@ -126,13 +127,14 @@ class Ledger:
         self.target.write(self.name(shard), json.dumps(entry).encode())
 
 
-def left(shards: Iterator[Shard], ledger: Ledger, before: Tally, *, retry: bool) -> Iterator[Shard]:
+def left(shards: Iterator[Shard], ledger: Ledger, before: Tally, *, retry: bool, again: bool) -> Iterator[Shard]:
     """The shards that are not finished; what came of the others is counted in `before`.
 
     Args:
         retry: do those again that have failures.
+        again: do all.
     """
-    finished = ledger.finished()
+    finished = frozenset() if again else ledger.finished()
     for shard in shards:
         if (name := ledger.name(shard)) in finished:
             tally = ledger.read(name)

@@ -97,6 +97,19 @@ def test_advice_fits_the_command(files, inside):
     assert "--base-weights" in inside("encode", "a.png", "-o", "c.nic", "--base", "nope")[2]
 
 
+@pytest.mark.parametrize(("call", "code", "said"), [
+    (("encode", "a.png", "-o", "b.png"), 2, "a name for a picture"),
+    (("encode", "a.png", "-o", "c.nic", "--drawn", "all", "-q", "30"), 2, "has no quality"),
+    (("compare", "a.png", "small.png", "-o", "page.html"), 2, "these have 8x8, 64x48"),
+    (("nowhere.png",), 3, "no file nowhere.png"),
+    (("encode", "a.png", "-o", "c.nic", "--tune", "psnr"), 0, "has one tune: --tune psnr changes nothing"),
+])  # fmt: skip
+def test_what_would_surprise_is_said(files, inside, call, code, said):
+    pictures.image(8, 8).save(files / "small.png")
+    found, _, err = inside(*call, *(TINY if call[0] == "encode" else ()))
+    assert (found, said in err) == (code, True), err
+
+
 def test_a_file_of_which_nothing_is_left_is_no_grey_picture(files, inside):
     file = read_file((files / "a.nic").read_bytes())
     assert set(file.sections) <= {SectionType.SQ, SectionType.VQ, SectionType.TEXTURE}

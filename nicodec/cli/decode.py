@@ -143,8 +143,8 @@ class Crop(click.ParamType[Any]):
 @click.option("--anchor", type=click.Choice(ANCHORS), default="fidelity", show_default=True,
               help="The expert that the picture starts from: closest to the original, or most natural.")  # fmt: skip
 @click.option("--tau", "taus", type=Taus(), metavar="0..1",
-              help="0: as close to the original as can be; 1: as natural as can be; between: between. Several, such as "
-              "0,0.5,1, need {tau} in the output's name. Default: 0, and of a JPEG that the file keeps its own "
+              help="How far the anchor's picture is led to a natural one: 0 not at all, 1 all the way. Several, such "
+              "as 0,0.5,1, need {tau} in the output's name. Default: 0, and of a JPEG that the file keeps its own "
               "picture, which any tau restores.")  # fmt: skip
 @click.option("--steps", type=int, default=DEFAULT_STEPS, show_default=True, metavar="1..8",
               help="Steps of the diffusion behind tau: 1, or more, which are slower and seldom better.")  # fmt: skip

@@ -105,9 +105,11 @@ class Encoding:
 
 
 def left_out(options: EncodeOptions, facts: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the encoder left out of a file that could hold it, as a sentence; `facts`: as `describe` gives them."""
+    """What was asked for, or could be held, and is not there, a sentence each; `facts`: as `describe` gives them."""
     from nicodec.zoo.store import find_package
 
+    if options.tune == "psnr" and facts["quality"] is not None and not (options.base or facts["tune"]):
+        return (f"model {options.model} has one tune: --tune psnr changes nothing",)
     welcome = options.base is None and options.streams is None and facts["format_version"] == 1
     if not welcome or facts["tokens"] or "vq" not in find_package(options.model).parts:
         return ()
@@ -226,6 +228,8 @@ def command(
     explicit = click.get_current_context().get_parameter_source("quality") is ParameterSource.COMMANDLINE
     if len(asked) + explicit > 1:
         raise UsageError("--quality and the targets exclude one another: give one of them")
+    if explicit and (base == JPEG or drawn == "all"):
+        raise UsageError("what is kept exactly has no quality; leave --quality out")
     encoding = Encoding(
         options, asked[0] if asked else None, trunk, frame, allow_8bit, allow_damaged, strip, preserve_time, force,
         verbose, Series() if series else None,
@@ -241,4 +245,6 @@ def command(
         return
     source = io.resolve_input(sources[0] if sources else None)
     output = io.resolve_output(output, "picture.nic")
+    if Path(output).suffix.lower() in PICTURES:
+        raise UsageError(f"{output} is a name for a picture, and what is written is a .nic file; name it FILE.nic")
     jobs.run_one(jobs.Job(source, (output,)), encoding, given, threads, as_json=as_json, quiet=quiet)

@@ -16,7 +16,7 @@ import click
 
 from nicodec import __version__
 from nicodec.cli.streams import complain, is_file
-from nicodec.errors import FULL, MissingPackageError, NicodecError, OutOfMemoryError, OutputError
+from nicodec.errors import FULL, InputError, MissingPackageError, NicodecError, OutOfMemoryError, OutputError
 
 EXTRAS = {"torch": "torch", "compressai": "foreign", "lpips": "metrics", "onnx": "train",
           "fsspec": "scale", "pyarrow": "scale", "ray": "scale"}  # what brings a package  # fmt: skip
@@ -48,6 +48,8 @@ class LazyGroup(click.Group):
             named = any(arg.startswith(("-o", "--output")) for arg in args)
             beside = [] if named else ["-o", str(Path(args[0]).parent)]
             args = ["decode" if args[0].lower().endswith(".nic") else "encode", *args, *beside]
+        elif args[0] not in COMMANDS and Path(args[0]).suffix:
+            raise InputError(f"there is no file {args[0]}, nor a command of that name")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -40,7 +40,10 @@ def compare(named: list[tuple[str, bytes]], taus: tuple[float, ...], steps: int,
     items = [_item(name, data, taus, steps, device) for name, data in named]
     sizes = {item.pop("size") for item in items}
     if len(sizes) != 1:
-        raise UsageError(f"pictures of one size can be compared; these have {sorted(sizes)}")
+        raise UsageError(
+            "pictures of one size can be compared; these have "
+            + ", ".join(f"{width}x{height}" for width, height in sorted(sizes))
+        )
     ((width, height),) = sizes
     content = json.dumps({"width": width, "height": height, "items": items}).replace("</", "<\\/")
     page = _held("page.html")

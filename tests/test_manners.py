@@ -93,7 +93,7 @@ def test_advice_fits_the_command(files, inside):
     Image.fromarray(np.zeros((4, 4), np.uint16)).save(files / "deep.png")
     assert "encode --allow-8bit" in inside("compare", "deep.png", "-o", "page.html")[2]
     assert "a .nic file, expected a picture; decode" in inside("encode", "a.nic", "-o", "c.nic", *TINY)[2]
-    assert "only a JPEG file can be restored" in inside("restore", "a.png", "-o", "c.png")[2]
+    assert "no JPEG file, and only those can be restored" in inside("restore", "a.png", "-o", "c.png")[2]
     assert "--base-weights" in inside("encode", "a.png", "-o", "c.nic", "--base", "nope")[2]
 
 

@@ -194,10 +194,11 @@ def test_tiles_fail_alone(nicodec_decode):
 
 def test_a_cut_file_gives_what_is_left(nicodec_decode):
     data = encode(pictures.image(1100, 70), quality=20)
-    for share in (0.3, 0.6, 0.95):
+    for share in (0.3, 0.6):
         code, painted, _ = nicodec_decode(data[: int(share * len(data))], "--best-effort")
-        assert code == 18
-        assert painted.shape == (70, 1100, 3)
+        assert (code, painted) == (7, None), "the first tile, which is nearly all, is not whole"
+    code, painted, _ = nicodec_decode(data[: int(0.95 * len(data))], "--best-effort")
+    assert (code, painted.shape) == (18, (70, 1100, 3))
 
 
 def test_a_whole_file_needs_no_effort(nicodec_decode):

@@ -18,7 +18,7 @@ class Restoring(Decoding):
         """The .nic file that keeps it."""
         data = streams.read_input(source)
         if not data.startswith(b"\xff\xd8"):
-            raise UnsupportedPictureError("only a JPEG file can be restored, and this is none")
+            raise UnsupportedPictureError("the input is no JPEG file, and only those can be restored")
         from nicodec.codec import encode_picture
         from nicodec.image.files import read_picture
 

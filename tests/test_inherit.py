@@ -11,6 +11,7 @@ from nicodec.errors import TrainingRunError
 from nicodec.networks.base import BaseConfig
 from nicodec.rate.scale import KNOT_SPACING, KNOTS, TUNE_SPACING
 from nicodec.training import stages
+from nicodec.training.data import Pictures
 from nicodec.training.export import integer_scales
 from nicodec.training.inherit import inherit, over_the_rate
 from nicodec.training.sq import SQCodec
@@ -18,11 +19,11 @@ from nicodec.zoo.load import load_base, load_scales, read_config
 from nicodec.zoo.store import find_package
 
 
-def successor(part, **changed):
+def successor(part, found=None, **changed):
     """A base that starts as the one in `part`, but for what is changed."""
     torch.manual_seed(0)
     codec = SQCodec(replace(BaseConfig(**read_config(part)), **changed)).eval().requires_grad_(False)
-    inherit(codec, part)
+    inherit(codec, part, found)
     return codec
 
 
@@ -69,6 +70,26 @@ def test_the_stage_starts_so_and_its_run_says_from_what(tiny):
     stage.start(None)
     expected = successor(tiny).state_dict()
     assert all(torch.equal(own, expected[name]) for name, own in stage.module.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny-tunes"])
+def test_a_further_slice_holds_what_the_others_leave(name, data, x):
+    part = find_package(name).parts["base"]
+    small, found = successor(part), Pictures([data], torch.device("cpu"), 256)
+    first = small.base.config.latent
+    large = successor(part, found, latent=first * 3 // 2, slices=3)
+    y, rate = large.base.g_a(x), torch.tensor([50000.0])
+    assert torch.allclose(y[:, :first], small.base.g_a(x), atol=1e-5)
+    cut = torch.cat([y[:, :first], torch.zeros_like(y[:, first:])], 1)
+    assert torch.allclose(large.base.g_s(cut, rate), small.base.g_s(y[:, :first], rate), atol=1e-5)
+    left = [(x - 0.5 - large.base.g_s.linear(of))[:, :, 16:-16, 16:-16].square().mean() for of in (y, cut)]
+    assert left[0] < 0.9 * left[1]
+    assert torch.allclose(large.base.h_a(y / large.base.std[:, None, None], rate),
+                          small.base.h_a(y[:, :first] / small.base.std[:, None, None], rate), atol=1e-4)  # fmt: skip
+    for old, new in zip(small.scales.steps, large.scales.steps, strict=False):
+        assert all(torch.equal(value, new.state_dict()[key]) for key, value in old.state_dict().items())
+    spread = y[:, first:].std((0, 2, 3)) / large.base.std[first:]
+    assert 0.05 < spread.median() < 20, "steps and tables know about how large it is"
 
 
 def test_other_widths_are_refused(tiny):

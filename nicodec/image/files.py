@@ -111,14 +111,14 @@ def _open(data: bytes, frame: int | None, allow_8bit: bool, *, tolerant: bool) -
     try:
         # Pillow's warnings about odd metadata are no news to a user who gets a picture or an error.
         with warnings.catch_warnings(action="ignore"), _pillow_set(tolerant):
+            if data.startswith(NIC):
+                raise InputError("the input is a .nic file, expected a picture; decode makes one of it")
             if data.startswith(MAGIC):
                 return _take_over(*read_pam(data), b"", frame, allow_8bit)
             with Image.open(io.BytesIO(data)) as image:
                 kind = image.format
                 return _take_over(image, bits_of(data, image), data, frame, allow_8bit)
     except UnidentifiedImageError:
-        if data.startswith(NIC):
-            raise InputError("the input is a .nic file, expected a picture; decode makes one of it") from None
         raise InputError(
             f"the input is not a picture that Pillow knows, or its head is damaged: it starts with {data[:8].hex(' ')}"
         ) from None

@@ -220,6 +220,26 @@ class Base(nn.Module):
         self.log_ungain.sub_(log_norm)
         return values
 
+    @torch.no_grad()
+    def extend_klt(self, first: int, crops: Tensor) -> None:
+        """Set the linear shortcuts of channels from `first` on to the principal components of what the others leave.
+
+        The networks start as if these were not there. `crops`: as in `start_from_klt`.
+        """
+        patches = F.pixel_unshuffle(self.g_a.lapping(crops - 0.5), PATCH)[:, :, 1:-1, 1:-1]
+        held = torch.linalg.qr(self.g_a.klt.weight[:first, :, 0, 0].T)[0]  # an orthonormal basis (768, first)
+        values, vectors = principal_components(patches - F.conv2d(patches, (held @ held.T)[:, :, None, None]))
+        count = self.config.latent - first
+        self.g_a.klt.weight[first:] = vectors[:count, :, None, None]
+        self.g_s.klt_t.weight[:, first:] = vectors[:count].T[:, :, None, None]
+        self.std[first:] = values[:count].clamp_min(1e-8).sqrt()
+        self.g_s.spread[first:] = self.std[first:]
+        for embed in (self.g_s.embed, self.h_a.embed):
+            embed.weight[:, first:] = 0
+        log_norm = 0.5 * self._waves()[first:].square().sum((1, 2, 3)).log()
+        self.log_gain[:, first:] += log_norm
+        self.log_ungain[:, first:] -= log_norm
+
     def tilt(self) -> Tensor:
         """How much coarser the steps of tune `eye` are than those of the other at its start: logarithms (M,)."""
         return TILT * (mean_frequency(self._waves()) / 0.1).log()

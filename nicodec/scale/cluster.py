@@ -70,6 +70,7 @@ class Post:
     actor: Any
     shard: Shard | None = None
     told: int = 0  # files of it
+    done: bool = False  # its tally has come
 
 
 class Crew:
@@ -126,7 +127,9 @@ class Crew:
                 self.idle.append(post.actor)
                 self.failed = 0
                 return
-            if not isinstance(said, Tally):
+            if isinstance(said, Tally):
+                post.done = True
+            else:
                 post.told += said
             yield said
 
@@ -137,7 +140,7 @@ class Crew:
             self.failed += 1
             if self.failed == LOSSES:
                 raise ClusterError(f"{LOSSES} workers in a row did not start: {brief(error)}")
-        else:
+        elif not post.done:  # a worker may be lost after the last word of its shard
             yield -post.told
             self.losses[post.shard] += 1
             if self.losses[post.shard] < LOSSES:

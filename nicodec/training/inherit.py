@@ -20,18 +20,21 @@ from nicodec.training.scales import LOG_MIN, LOG_STEP
 from nicodec.zoo.load import load_scales, read_config, read_weights
 
 if TYPE_CHECKING:
+    from nicodec.training.data import Pictures
     from nicodec.training.sq import SQCodec
     from nicodec.zoo.manifest import Part
 
+STEP = re.compile(r"\.(?:entry|entry_rate|body|exit|steps)\.(\d+)\.")  # of a pass
 NEW = re.compile(r"\.(down|pointwise)\.(weight|bias)$")  # of a block: at zero, it hands on what it is given
 
 
 @torch.no_grad()
-def inherit(codec: SQCodec, part: Part) -> None:
+def inherit(codec: SQCodec, part: Part, pictures: Pictures) -> None:
     """Start `codec` as the base in `part`, which has as many tunes, or one.
 
     A table over the rate is read where lambda is the same, and goes on as it ends where lambda is larger. Further
-    blocks pass on what they see. Where it is new, tune `eye` differs by its steps alone.
+    blocks pass on what they see. Further slices hold what the others leave of training pictures, and are coded after
+    them. Where it is new, tune `eye` differs by its steps alone.
 
     Raises:
         TrainingRunError: the base there has other widths, or more tunes, or more blocks.
@@ -44,20 +47,36 @@ def inherit(codec: SQCodec, part: Part) -> None:
         found = {re.sub(r"^(base\.means\.body\.\d+)\.", r"\1.0.", name): value for name, value in found.items()}
     for name, own in codec.state_dict().items():
         value = found.get(name)
+        if _is_further(name, value, before):
+            continue
         if value is None and NEW.search(name):
             value = torch.zeros_like(own)
-        elif value is None and re.search(r"\.\d+\.(depthwise|up)\.", name):
-            continue  # of a further block
         elif value is not None and own.ndim == 2 and (len(value), len(own)) == rows and config.tunes >= before.tunes:
             each = torch.split(value, KNOTS)
             tables = [over_the_rate(table, before.lambda_max, config.lambda_max) for table in each]
             value = torch.cat(tables * (config.tunes // before.tunes))
+        if value is not None and value.ndim == own.ndim:
+            own = own[tuple(_held(had, has, before, config) for had, has in zip(value.shape, own.shape, strict=True))]
         if value is None or value.shape != own.shape:
             has = "nothing" if value is None else f"{tuple(value.shape)}"
             raise TrainingRunError(f"{part.path} has {has} for {name}, expected {tuple(own.shape)}: start from the KLT")
         own.copy_(value)
-    if config.tunes > before.tunes:
-        codec.tilt()
+    if config.latent > before.latent:
+        codec.extend(before.latent, pictures)
+    if config.tunes > 1:
+        codec.tilt(0 if config.tunes > before.tunes else before.latent)
+
+
+def _is_further(name: str, value: Tensor | None, before: BaseConfig) -> bool:
+    """Whether a weight is a further slice's, or an inner one of a further block: it starts as it was built."""
+    step = STEP.search(name)
+    inner = value is None and re.search(r"\.\d+\.(depthwise|up)\.", name) is not None
+    return inner or (step is not None and int(step[1]) >= 2 * before.slices)
+
+
+def _held(had: int, has: int, before: BaseConfig, config: BaseConfig) -> slice:
+    """What of a side of an array has a predecessor: all, or of the channels of y the first."""
+    return slice(had if (had, has) == (before.latent, config.latent) else has)
 
 
 def over_the_rate(table: Tensor, before: float, now: float) -> Tensor:

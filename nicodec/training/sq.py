@@ -67,16 +67,27 @@ class SQCodec(nn.Module):
 
     def start_from_klt(self, pictures: Pictures, batches: int = 40) -> None:
         """Make the codec a working transform codec before the first step (see `Base.start_from_klt`)."""
-        side = min(256, pictures.least // PATCH * PATCH)
-        self.base.start_from_klt(torch.cat([pictures.batch(8, side) for _ in range(batches)]))
+        self.base.start_from_klt(_crops(pictures, batches))
         self.scales.start_from(self.base.std.log(), self.base.log_gain.detach())
         if self.base.config.tunes > 1:
             self.tilt()
 
     @torch.no_grad()
-    def tilt(self) -> None:
-        """Make the steps of tune `eye` coarser where frequencies are high: gains, and what is known of the symbols."""
+    def extend(self, first: int, pictures: Pictures, batches: int = 40) -> None:
+        """Start the channels of y from `first` on, where all before them are trained (see `Base.extend_klt`)."""
+        self.base.extend_klt(first, _crops(pictures, batches))
+        log_scales = self.base.std.log() + self.base.log_gain.detach()
+        log_scales[:, :first] = 0
+        self.scales.shift(slice(None), log_scales)
+
+    @torch.no_grad()
+    def tilt(self, first: int = 0) -> None:
+        """Make the steps of tune `eye` coarser where frequencies are high: gains, and what is known of the symbols.
+
+        `first`: of the channels that it is done to.
+        """
         coarser = self.base.tilt()
+        coarser[:first] = 0
         self.base.log_gain[:KNOTS] -= coarser
         self.base.log_ungain[:KNOTS] += coarser
         self.scales.shift(slice(KNOTS), -coarser)
@@ -219,6 +230,11 @@ def psnr(x_hat: Tensor, x: Tensor) -> float:
     return -10 * math.log10(max(error, 1e-10))
 
 
+def _crops(pictures: Pictures, batches: int) -> Tensor:
+    side = min(256, pictures.least // PATCH * PATCH)
+    return torch.cat([pictures.batch(8, side) for _ in range(batches)])
+
+
 class SQStage(Stage):
     """Stage `sq` for the training loop."""
 
@@ -238,7 +254,7 @@ class SQStage(Stage):
         else:
             from nicodec.training.inherit import inherit  # it needs the entropy coder, which training else does not
 
-            inherit(self.module, self.predecessor)
+            inherit(self.module, self.predecessor, pictures)
 
     def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Rate-distortion loss at a random rate for each picture; bpp and PSNR are means over the batch."""

@@ -83,6 +83,8 @@ def test_descriptors_are_written_to(shell, tmp_path, output):
 
 def test_what_is_drawn_has_one_size(inside, tmp_path):
     Image.fromarray(np.kron(np.eye(8), np.full((16, 16), 255)).astype(np.uint8)).save(tmp_path / "a.png")
+    assert inside("encode", "a.png", "-o", "b.nic", *TINY)[0] == 0
+    assert inside("verify", "b.nic")[2] == "b.nic: whole, all drawn, its pixels exact\n"
     code, _, err = inside("encode", "a.png", "-o", "a.nic", "--target-size", "40", *TINY)
     assert code == errors.TargetError.exit_code
     assert "at any quality it is" in err

@@ -196,9 +196,7 @@ def run(
         raise BatchError(f"{failed} of {len(planned)} files failed; all others are done")
 
 
-def each(
-    sources: tuple[str, ...], act: Callable[[str], None], *, as_json: bool
-) -> None:  # fmt: skip
+def each(sources: tuple[str, ...], act: Callable[[str], None], *, as_json: bool) -> None:
     """Do something with each input, or with stdin; what is wrong with one of several does not stop the rest.
 
     Raises:

@@ -34,6 +34,8 @@ def command(
 
         verdict = verify_bytes(data, max_pixels, base_weights)
         line = f"{source}: whole, {verdict.symbols} symbols exact"
+        if not verdict.symbols:
+            line = f"{source}: whole, all drawn, its pixels exact"
         if verdict.jpeg_bytes:
             line = f"{source}: whole, {verdict.jpeg_bytes} bytes of a JPEG exact, and readable in full"
         if verdict.unchecked:

@@ -123,9 +123,8 @@ class Synthesis:
             step = self.experts.base.ungain(rates)
             noise = normals(rendering.seed, rows, columns, y_hat.shape[1])[None]
             inside = within((rows, columns), region)
-            near_y_hat, near_said = (None if of is None else of[:, :, *inside] for of in (y_hat, said))
-            assert near_y_hat is not None
-            part = fuser.residual(near_y_hat, step, noise, rates, rendering.steps, near_said)
+            near_said = None if said is None else said[:, :, *inside]
+            part = fuser.residual(y_hat[:, :, *inside], step, noise, rates, rendering.steps, near_said)
             paste(residual, region, part, (rows, columns), positions(tile))
         return residual
 

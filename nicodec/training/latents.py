@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,18 +30,19 @@ class Coded:
         y, y_hat: (B, M, h, w) in natural units.
         step, rate: the quantiser's step in these and the rate, (B, M, 1, 1) and (B,), or with quality maps
             (B, M, h, w) and (B, h/4, w/4).
-        x_hat: the base's picture (B, 3, 16 h, 16 w), about 0..1.
+        x_hat: our base's picture (B, 3, 16 h, 16 w), about 0..1; None: another codec's, which decodes y' itself.
     """
 
     y: Tensor
     y_hat: Tensor
     step: Tensor
     rate: Tensor
-    x_hat: Tensor
+    x_hat: Tensor | None = None
 
     def at(self, some: Tensor) -> Coded:
         """Those pictures of the batch for which `some` (B,) is true."""
-        return Coded(*(getattr(self, each.name)[some] for each in fields(self)))
+        x_hat = None if self.x_hat is None else self.x_hat[some]
+        return Coded(self.y[some], self.y_hat[some], self.step[some], self.rate[some], x_hat)
 
 
 class Latents(Protocol):
@@ -120,6 +121,7 @@ class OwnLatents:
     def decode(self, coded: Coded, residual: Tensor | None) -> Tensor:
         """As `Latents`: see `Experts.paint`."""
         x_hat = coded.x_hat
+        assert x_hat is not None
         return x_hat if residual is None else x_hat + self.base.correction_towards(x_hat, coded.y_hat + residual)
 
     @torch.no_grad()
@@ -129,7 +131,7 @@ class OwnLatents:
             return None
         texture, _ = self.texture
         depth = int(torch.randint(min(LEAST_BITS, texture.bits), texture.bits + 1, ()))
-        ratios = ratios_of(texture, coded.y, self.base.g_a(coded.x_hat))
+        ratios = ratios_of(texture, coded.y, self.base.g_a(self.decode(coded, None)))
         codes = [texture.lookup(texture.distances(each, depth).argmin(2), depth) for each in ratios]
         return torch.from_numpy(told(np.concatenate(codes), texture.side)).to(coded.y)
 
@@ -168,11 +170,11 @@ class ForeignLatents:
         """As `Latents`."""
         with torch.autocast(x.device.type, enabled=False):
             y, y_hat = self.base.code(x)
-        return Coded(y, y_hat, y.new_ones(len(y), y.shape[1], 1, 1), rate, self.base.g_s(y_hat, rate))
+        return Coded(y, y_hat, y.new_ones(len(y), y.shape[1], 1, 1), rate)
 
     def decode(self, coded: Coded, residual: Tensor | None) -> Tensor:
         """As `Latents`."""
-        return coded.x_hat if residual is None else self.base.g_s(coded.y_hat + residual, coded.rate)
+        return self.base.g_s(coded.y_hat if residual is None else coded.y_hat + residual, coded.rate)
 
     def said(self, coded: Coded) -> None:
         """As `Latents`: nothing."""

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -434,26 +435,32 @@ def nodes(poison):
 
 
 def test_a_cluster_that_loses_a_worker_and_a_node(photos, tmp_path, poison, nodes):
+    """Both while all workers wait for pictures that are late, so that there is work to be lost."""
     running, second = nodes
-    names = sorted(photos.rglob("*.png"))
-    for index in range(60):
+    names, late = sorted(photos.rglob("*.png")), [photos / f"late{index}.png" for index in range(16)]
+    for index in range(12):
         names.append(photos / f"more{index:02d}.png")
         pictures.image(200 + index, 200).save(names[-1])
-    as_manifest(tmp_path / "list.jsonl", *names[:9], "poison://a/bad.png", photos / "gone.png", *names[9:])
-    call = ("encode", "list.jsonl", "coded", *TINY, "--shard", "6", "--engine", "ray", "--address", running.address,
+    as_manifest(tmp_path / "list.jsonl", *names[:9], "poison://a/bad.png", photos / "gone.png", *names[9:],
+                *(f"poison://{name}" for name in late))  # fmt: skip
+    call = ("encode", "list.jsonl", "coded", *TINY, "--shard", "4", "--engine", "ray", "--address", running.address,
             "--memory", "1GiB", "--workers", "4")  # fmt: skip
     process = launched(tmp_path, poison, *call)
     shards, deadline = tmp_path / "coded" / HOME / "shards", time.monotonic() + 90
-    while not (shards.is_dir() and any(shards.glob("*.json"))) and time.monotonic() < deadline:
+    while not (shards.is_dir() and len([*shards.glob("*.json")]) == 6 and cluster.workers_of(second)):
         assert process.poll() is None, finish(process)
-        time.sleep(0.01)
+        assert time.monotonic() < deadline, "a worker has not begun"
+        time.sleep(0.05)
     os.kill(cluster.workers_of(running.head_node)[0], signal.SIGKILL)
-    assert cluster.workers_of(second), "it has work"
     running.remove_node(second, allow_graceful=False)
+    for name in late:
+        shutil.copy(names[-1], tmp_path / "copy.png")
+        (tmp_path / "copy.png").rename(name)
+    names += late
     code, err = finish(process)
     assert code == errors.BatchError.exit_code, err
     found = report(tmp_path / "coded")
-    assert (found["pictures"], found["done"], found["failed"], found["shards_unfinished"]) == (72, 70, 2, 0)
+    assert (found["pictures"], found["done"], found["failed"], found["shards_unfinished"]) == (40, 38, 2, 0)
     assert failures(tmp_path / "coded") == {
         "bad.png": errors.WorkerDiedError.exit_code, "gone.png": errors.InputError.exit_code,
     }  # fmt: skip

@@ -28,19 +28,23 @@ import pictures
 
 ROOT = Path(__file__).parents[2]
 HOME = "_nicodec"
-POISON = '''"""A store whose driver crashes: what a broken library does to the process that it runs in."""
-import os, signal
+POISON = '''"""Files on this disk. It waits for what is not there yet; at a bad picture its driver crashes."""
+import os, pathlib, signal, time
 from fsspec import AbstractFileSystem
 class Poison(AbstractFileSystem):
     protocol = "poison"
     def cat_file(self, path, start=None, end=None, **options):
-        os.kill(os.getpid(), signal.SIGSEGV)
+        if path.endswith("bad.png"):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        while not os.path.exists(path):
+            time.sleep(0.05)
+        return pathlib.Path(path).read_bytes()
 '''
 SIZES = {"num_cpus": 2, "object_store_memory": 80 << 20, "memory": 8 << 30}  # of a node
 
 
 def make_poison(folder: Path) -> str:
-    """A path for PYTHONPATH that brings the protocol `poison:`, whose objects kill who reads them."""
+    """A path for PYTHONPATH that brings the protocol `poison:`, whose objects kill who reads them, or come late."""
     (folder / "poison-1.dist-info").mkdir(parents=True)
     (folder / "poison_store.py").write_text(POISON)
     (folder / "poison-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: poison\nVersion: 1\n")

@@ -90,7 +90,7 @@ def test_a_gradient_is_what_a_small_step_changes():
     {"model": "tiny-32", "quality": 20}, {"model": "tiny-tunes", "tune": "eye", "effort": 4},
 ])  # fmt: skip
 def test_engines_write_and_paint_the_same(options):
-    """Symbols may differ where a float stood between two whole numbers; here none does."""
+    """But for symbols whose floats stood between two whole numbers, and what they lead to in rounds of corrections."""
     if options.get("references") and "dictionary" not in find_package(options["model"]).parts:
         options = {**options, "model": "tiny-references"}
     image = pictures.image(200, 150)
@@ -98,9 +98,11 @@ def test_engines_write_and_paint_the_same(options):
         nicodec.encode(image, drawn="off", device="cpu", engine=engine, **options) for engine in ("onnx", "torch")
     )
     symbols, others = (
-        [held.tobytes() for held in OwnDecoder(file).symbols().values()] for file in map(read_file, (data, other))
+        np.concatenate([held.latent.symbols.ravel() for held in OwnDecoder(file).symbols().values()])
+        for file in map(read_file, (data, other))
     )
-    assert symbols == others
+    assert (symbols != others).mean() <= 0.02
+    assert np.abs(symbols - others).max() <= 1
     anchors = [{}, {"anchor": "perception"}] if options["model"] == "tiny-full" else [{}]
     ways = [*anchors, {"tau": 0.7, "steps": 2}] if "fuser" in find_package(options["model"]).parts else anchors
     for way in ways:

@@ -107,8 +107,8 @@ def export_model(run: Path, output: Path, summary: str, folders: tuple[Path, ...
 def write_model_graphs(folder: Path) -> None:
     """Make the graphs of the networks of the package in FOLDER, which onnxruntime runs; its parts stay as they are.
 
-    `models export` makes those of its part: this is for older packages, for those of plans, and where a network's code
-    has changed. Without graphs a package needs torch.
+    `models export` and plans make them: this is for older packages, and where a network's code has changed. Without
+    graphs a package needs torch.
     """
     from nicodec.training.graphs import write_graphs
 

@@ -27,7 +27,7 @@ class Place:
 
 
 def carry_out(plan: Plan, place: Place) -> None:
-    """Do what is left of a plan; return early where a stage was told to stop.
+    """Do what is left of a plan, graphs last; return early where a stage was told to stop.
 
     Raises:
         UsageError: a stage needs the weights of a critic.
@@ -37,6 +37,7 @@ def carry_out(plan: Plan, place: Place) -> None:
     from nicodec.cli.models import export
     from nicodec.errors import UsageError
     from nicodec.training.family import UNMADE
+    from nicodec.training.graphs import write_graphs
     from nicodec.training.plan import CRITICAL
 
     family = family_of(plan, place)
@@ -57,6 +58,9 @@ def carry_out(plan: Plan, place: Place) -> None:
         elif stage.name != UNMADE:
             export(place.out / stage.name, family.package, plan.summary, place.folders, **stage.export)
         family.make(stage)
+    else:
+        if left:
+            write_graphs(family.package)
     family.report()
     _say(place, f"{place.out / 'report.md'}: written")
 

@@ -17,6 +17,7 @@ from nicodec.training.export import export_base, integer_scales, load_run
 from nicodec.training.loop import Run, Schedule
 from nicodec.training.sq import SQStage
 from nicodec.training.tables import latent_of, measure_tables
+from nicodec.training.visual import visual_error
 from nicodec.zoo.load import load_scales
 from nicodec.zoo.store import find_package
 
@@ -106,3 +107,16 @@ def test_the_command_encodes_and_decodes_with_it(exported, monkeypatch):
     facts = nicodec.read_info(coded)
     assert (facts["format_version"], facts["tune"]) == (2, "eye")
     assert nicodec.decode(coded, device="cpu").size == image.size
+
+
+def test_what_eyes_lose_is_the_same_while_networks_compute_in_bf16():
+    """Variances are small differences of large numbers: in bf16 they were noise, which `eye` was trained by."""
+    x = torch.from_numpy(np.asarray(pictures.image(128, 128), np.float32) / 255).permute(2, 0, 1)[None]
+    x_hat = (x + 0.02 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    found = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            seen = x_hat.bfloat16() if enabled else x_hat.bfloat16().float()  # what a network would hand over
+            error = sum(share * part.mean() for part, share in visual_error(seen, x))
+        found.append((error, *torch.autograd.grad(error, x_hat)))
+    torch.testing.assert_close(*found, rtol=0.01, atol=1e-4)

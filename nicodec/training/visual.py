@@ -25,14 +25,16 @@ def visual_error(x_hat: Tensor, x: Tensor) -> list[tuple[Tensor, float]]:
     Args:
         x_hat, x: (B, 3, H, W), about 0..1, sides at least LEAST.
     """
-    maps = [((x_hat - x).square().mean(1, keepdim=True) * 255**2, SQUARED)]
-    matrix = x.new_tensor(OPPONENT)[:, :, None, None]
-    shares = x.new_tensor([1.0, CHROMA, CHROMA])[None, :, None, None] / (1 + 2 * CHROMA)
-    a, b = F.conv2d(x_hat, matrix), F.conv2d(x, matrix)
-    for weight in SCALES:
-        lost = (1 - structure(a, b)) * shares
-        maps.append((lost.sum(1, keepdim=True) * LIKE_SQUARED, (1 - SQUARED) * weight))
-        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+    with torch.autocast(x.device.type, enabled=False):  # variances are differences, of which bf16 leaves nothing
+        x_hat = x_hat.float()
+        maps = [((x_hat - x).square().mean(1, keepdim=True) * 255**2, SQUARED)]
+        matrix = x.new_tensor(OPPONENT)[:, :, None, None]
+        shares = x.new_tensor([1.0, CHROMA, CHROMA])[None, :, None, None] / (1 + 2 * CHROMA)
+        a, b = F.conv2d(x_hat, matrix), F.conv2d(x, matrix)
+        for weight in SCALES:
+            lost = (1 - structure(a, b)) * shares
+            maps.append((lost.sum(1, keepdim=True) * LIKE_SQUARED, (1 - SQUARED) * weight))
+            a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
     return maps
 
 

@@ -1,5 +1,6 @@
 """Small pictures out of large files: `decode --scale`, and Pillow's thumbnails."""
 
+import functools
 import io
 from pathlib import Path
 
@@ -38,9 +39,14 @@ def small(data, scale, **options):
     return np.asarray(nicodec.decode(data, scale=scale, device="cpu", **options))
 
 
+@functools.lru_cache(maxsize=2)
+def decoded(data, **options):
+    return np.asarray(nicodec.decode(data, device="cpu", **options))
+
+
 def full(data, scale, **options):
     """What a small picture should be about, or exactly: the full one, averaged."""
-    pixels = np.asarray(nicodec.decode(data, device="cpu", **options))
+    pixels = decoded(data, **options)
     return averaged(pixels.reshape(*pixels.shape[:2], -1), scale).reshape(*(-(-s // scale) for s in pixels.shape[:2]),
                                                                           *pixels.shape[2:])  # fmt: skip
 

@@ -335,7 +335,7 @@ def test_the_start_is_a_working_transform_codec(data):
     assert low.bits < high.bits
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # of a group: other modules' tests may come between
 def finished(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "sq"
     run(data, folder, 8, start=100)

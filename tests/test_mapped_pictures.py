@@ -1,10 +1,12 @@
 """Tunes and quality maps in the networks that paint: every block is painted at its own rate, whatever is decoded."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pictures
 import pytest
+from PIL import Image
 from toy import CODED
 
 import nicodec
@@ -30,6 +32,7 @@ from nicodec.target import Target, encode_to_target
 from nicodec.zoo.load import load_scales
 from nicodec.zoo.store import find_package
 
+ROOT = Path(__file__).parents[1]
 LARGE = 1100, 1050  # pixels: four tiles
 
 
@@ -145,6 +148,18 @@ def test_each_tune_is_encoded_and_said(effort):
         assert psnr(np.asarray(image), decode(files[tune])) > 15
     assert len(files["eye"]) < len(files["psnr"])  # its steps are coarser
     assert psnr(np.asarray(image), decode(files["eye"])) < psnr(np.asarray(image), decode(files["psnr"]))
+
+
+@pytest.mark.parametrize("tune", ["eye", "psnr"])
+def test_a_correction_goes_as_far_in_either_tune(tune, monkeypatch):
+    """Where its steps are coarser, an error of one weighs more: too long a way took 15 % more bits in tune `eye`."""
+    monkeypatch.setenv("NICODEC_MODELS", str(ROOT / "models"))
+    image = Image.open(ROOT / "examples" / "scene.png").convert("RGB")
+    plain, corrected = (
+        nicodec.encode(image, model="base2", tune=tune, effort=effort, quality=60, drawn="off") for effort in (2, 3)
+    )
+    assert len(corrected) <= 1.08 * len(plain)
+    assert psnr(np.asarray(image), decode(corrected)) > psnr(np.asarray(image), decode(plain)) + 0.1
 
 
 def test_a_model_with_one_tune_is_coded_in_that():

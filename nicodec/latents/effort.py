@@ -21,7 +21,7 @@ AIMED = 0.25  # share of the positions without references from which on correcti
 LOOKED_UP = 64  # magnitudes whose bits are looked up; larger ones are rounded plainly
 DAMPING = 0.5  # share of the way that a correction goes
 CORRECTION_MAX = 0.5  # quantiser steps that a correction may go at once: g_s was not trained for more
-CURVATURE = 2 * 4e-4 * 255**2 / 3  # of the error in bits, over y in quantiser steps: the steps' own theory, see `Base`
+CURVATURE = 2 * 4e-4 * 255**2 / 3  # of the squared error in bits, over y in steps of tune `psnr`: theory, see `Base`
 
 
 def encode_tile(
@@ -76,6 +76,7 @@ def correct(
     rates, own_rates = to_rates(rate), to_rates(rounding.rate)
     ungain = spread(base.ungain(rates), y)
     own_ungain = ungain if ungain.shape[2:] == (1, 1) else ungain[:, :, core[0], core[1]]
+    curvature = np.float32(CURVATURE) * np.square(spread(base.coarseness(own_rates), own))
     around, weight = y * ungain, np.zeros((1, 1, *x.shape[2:]), np.float32)
     inside = weight[:, :, *in_pixels(core)]
     inside[:] = spread(worth(rounding.rate, base.lambda_max), inside)
@@ -89,7 +90,7 @@ def correct(
         if cost < least:  # not so where it is not a number, too
             least, best = cost, own
             slope = gradient[:, :, core[0], core[1]] * own_ungain
-            step = (y_hat - slope / np.float32(CURVATURE) - own).clip(-CORRECTION_MAX, CORRECTION_MAX) * aimed
+            step = (y_hat - slope / curvature - own).clip(-CORRECTION_MAX, CORRECTION_MAX) * aimed
         else:
             damping /= 2
         own = best + np.float32(damping) * step

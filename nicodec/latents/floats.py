@@ -16,7 +16,7 @@ from nicodec.entropy.order import Pass, checkerboard, passes
 from nicodec.entropy.tables import SYMBOL_MAX
 from nicodec.latents.geometry import BLOCK, PATCH, WHOLE, Array, Span, coarser
 from nicodec.latents.rates import interpolate, spread
-from nicodec.rate.scale import LAMBDA_MAX
+from nicodec.rate.scale import LAMBDA_MAX, TUNE_SPACING
 from nicodec.zoo.load import read_config
 from nicodec.zoo.manifest import Part
 
@@ -80,6 +80,11 @@ class FloatPath:
     def ungain(self, rates: Array) -> Array:
         """Quantiser steps to natural units, as `gain`; learned apart from it."""
         return np.exp(interpolate(self.networks.weight("log_ungain"), rates))
+
+    def coarseness(self, rates: Array) -> Array:
+        """How many times as large the steps of a tune are as those of tune `psnr`, as `gain`; 1 where there is one."""
+        steps, plain = self.networks.weight("log_ungain"), rates % TUNE_SPACING + TUNE_SPACING * (self.tunes - 1)
+        return np.exp(interpolate(steps, rates) - interpolate(steps, plain))
 
     def g_a(self, x: Array) -> Array:
         """Pixels (1, 3, H, W), 0..1, to y in natural units."""

@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pictures
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -17,7 +19,7 @@ import nicodec as package
 from nicodec import errors
 from nicodec.codec import verify_bytes
 from nicodec.conformance.golden import golden_folder
-from nicodec.zoo.load import read_config
+from nicodec.zoo.load import SCALE, load_fuser, read_config, read_weights
 from nicodec.zoo.manifest import read_manifest, write_manifest
 from nicodec.zoo.store import find_package, find_part, packages
 
@@ -121,3 +123,20 @@ def test_weights_of_another_size_are_said_in_a_line(tiny, tmp_path, monkeypatch)
     with pytest.raises(errors.DamagedPartError, match="not a base part") as refusal:
         package.encode(pictures.image(8, 8), model="wide", device="cpu", drawn="off")
     assert len(str(refusal.value)) < 400
+
+
+def test_parts_that_only_paint_hold_bytes_and_all_others_hold_more(toy_folder):
+    """As close to what was trained as 127 steps are, channel by channel; the KLT, which y goes through, closer."""
+    parts = read_manifest(toy_folder / "toy16" / "model.toml").parts
+    stored = {kind: load_file(parts[kind].path) for kind in ("base", "fuser")}
+    assert not any(array.dtype == torch.int8 for array in stored["base"].values())
+    random, again = load_fuser(parts["fuser"], "cpu"), read_weights(parts["fuser"])
+    for name, array in stored["fuser"].items():
+        if name.endswith(SCALE):
+            weights = stored["fuser"][name.removesuffix(SCALE)]
+            assert weights.dtype == torch.int8
+            assert set(weights.abs().amax((1, 2, 3)).tolist()) <= {0, 127}  # 0: a layer that starts as nothing
+            assert np.array_equal(again[name.removesuffix(SCALE)], (weights * array).numpy())
+        assert ("klt" in name) <= (array.dtype == torch.float16)
+    assert again.keys() == random.state_dict().keys()
+    assert len(again) == len(random.state_dict())

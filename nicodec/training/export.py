@@ -32,9 +32,10 @@ from nicodec.rate.scale import KNOTS
 from nicodec.training.checkpoint import STATE, read_average, read_state, replace
 from nicodec.training.scales import LOG_MIN, LOG_STEP, ScalePass, Scales
 from nicodec.training.sq import SQCodec
-from nicodec.zoo.load import EXACT, REFERENCES
+from nicodec.zoo.load import EXACT, REFERENCES, SCALE
 from nicodec.zoo.manifest import TRAINED_ON, read_manifest, write_manifest
 
+IN_BYTES = {"mode", "fuser", "restorer"}  # parts that paint, and code nothing
 KINDS = {"sq": "base", "clc": "dictionary"}  # of the parts that stages become, where they have names of their own
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -153,8 +154,10 @@ def export_dictionary(dictionary: Dictionary, folder: Path, clc: CLC | None = No
 def write_part(
     folder: Path, kind: str, module: nn.Module, config: dict[str, Any], exact: Mapping[str, NDArray[Any]]
 ) -> None:
-    """Write `folder`/`kind`.safetensors: float weights in fp16, the integer path as it is, widths in the header."""
-    tensors = {name: _stored(value) for name, value in module.state_dict().items()}
+    """Write `folder`/`kind`.safetensors: float weights, the integer path as it is, widths in the header."""
+    tensors = {}
+    for name, value in module.state_dict().items():
+        tensors |= _stored(name, value, in_bytes=kind in IN_BYTES)
     tensors |= {EXACT + name: torch.from_numpy(array) for name, array in exact.items()}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / f"{kind}.safetensors", metadata={"config": json.dumps(config)})
@@ -239,6 +242,14 @@ def _kernel(conv: nn.Conv2d) -> tuple[int, ...]:
     return (3, 3) if conv.groups > 1 else (conv.in_channels,)
 
 
-def _stored(value: Tensor) -> Tensor:
-    """Convolutions in fp16; gains and biases, which are small and act on everything, in fp32."""
-    return (value.half() if value.ndim == 4 else value.float()).contiguous()
+def _stored(name: str, value: Tensor, in_bytes: bool) -> dict[str, Tensor]:
+    """Convolutions in fp16, or as int8 with a scale for each channel that they put out; never the KLT.
+
+    Gains and biases, which are small and act on everything, in fp32.
+    """
+    if value.ndim != 4:
+        return {name: value.float().contiguous()}
+    if not in_bytes or "klt" in name:
+        return {name: value.half().contiguous()}
+    scale = value.float().abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-12) / 127
+    return {name: (value.float() / scale).round().to(torch.int8).contiguous(), name + SCALE: scale}

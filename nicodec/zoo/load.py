@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from nicodec.networks.vq import VQExpert
 
 EXACT = "entropy."  # prefix of the arrays of the integer path
+SCALE = ".scale"  # suffix of what the weights of that name, which are int8 then, are multiplied by
 REFERENCES = "references."  # of those of a dictionary; all others belong to the float networks
 
 
@@ -217,19 +218,23 @@ def read_config(part: Part) -> dict[str, Any]:
 
 
 class Weights(Mapping[str, "NDArray[np.float32]"]):
-    """The weights of a part's float networks by name, each brought to float32 when it is asked for."""
+    """The weights of a part's float networks by name, each brought to float32 when it is asked for.
+
+    They are stored as fp32 or fp16, or as int8 with a scale for each channel.
+    """
 
     def __init__(self, stored: Mapping[str, NDArray[Any]]) -> None:
         self._stored = stored
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:
-        return np.asarray(self._stored[name], np.float32)
+        weight = np.asarray(self._stored[name], np.float32)
+        return weight * self._stored[name + SCALE] if name + SCALE in self._stored else weight
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._stored)
+        return (name for name in self._stored if not name.endswith(SCALE))
 
     def __len__(self) -> int:
-        return len(self._stored)
+        return sum(1 for _ in self)
 
 
 @once

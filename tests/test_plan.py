@@ -214,6 +214,7 @@ def test_the_plans_that_are_shipped_can_be_read(name):
     base = BaseConfig(**plan.stages[0].config)
     if name != "toy":
         assert (base.tunes, base.context_depth, base.depth_16, base.lambda_max, base.eased) == (2, 2, 4, 0.64, 4.0)
+        assert (base.latent, base.slices) == (480, 3)
         assert plan.stages[0].schedule.decay == 0.2
         assert plan.name == "base2"
 

@@ -69,6 +69,18 @@ def data(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def photos(tmp_path):
+    """Ten pictures in a tree, of one scene from a little further on each time."""
+    import pictures
+
+    for index in range(10):
+        path = tmp_path / "photos" / ("sub" if index % 2 else "") / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pictures.another_shot(64, 48, across=index).save(path)
+    return tmp_path / "photos"
+
+
 @pytest.fixture(scope="session")
 def trunk(tmp_path_factory):
     """A SqueezeNet with random weights, stored as torchvision's are."""

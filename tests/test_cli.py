@@ -158,7 +158,7 @@ def test_every_error_class_has_its_own_exit_code_and_a_test():
     classes = [c for c in classes if issubclass(c, errors.NicodecError)]
     assert len({c.exit_code for c in classes}) == len(classes)
     elsewhere = {
-        errors.ExportError,  # tests/test_training.py
+        errors.ExportError,  # tests/test_exported.py
         errors.MissingStreamError,  # tests/test_streams.py
         errors.PartialPictureError,  # tests/test_streams.py
         errors.BatchError,  # tests/test_batch.py
@@ -167,8 +167,8 @@ def test_every_error_class_has_its_own_exit_code_and_a_test():
         errors.ConformanceError,  # tests/test_matrix.py
         errors.MissingPackageError,  # tests/test_engines.py
         errors.MissingReferenceError,  # tests/test_refers.py
-        errors.ClusterError,  # tests/test_scale.py
-        errors.WorkerDiedError,  # tests/test_scale.py
+        errors.ClusterError,  # tests/test_scale_losses.py
+        errors.WorkerDiedError,  # tests/test_scale_losses.py
     }
     tested = {error for error, _ in FAILURES} | elsewhere
     assert set(classes) == tested

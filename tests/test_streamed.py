@@ -96,7 +96,7 @@ def test_tars_without_a_picture_of_that_size_are_refused(tmp_path):
 
 
 def test_a_run_trains_on_tars(inside, tmp_path):
-    from test_training import Fit
+    from test_ranks import Fit
 
     streamed = training_pictures([tar(tmp_path / "tars" / "a.tar", range(0, 250, 9))], CPU, SIDE)
     schedule = Schedule(steps=2, batch=CROPS, accumulate=2, crop=SIDE, doublings=())

@@ -1,4 +1,4 @@
-"""Training at toy length: the loop's manners, and that what is exported is what was trained."""
+"""Training at toy length: the loop's manners."""
 
 import json
 import os
@@ -8,55 +8,27 @@ import subprocess
 import sys
 import threading
 import time
-from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pictures
 import pytest
 import torch
 from PIL import Image
-from safetensors import safe_open
 from torch import nn
+from toy_run import CPU, TOY, run
 
-import nicodec
-from nicodec.entropy.coder import estimate_bits
-from nicodec.entropy.tables import gaussian_tables
-from nicodec.errors import ExportError, TrainingRunError, UsageError
-from nicodec.networks.base import BaseConfig
+from nicodec.errors import TrainingRunError, UsageError
 from nicodec.rate.scale import lambda_from_rate
-from nicodec.rate.tile import TileRate
 from nicodec.training import stages
-from nicodec.training.checkpoint import check_same
 from nicodec.training.data import Pictures
 from nicodec.training.drawn import drawn
-from nicodec.training.export import export_base, integer_scales, load_run
-from nicodec.training.loop import Run, Schedule
+from nicodec.training.export import load_run
 from nicodec.training.muon import Muon, orthogonal
-from nicodec.training.ranks import launch
-from nicodec.training.sq import SQCodec, SQStage, lambdas
-from nicodec.training.tables import latent_of, measure_tables
-from nicodec.training.twin import compare
+from nicodec.training.sq import SQCodec, lambdas
 from nicodec.zoo.store import find_package
 
 ROOT = Path(__file__).parents[1]
-TOY = BaseConfig(latent=16, hyper=4, wide_8=8, wide_16=8, depth_8=1, depth_16=1, context=8, scale_context=8)
-CPU = torch.device("cpu")
-
-
-def run(data, folder, steps, *, resume=False, of=8, crop=64, config=TOY, init=None, start=8, frozen=None):
-    schedule = Schedule(steps=of, batch=2, crop=crop, warmup=2)
-    torch.manual_seed(7)
-    stage = SQStage(config)
-    stage.start = lambda found: stage.module.start_from_klt(found, start)
-    found = Pictures([data], CPU, 256)
-    job = Run(stage, schedule, folder, CPU, found, None, resume=resume, init=init, quiet=True, frozen=frozen)
-    while job.step < steps:
-        job._one_step()
-    job._save()
-    job._write_config()
-    return job
 
 
 def weights(job):
@@ -129,92 +101,6 @@ def test_a_recipe_says_what_it_stands_on(toys, tmp_path):
     assert stages.mode(package, tmp_path).frozen == {kind: ids[kind] for kind in ("base", "vq", "fuser")}
 
 
-def test_a_run_goes_on_in_another_number_of_processes_that_share_the_batch(tmp_path):
-    path = tmp_path / "run.json"
-    begun = {"stage": "sq", "config": {}, "schedule": {"batch": 8}, "data": "", "processes": 2, "frozen": {}}
-    path.write_text(json.dumps(begun))
-    check_same(path, {**begun, "schedule": {"batch": 16}, "processes": 1})
-    with pytest.raises(TrainingRunError, match="batch was 16, is 8"):
-        check_same(path, {**begun, "processes": 1})
-    del begun["processes"], begun["frozen"]
-    path.write_text(json.dumps(begun))  # before they were written down
-    check_same(path, {**begun, "processes": 2, "frozen": {}})
-
-
-class Fit:
-    """A stage without any chance in its loss."""
-
-    name, least, slow, muon = "fit", 64, (), ("inner",)
-
-    def __init__(self, folder):
-        torch.manual_seed(1)
-        self.module = nn.Sequential(OrderedDict(first=nn.Conv2d(3, 4, 3), inner=nn.Conv2d(4, 4, 3)))
-        self.losses = folder / f"losses-{os.environ.get('RANK', '0')}.txt"
-
-    def start(self, pictures):
-        self.losses.write_text("")
-
-    def config(self):
-        return {}
-
-    def loss(self, x):
-        loss = (self.module(x) - x.mean((1, 2, 3), keepdim=True) ** 2).square().mean()
-        with self.losses.open("a") as file:
-            file.write(f"{loss.item()}\n")
-        return loss, {"mean": x.mean().item()}
-
-
-class Share:
-    """Crops that are this process's share of a batch for all, in as many parts as it takes them."""
-
-    fingerprint = "shares"
-
-    def __init__(self, parts):
-        self.rank, self.count = (int(os.environ.get(name, other)) for name, other in (("RANK", 0), ("WORLD_SIZE", 1)))
-        self.parts, self.taken = parts, 0
-
-    def batch(self, count, size):
-        step, part = divmod(self.taken, self.parts)
-        self.taken += 1
-        shape = (count * self.count * self.parts, 3, size, size)
-        whole = (
-            torch.rand(shape, generator=torch.Generator().manual_seed(step))
-            * torch.arange(1, shape[0] + 1)[:, None, None, None]
-        )
-        return whole[(self.rank * self.parts + part) * count :][:count]
-
-
-def fit(folder, batch, accumulate=1):
-    """Train in one process or in one of several."""
-    schedule = Schedule(steps=12, batch=batch, accumulate=accumulate, crop=64, doublings=(), warmup=3,
-                        learning_rate=1e-2)  # fmt: skip
-    folder.mkdir(exist_ok=True)
-    job = Run(Fit(folder), schedule, folder, torch.device("cpu"), Share(accumulate), None, resume=False, init=None,
-              quiet=True)  # fmt: skip
-    job.autocast = False  # where the CPU is quicker in bf16, its rounding would hide what is compared
-    job.train()
-
-
-def test_batches_on_two_processes_or_one_after_the_other_are_one_batch(tmp_path):
-    launch(2, fit, tmp_path / "two", 2)
-    fit(tmp_path / "one", 4)
-    fit(tmp_path / "parts", 2, accumulate=2)
-    one, parts, first, second = (np.loadtxt(path) for path in sorted(tmp_path.glob("*/losses-*.txt")))
-    assert np.abs(first - second).min() > 0.01, "each has crops of its own"
-    np.testing.assert_allclose((first + second) / 2, one, rtol=1e-4)
-    np.testing.assert_allclose(np.stack([first, second], 1).ravel(), parts, rtol=1e-4)
-    assert one[-1] < 0.9 * one[0]
-    states, records = {}, {}
-    for name in ("one", "two", "parts"):
-        states[name] = torch.load(tmp_path / name / "state.pt", weights_only=True)["module"]
-        records[name] = json.loads((tmp_path / name / "record.jsonl").read_text().splitlines()[0])
-    for other in ("two", "parts"):
-        for name, weight in states["one"].items():
-            torch.testing.assert_close(states[other][name], weight, rtol=1e-3, atol=1e-4)
-        for figure in ("loss", "mean"):
-            assert records["one"][figure] == pytest.approx(records[other][figure], rel=1e-4), "of the whole batch"
-
-
 def test_crops_that_a_stage_cannot_use_are_refused(data, tmp_path):
     with pytest.raises(TrainingRunError, match="crops of 64 pixels are too small for this stage, expected at least 88"):
         run(data, tmp_path / "a", 1, config=replace(TOY, tunes=2))
@@ -238,25 +124,6 @@ def test_a_checkpoint_is_one_file_and_a_cut_one_is_refused(data, tmp_path):
         with pytest.raises(TrainingRunError, match=r"state\.pt") as refusal:
             use()
         assert len(str(refusal.value)) < 500
-
-
-@pytest.mark.xdist_group("finished")
-def test_averaged_weights_are_kept_in_a_small_file_to_go_on_from(finished, data, tmp_path, inside):
-    assert inside("train", "checkpoint", finished, "-o", "kept.safetensors")[0] == 0
-    kept = tmp_path / "kept.safetensors"
-    assert kept.stat().st_size < 0.3 * (finished / "state.pt").stat().st_size
-    with safe_open(kept, "pt") as file:
-        header = file.metadata()
-    assert header["step"] == "8"
-    assert json.loads(header["run"])["config"]["latent"] == 16
-    begun = run(data, tmp_path / "a", 0, init=kept)
-    for name, value in load_run(finished).state_dict().items():
-        assert torch.allclose(value, begun.ema.state_dict()[name], rtol=1e-3, atol=1e-7), name
-    with pytest.raises(TrainingRunError, match="another network"):
-        run(data, tmp_path / "b", 0, init=kept, config=replace(TOY, wide_8=16))
-    for arguments, code in (((finished, "-o", "kept.safetensors"), 12), ((finished, "-o", "kept.pt"), 2),
-                            ((tmp_path, "-o", "b.safetensors"), 15)):  # fmt: skip
-        assert inside("train", "checkpoint", *arguments)[0] == code
 
 
 def test_a_picture_that_cannot_be_read_is_left_out_and_named(data, tmp_path):
@@ -297,24 +164,6 @@ def test_the_command_trains_checkpoints_on_sigterm_and_resumes(data, inside, tmp
     assert torch.load(tmp_path / "run" / "state.pt", weights_only=True)["step"] == steps + 2
 
 
-def test_a_rank_stops_only_where_all_ranks_know(data, tmp_path):
-    """A signal after the ranks have spoken holds from their next word on; a rank that went alone would strand them."""
-    job = run(data, tmp_path / "run", 1)
-    spoken, average = [], job.ranks.average
-
-    def interrupted(parameters, *figures):
-        agreed = average(parameters, *figures)
-        spoken.append(agreed[0])
-        if len(spoken) == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return agreed
-
-    job.ranks.average = interrupted
-    job.train()
-    assert spoken == [False, True]
-    assert (job.step, torch.load(tmp_path / "run" / "state.pt", weights_only=True)["step"]) == (3, 3)
-
-
 def test_the_start_is_a_working_transform_codec(data):
     torch.manual_seed(0)
     codec = SQCodec(TOY).eval()
@@ -333,62 +182,6 @@ def test_the_start_is_a_working_transform_codec(data):
         (high.x_hat - x) ** 2
     ).mean() < 1.2 * limit + 1e-3  # what 16 components can do; the lapping is not orthogonal
     assert low.bits < high.bits
-
-
-@pytest.fixture(scope="session")  # of a group: other modules' tests may come between
-def finished(data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "sq"
-    run(data, folder, 8, start=100)
-    return folder
-
-
-@pytest.mark.xdist_group("finished")
-def test_the_integer_path_is_the_trained_path(finished):
-    codec = load_run(finished)
-    model = integer_scales(codec.scales, TOY, (gaussian_tables(),))
-    x = torch.from_numpy(pictures.scene(128, 192)).permute(2, 0, 1)[None] / 255
-    for rate in (0, 20000, 65535):
-        with torch.no_grad():
-            expected = codec(x, torch.tensor([float(rate)])).bits.item()
-        assert estimate_bits(model, latent_of(codec, x, TileRate(rate))) == pytest.approx(expected, rel=0.03)  # escapes
-
-
-@pytest.mark.xdist_group("finished")
-def test_an_exported_model_encodes_and_decodes(finished, data, tmp_path, monkeypatch):
-    codec = load_run(finished)
-    tables = measure_tables(codec, Pictures([data], CPU, 256), count=4)
-    export_base(codec, tmp_path / "toy", "a toy", tables)
-    monkeypatch.setenv("NICODEC_MODELS", str(tmp_path))
-    image = pictures.image(100, 70)
-    data = nicodec.encode(image, quality=80, model="toy", device="cpu")
-    assert nicodec.decode(data, device="cpu").size == image.size
-
-
-@pytest.mark.xdist_group("finished")
-def test_measured_tables_cost_less_than_gaussian_ones(finished, data):
-    codec, held_out = load_run(finished), Pictures([data], CPU, 256)
-    bits = []
-    for tables in ((gaussian_tables(),), measure_tables(codec, held_out, count=6)):
-        model = integer_scales(codec.scales, TOY, tables)
-        torch.manual_seed(1)
-        latents = [latent_of(codec, held_out.batch(1, 128), TileRate(rate)) for rate in (10000, 30000, 50000)]
-        bits.append(sum(estimate_bits(model, latent) for latent in latents))
-    assert bits[1] < bits[0]
-
-
-def test_weights_that_do_not_fit_integers_are_refused():
-    codec = SQCodec(TOY)
-    codec.scales.hyper.embed.weight.data[0, 0] = 1e6
-    with pytest.raises(ExportError, match="does not fit"):
-        integer_scales(codec.scales.requires_grad_(False), TOY, (gaussian_tables(),))
-
-
-@pytest.mark.xdist_group("finished")
-def test_the_twin_comparison_runs_and_starts_even(finished, data):
-    held_out = Pictures([data], CPU, 256)
-    figures = compare(load_run(finished), held_out, held_out, steps=2, batch=1)
-    assert figures["symbols"] == pytest.approx(figures["y_hat"], rel=0.05)
-    assert figures["symbols"] > 0
 
 
 def test_lambdas_agree():

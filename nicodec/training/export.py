@@ -157,7 +157,7 @@ def write_part(
     """Write `folder`/`kind`.safetensors: float weights, the integer path as it is, widths in the header."""
     tensors = {}
     for name, value in module.state_dict().items():
-        tensors |= _stored(name, value, in_bytes=kind in IN_BYTES)
+        tensors |= _in_bytes(name, value) if kind in IN_BYTES else {name: _stored(value)}
     tensors |= {EXACT + name: torch.from_numpy(array) for name, array in exact.items()}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / f"{kind}.safetensors", metadata={"config": json.dumps(config)})
@@ -242,14 +242,14 @@ def _kernel(conv: nn.Conv2d) -> tuple[int, ...]:
     return (3, 3) if conv.groups > 1 else (conv.in_channels,)
 
 
-def _stored(name: str, value: Tensor, in_bytes: bool) -> dict[str, Tensor]:
-    """Convolutions in fp16, or as int8 with a scale for each channel that they put out; never the KLT.
+def _stored(value: Tensor) -> Tensor:
+    """Convolutions in fp16; gains and biases, which are small and act on everything, in fp32."""
+    return (value.half() if value.ndim == 4 else value.float()).contiguous()
 
-    Gains and biases, which are small and act on everything, in fp32.
-    """
-    if value.ndim != 4:
-        return {name: value.float().contiguous()}
-    if not in_bytes or "klt" in name:
-        return {name: value.half().contiguous()}
+
+def _in_bytes(name: str, value: Tensor) -> dict[str, Tensor]:
+    """A convolution as int8, with a scale for each channel that it puts out; all else, and the KLT, as it is stored."""
+    if value.ndim != 4 or "klt" in name:
+        return {name: _stored(value)}
     scale = value.float().abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-12) / 127
     return {name: (value.float() / scale).round().to(torch.int8).contiguous(), name + SCALE: scale}

@@ -3,7 +3,10 @@
 import json
 import os
 import signal
+import time
 from collections import OrderedDict
+from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,3 +122,33 @@ def test_a_rank_stops_only_where_all_ranks_know(data, tmp_path):
     job.train()
     assert spoken == [False, True]
     assert (job.step, torch.load(tmp_path / "run" / "state.pt", weights_only=True)["step"]) == (3, 3)
+
+
+def wait_for_ever(folder):
+    (folder / os.environ["RANK"]).write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def is_there(process):
+    """Whether it runs; one that has ended may still be listed, as nobody has asked for its exit code."""
+    stat = Path(f"/proc/{process}/stat")
+    return stat.exists() and stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="it asks Linux which processes there are")
+def test_ranks_end_with_a_parent_that_is_killed(tmp_path):
+    parent = get_context("spawn").Process(target=launch, args=(2, wait_for_ever, tmp_path))
+    parent.start()
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.iterdir())) < 2:
+        assert parent.is_alive()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.2)
+    ranks = [int(path.read_text()) for path in tmp_path.iterdir()]
+    assert all(map(is_there, ranks))
+    parent.kill()
+    parent.join()
+    while any(map(is_there, ranks)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from multiprocessing import connection, get_context
+from multiprocessing import connection, get_context, parent_process
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -62,6 +63,8 @@ def _pieces(message: Tensor, like: list[Tensor]) -> list[Tensor]:
 
 def launch(count: int, work: Callable[..., object], *arguments: Any) -> None:
     """Call `work` in `count` new processes that train as one; they share the cores. SIGTERM and Ctrl-C reach them all.
+
+    They end with this one, whatever ends it.
 
     Raises:
         NicodecError: what one of them raised; all others are ended.
@@ -122,6 +125,7 @@ def _join(
         "RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
     }  # fmt: skip
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         work(*arguments)
     except Exception as error:
@@ -129,3 +133,11 @@ def _join(
         raise SystemExit(1) from None
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed tells nobody: without it, a run that goes on would be written by two."""
+    parent = parent_process()
+    assert parent is not None, "`launch` started this process"
+    connection.wait([parent.sentinel])
+    os._exit(1)

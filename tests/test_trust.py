@@ -65,7 +65,7 @@ def decoded(data, **options):
 
 @pytest.mark.parametrize(("quality", "references"), [(5, "off"), (30, 3), (60, "off"), (80, 3)])
 def test_no_block_of_a_drawing_is_far_below_the_linear_synthesis(quality, references):
-    """By the decoder alone, in files without drawn blocks that no part was left out of.
+    """By the decoder alone: without drawn blocks, and without the encoder's own look, which leaves out what does harm.
 
     Of 1536 blocks of such drawings, 14 are 1 to 2 dB below by the fidelity anchor, and 4 are 3 to 3.4 dB below by the
     natural ones; most of these are here. In the 14, g_s adds a tenth of the energy of quantisation noise, as it does on
@@ -83,12 +83,14 @@ def test_no_block_of_a_drawing_is_far_below_the_linear_synthesis(quality, refere
     assert (np.array(losses) > 1.0).mean() <= 0.05
 
 
-@pytest.mark.parametrize("quality", [10, 60])
-def test_no_block_of_a_drawing_that_is_encoded_as_it_comes_is_far_below_the_linear_synthesis(quality):
+@pytest.mark.parametrize(("quality", "options"), [
+    (10, {}), (60, {}), (30, {"drawn": "off", "references": 3}), (60, {"drawn": "off"}),
+])  # fmt: skip
+def test_no_block_of_a_drawing_that_is_encoded_as_it_comes_is_far_below_the_linear_synthesis(quality, options):
     """By default most are drawn, and exact; of the others, the encoder itself has looked at the fidelity anchor."""
     exact = 0
-    for name, pixels in generated(range(4)):
-        data = nicodec.encode(pixels, quality=quality, effort=1)
+    for name, pixels in generated(range(4, 6) if options else range(4)):
+        data = nicodec.encode(pixels, quality=quality, effort=1, **options)
         found = decoded(data)
         if np.array_equal(found, pixels):
             exact += 1
@@ -96,7 +98,7 @@ def test_no_block_of_a_drawing_that_is_encoded_as_it_comes_is_far_below_the_line
         linear = linear_synthesis(data)
         assert below(found, linear, pixels).max() <= 1.0, name
         assert below(decoded(data, tau=1.0), linear, pixels).max() <= 3.0, name
-    assert exact >= 15
+    assert exact >= 15 or options
 
 
 def test_what_is_not_finite_or_far_away_is_left_out_and_the_rest_stays():

@@ -90,7 +90,7 @@ def test_a_gradient_is_what_a_small_step_changes():
     {"model": "tiny-32", "quality": 20}, {"model": "tiny-tunes", "tune": "eye", "effort": 4},
 ])  # fmt: skip
 def test_engines_write_and_paint_the_same(options):
-    """But for symbols whose floats stood between two whole numbers, and what they lead to in rounds of corrections."""
+    """The same but for symbols whose floats stood between two whole numbers, and what these lead to in corrections."""
     if options.get("references") and "dictionary" not in find_package(options["model"]).parts:
         options = {**options, "model": "tiny-references"}
     image = pictures.image(200, 150)
@@ -102,7 +102,7 @@ def test_engines_write_and_paint_the_same(options):
         for file in map(read_file, (data, other))
     )
     assert (symbols != others).mean() <= 0.02
-    assert np.abs(symbols - others).max() <= 1
+    assert np.abs(symbols - others).max() <= 2
     anchors = [{}, {"anchor": "perception"}] if options["model"] == "tiny-full" else [{}]
     ways = [*anchors, {"tau": 0.7, "steps": 2}] if "fuser" in find_package(options["model"]).parts else anchors
     for way in ways:

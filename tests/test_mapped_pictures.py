@@ -150,6 +150,18 @@ def test_each_tune_is_encoded_and_said(effort):
     assert psnr(np.asarray(image), decode(files["eye"])) < psnr(np.asarray(image), decode(files["psnr"]))
 
 
+def test_coarseness_is_how_much_larger_a_tunes_steps_are():
+    base = load_float_path(part(), "auto", "cpu")
+    levels = np.arange(-2, 4).reshape(2, 3).astype(np.int16)
+    for own in (None, levels):
+        eye, plain = (to_rates(TileRate(30000, tune, own)) for tune in (Tune.EYE, Tune.PSNR))
+        assert base.coarseness(eye).shape == base.ungain(eye).shape
+        np.testing.assert_allclose(base.coarseness(eye), base.ungain(eye) / base.ungain(plain), rtol=1e-5)
+        assert (base.coarseness(plain) == 1).all()
+    alone = load_float_path(part("tiny"), "auto", "cpu")
+    assert (alone.coarseness(to_rates(TileRate(30000))) == 1).all()
+
+
 @pytest.mark.parametrize("tune", ["eye", "psnr"])
 def test_a_correction_goes_as_far_in_either_tune(tune, monkeypatch):
     """Where its steps are coarser, an error of one weighs more: too long a way took 15 % more bits in tune `eye`."""

@@ -116,6 +116,7 @@ def test_the_toy_plan_makes_a_whole_family(follow, again, given, tmp_path, monke
     assert code == 0, said
     package = read_manifest(tmp_path / "out" / "models" / "toy" / "model.toml")
     assert package.parts.keys() == {"base", "dictionary", "vq", "fuser", "mode", "texture", "restorer"}
+    assert {kind for kind, part in package.parts.items() if not part.graphs} == {"texture"}
     monkeypatch.setenv("NICODEC_MODELS", str(tmp_path / "out" / "models"))
     for references, tokens in ((1, "vq"), ("off", "texture")):
         coded = nicodec.encode(pictures.image(70, 60), model="toy", device="cpu", references=references, drawn="off")

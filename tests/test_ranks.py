@@ -125,7 +125,7 @@ def test_a_rank_stops_only_where_all_ranks_know(data, tmp_path):
 
 
 def wait_for_ever(folder):
-    (folder / os.environ["RANK"]).write_text(str(os.getpid()))
+    (folder / f"{os.environ['RANK']}-{os.getpid()}").touch()
     time.sleep(600)
 
 
@@ -144,11 +144,11 @@ def test_ranks_end_with_a_parent_that_is_killed(tmp_path):
         assert parent.is_alive()
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    time.sleep(0.2)
-    ranks = [int(path.read_text()) for path in tmp_path.iterdir()]
+    ranks = [int(path.name.partition("-")[2]) for path in tmp_path.iterdir()]
     assert all(map(is_there, ranks))
     parent.kill()
     parent.join()
+    deadline = time.monotonic() + 30
     while any(map(is_there, ranks)):
         assert time.monotonic() < deadline
         time.sleep(0.05)

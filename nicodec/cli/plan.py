@@ -37,7 +37,7 @@ def carry_out(plan: Plan, place: Place) -> None:
     from nicodec.cli.models import export
     from nicodec.errors import UsageError
     from nicodec.training.family import UNMADE
-    from nicodec.training.graphs import write_graphs
+    from nicodec.training.graphs import complete_graphs
     from nicodec.training.plan import CRITICAL
 
     family = family_of(plan, place)
@@ -59,8 +59,8 @@ def carry_out(plan: Plan, place: Place) -> None:
             export(place.out / stage.name, family.package, plan.summary, place.folders, **stage.export)
         family.make(stage)
     else:
-        if left:
-            write_graphs(family.package)
+        if complete_graphs(family.package):
+            _say(place, f"{family.package}: graphs written")
     family.report()
     _say(place, f"{place.out / 'report.md'}: written")
 

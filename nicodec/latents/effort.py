@@ -21,7 +21,7 @@ AIMED = 0.25  # share of the positions without references from which on correcti
 LOOKED_UP = 64  # magnitudes whose bits are looked up; larger ones are rounded plainly
 DAMPING = 0.5  # share of the way that a correction goes
 CORRECTION_MAX = 0.5  # quantiser steps that a correction may go at once: g_s was not trained for more
-CURVATURE = 2 * 4e-4 * 255**2 / 3  # of the squared error in bits, over y in steps of tune `psnr`: theory, see `Base`
+CURVATURE = 2 * 4e-4 * 255**2 / 3  # of a tune's own error in bits, over y in its steps: their own theory, see `Base`
 
 
 def encode_tile(
@@ -76,6 +76,7 @@ def correct(
     rates, own_rates = to_rates(rate), to_rates(rounding.rate)
     ungain = spread(base.ungain(rates), y)
     own_ungain = ungain if ungain.shape[2:] == (1, 1) else ungain[:, :, core[0], core[1]]
+    # The squared error is the own one of tune `psnr`: where steps are larger, it bends more along one.
     curvature = np.float32(CURVATURE) * np.square(spread(base.coarseness(own_rates), own))
     around, weight = y * ungain, np.zeros((1, 1, *x.shape[2:]), np.float32)
     inside = weight[:, :, *in_pixels(core)]
@@ -127,7 +128,7 @@ class ThriftyRounding:
         self.worths = np.full((*self.features.shape[:2], 1), BITS_PER_ERROR, np.float32)
         if classes is not None:
             self.worths[classes > 0] = BITS_REFERRED
-        self.cost_map = np.zeros(self.features.shape[:2])  # bits, as `correct` weighs them
+        self.cost_map = np.zeros(self.features.shape[:2])  # bits and the tune's own error, in bits
         self.symbols = np.zeros((*self.features.shape[:2], scales.latent), np.int16)
         self.indices: list[Indices] = []
 

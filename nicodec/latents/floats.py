@@ -82,9 +82,9 @@ class FloatPath:
         return np.exp(interpolate(self.networks.weight("log_ungain"), rates))
 
     def coarseness(self, rates: Array) -> Array:
-        """How many times as large the steps of a tune are as those of tune `psnr`, as `gain`; 1 where there is one."""
-        steps, plain = self.networks.weight("log_ungain"), rates % TUNE_SPACING + TUNE_SPACING * (self.tunes - 1)
-        return np.exp(interpolate(steps, rates) - interpolate(steps, plain))
+        """How many times as large the steps are as those of tune `psnr`, the last one, as `gain`; 1 without tunes."""
+        log_steps, in_psnr = self.networks.weight("log_ungain"), rates % TUNE_SPACING + TUNE_SPACING * (self.tunes - 1)
+        return np.exp(interpolate(log_steps, rates) - interpolate(log_steps, in_psnr))
 
     def g_a(self, x: Array) -> Array:
         """Pixels (1, 3, H, W), 0..1, to y in natural units."""

@@ -1,4 +1,4 @@
-"""A finished run to a model package: float weights to fp16, the scale path to integers, tables, manifest."""
+"""A finished run to a model package: float weights to fp16 or bytes, the scale path to integers, tables, manifest."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from nicodec.training.sq import SQCodec
 from nicodec.zoo.load import EXACT, REFERENCES, SCALE
 from nicodec.zoo.manifest import TRAINED_ON, read_manifest, write_manifest
 
-IN_BYTES = {"mode", "fuser", "restorer"}  # parts that paint, and code nothing
+IN_BYTES = frozenset({"mode", "fuser", "restorer"})  # parts that paint, and code nothing
 KINDS = {"sq": "base", "clc": "dictionary"}  # of the parts that stages become, where they have names of their own
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -81,7 +81,7 @@ def stage_of(run: Path) -> str:
 def export_average(run: Path, file: Path) -> int:
     """Write the EMA weights of a run, of any stage, to a safetensors file that is small enough to be kept.
 
-    They are stored as those of a part are. The header says what `run.json` does (`run`), and the `step`.
+    Convolutions are fp16. The header says what `run.json` does (`run`), and the `step`.
 
     Returns:
         The step.

@@ -56,6 +56,15 @@ def write_graphs(folder: Path, kinds: Collection[str] | None = None) -> None:
     write_manifest(folder, package.name, package.summary, files, graphs)
 
 
+def complete_graphs(folder: Path) -> bool:
+    """As `write_graphs`, of the parts that have none; returns whether there were any."""
+    parts = read_manifest(folder / "model.toml").parts.items()
+    missing = [kind for kind, part in parts if _has_networks(part) and not part.graphs]
+    if missing:
+        write_graphs(folder, missing)
+    return bool(missing)
+
+
 def part_graphs(part: Part, module: nn.Module) -> dict[str, bytes]:
     """The graphs of all functions of a part, by name."""
     return {name: make_graph(function, module) for name, function in _functions(part.kind, module).items()}
@@ -72,8 +81,12 @@ def _modules(package: Package, kinds: Collection[str]) -> Iterator[tuple[Part, n
         "dictionary": lambda part: load_clc(part, base),
     }
     for kind, part in package.parts.items():
-        if kind in kinds and (kind != "dictionary" or has_adapters(part)):
+        if kind in kinds and _has_networks(part):
             yield part, loads[kind](part)
+
+
+def _has_networks(part: Part) -> bool:
+    return part.kind in OF and (part.kind != "dictionary" or has_adapters(part))
 
 
 def _functions(kind: str, module: nn.Module) -> dict[str, Function]:

@@ -136,7 +136,7 @@ def _join(
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed tells nobody: without it, a run that goes on would be written by two."""
+    """End when the parent has: a killed one tells nobody, and a run that is resumed would be written by two."""
     parent = parent_process()
     assert parent is not None, "`launch` started this process"
     connection.wait([parent.sentinel])

@@ -140,6 +140,8 @@ def test_weights_in_bytes_are_as_close_as_127_steps_are(tmp_path):
     torch.nn.init.zeros_(trained["mix"].weight[2])
     (tmp_path / "base.safetensors").write_bytes(b"weights")
     write_part(tmp_path, "fuser", trained, {}, {})
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1, "whoever may read other files may read weights"
     write_manifest(tmp_path, "a", "b", {"base": "base.safetensors", "fuser": "fuser.safetensors"})
     found = read_weights(read_manifest(tmp_path / "model.toml").parts["fuser"])
     assert sorted(found) == ["klt.weight", "mix.bias", "mix.weight"]

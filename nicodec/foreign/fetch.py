@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from nicodec.errors import InputError, UsageError, brief
 from nicodec.foreign.adapters import ARCHITECTURES, PREFIX, ForeignBase, parse_name
@@ -40,7 +40,7 @@ def fetch(name: str, folder: Path, source: Path | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.contiguous() for key, value in base.model.state_dict().items()}
     config = {"architecture": architecture, "quality": quality}
-    save_file(tensors, folder / "base.safetensors", metadata={"config": json.dumps(config)})
+    (folder / "base.safetensors").write_bytes(save(tensors, {"config": json.dumps(config)}))
     write_manifest(folder, folder.name, f"{name}: float entropy path, no promise across machines",
                    {"base": "base.safetensors"})  # fmt: skip
 

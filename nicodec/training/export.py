@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from nicodec.dictionary.asset import Dictionary
@@ -94,7 +94,8 @@ def export_average(run: Path, file: Path) -> int:
     step, described = int(state["step"]), (run / "run.json").read_text(encoding="utf-8")
     tensors = {name: _stored(value) for name, value in state["ema"].items()}
     file.parent.mkdir(parents=True, exist_ok=True)
-    replace(file, lambda path: save_file(tensors, path, metadata={"run": described, "step": str(step)}))
+    content = save(tensors, {"run": described, "step": str(step)})
+    replace(file, lambda path: path.write_bytes(content))
     return step
 
 
@@ -119,7 +120,7 @@ def export_texture(texture: Texture, prior: TokenPrior, folder: Path) -> None:
     """Add a texture part to the package in `folder`."""
     exact = {EXACT + name: array for name, array in prior.to_arrays().items()}
     tensors = {name: torch.from_numpy(array) for name, array in {**texture.to_arrays(), **exact}.items()}
-    save_file(tensors, folder / "texture.safetensors", metadata={"config": json.dumps(texture.config)})
+    (folder / "texture.safetensors").write_bytes(save(tensors, {"config": json.dumps(texture.config)}))
     _extend_manifest(folder, "texture")
 
 
@@ -147,7 +148,7 @@ def export_dictionary(dictionary: Dictionary, folder: Path, clc: CLC | None = No
     for name, value in clc.state_dict().items() if clc else ():
         tensors[name] = (value.half() if name.startswith("change") else value.float()).contiguous()
     config = asdict(clc.config) if clc else {}
-    save_file(tensors, folder / "dictionary.safetensors", metadata={"config": json.dumps(config)})
+    (folder / "dictionary.safetensors").write_bytes(save(tensors, {"config": json.dumps(config)}))
     _extend_manifest(folder, "dictionary")
 
 
@@ -160,7 +161,7 @@ def write_part(
         tensors |= _in_bytes(name, value) if kind in IN_BYTES else {name: _stored(value)}
     tensors |= {EXACT + name: torch.from_numpy(array) for name, array in exact.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / f"{kind}.safetensors", metadata={"config": json.dumps(config)})
+    (folder / f"{kind}.safetensors").write_bytes(save(tensors, {"config": json.dumps(config)}))
 
 
 def _extend_manifest(folder: Path, kind: str) -> None:

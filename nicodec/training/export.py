@@ -156,7 +156,7 @@ def write_part(
     folder: Path, kind: str, module: nn.Module, config: dict[str, Any], exact: Mapping[str, NDArray[Any]]
 ) -> None:
     """Write `folder`/`kind`.safetensors: float weights, the integer path as it is, widths in the header."""
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, value in module.state_dict().items():
         tensors |= _in_bytes(name, value) if kind in IN_BYTES else {name: _stored(value)}
     tensors |= {EXACT + name: torch.from_numpy(array) for name, array in exact.items()}

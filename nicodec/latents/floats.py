@@ -83,7 +83,8 @@ class FloatPath:
 
     def coarseness(self, rates: Array) -> Array:
         """How many times as large the steps are as those of tune `psnr`, the last one, as `gain`; 1 without tunes."""
-        log_steps, in_psnr = self.networks.weight("log_ungain"), rates % TUNE_SPACING + TUNE_SPACING * (self.tunes - 1)
+        log_steps, spacing = self.networks.weight("log_ungain"), np.float32(TUNE_SPACING)
+        in_psnr = rates % spacing + spacing * np.float32(self.tunes - 1)
         return np.exp(interpolate(log_steps, rates) - interpolate(log_steps, in_psnr))
 
     def g_a(self, x: Array) -> Array:

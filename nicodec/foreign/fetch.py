@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 
 from nicodec.errors import InputError, UsageError, brief
 from nicodec.foreign.adapters import ARCHITECTURES, PREFIX, ForeignBase, parse_name
-from nicodec.zoo.manifest import write_manifest
+from nicodec.zoo.manifest import write_manifest, write_tensors
 
 
 def fetch(name: str, folder: Path, source: Path | None) -> None:
@@ -40,7 +38,7 @@ def fetch(name: str, folder: Path, source: Path | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.contiguous() for key, value in base.model.state_dict().items()}
     config = {"architecture": architecture, "quality": quality}
-    (folder / "base.safetensors").write_bytes(save(tensors, {"config": json.dumps(config)}))
+    write_tensors(folder, "base", tensors, config)
     write_manifest(folder, folder.name, f"{name}: float entropy path, no promise across machines",
                    {"base": "base.safetensors"})  # fmt: skip
 

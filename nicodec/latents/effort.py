@@ -76,7 +76,7 @@ def correct(
     rates, own_rates = to_rates(rate), to_rates(rounding.rate)
     ungain = spread(base.ungain(rates), y)
     own_ungain = ungain if ungain.shape[2:] == (1, 1) else ungain[:, :, core[0], core[1]]
-    # The squared error is the own one of tune `psnr`: where steps are larger, it bends more along one.
+    # Squared error is what the steps of tune `psnr` were made for: along larger ones it curves more.
     curvature = np.float32(CURVATURE) * np.square(spread(base.coarseness(own_rates), own))
     around, weight = y * ungain, np.zeros((1, 1, *x.shape[2:]), np.float32)
     inside = weight[:, :, *in_pixels(core)]

@@ -83,9 +83,8 @@ class FloatPath:
 
     def coarseness(self, rates: Array) -> Array:
         """How many times as large the steps are as those of tune `psnr`, the last one, as `gain`; 1 without tunes."""
-        log_steps, spacing = self.networks.weight("log_ungain"), np.float32(TUNE_SPACING)
-        in_psnr = rates % spacing + spacing * np.float32(self.tunes - 1)
-        return np.exp(interpolate(log_steps, rates) - interpolate(log_steps, in_psnr))
+        spacing = np.float32(TUNE_SPACING)
+        return self.ungain(rates) / self.ungain(rates % spacing + spacing * np.float32(self.tunes - 1))
 
     def g_a(self, x: Array) -> Array:
         """Pixels (1, 3, H, W), 0..1, to y in natural units."""

@@ -33,7 +33,7 @@ from nicodec.training.checkpoint import STATE, read_average, read_state, replace
 from nicodec.training.scales import LOG_MIN, LOG_STEP, ScalePass, Scales
 from nicodec.training.sq import SQCodec
 from nicodec.zoo.load import EXACT, REFERENCES, SCALE
-from nicodec.zoo.manifest import TRAINED_ON, read_manifest, write_manifest
+from nicodec.zoo.manifest import TRAINED_ON, read_manifest, write_manifest, write_tensors
 
 IN_BYTES = frozenset({"mode", "fuser", "restorer"})  # parts that paint, and code nothing
 KINDS = {"sq": "base", "clc": "dictionary"}  # of the parts that stages become, where they have names of their own
@@ -120,7 +120,7 @@ def export_texture(texture: Texture, prior: TokenPrior, folder: Path) -> None:
     """Add a texture part to the package in `folder`."""
     exact = {EXACT + name: array for name, array in prior.to_arrays().items()}
     tensors = {name: torch.from_numpy(array) for name, array in {**texture.to_arrays(), **exact}.items()}
-    (folder / "texture.safetensors").write_bytes(save(tensors, {"config": json.dumps(texture.config)}))
+    write_tensors(folder, "texture", tensors, texture.config)
     _extend_manifest(folder, "texture")
 
 
@@ -148,7 +148,7 @@ def export_dictionary(dictionary: Dictionary, folder: Path, clc: CLC | None = No
     for name, value in clc.state_dict().items() if clc else ():
         tensors[name] = (value.half() if name.startswith("change") else value.float()).contiguous()
     config = asdict(clc.config) if clc else {}
-    (folder / "dictionary.safetensors").write_bytes(save(tensors, {"config": json.dumps(config)}))
+    write_tensors(folder, "dictionary", tensors, config)
     _extend_manifest(folder, "dictionary")
 
 
@@ -161,7 +161,7 @@ def write_part(
         tensors |= _in_bytes(name, value) if kind in IN_BYTES else {name: _stored(value)}
     tensors |= {EXACT + name: torch.from_numpy(array) for name, array in exact.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{kind}.safetensors").write_bytes(save(tensors, {"config": json.dumps(config)}))
+    write_tensors(folder, kind, tensors, config)
 
 
 def _extend_manifest(folder: Path, kind: str) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
 from nicodec.container.layout import ID_BYTES
 from nicodec.errors import DamagedPartError, MissingPartError, brief
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TRAINED_ON = {
     "base": (), "vq": ("base",), "dictionary": ("base",), "mode": ("base", "vq"), "fuser": ("base",),
@@ -142,3 +147,10 @@ def write_manifest(
             held["graphs"] = {graph: id_.hex() for graph, id_ in graphs[kind].items()}
     text = tomli_w.dumps({"name": name, "summary": summary, "parts": fields})
     (folder / "model.toml").write_bytes(text.encode(errors="replace"))  # an argument may hold bytes that are no text
+
+
+def write_tensors(folder: Path, kind: str, tensors: dict[str, Tensor], config: Mapping[str, Any]) -> None:
+    """Write `folder`/`kind`.safetensors, its config in the header, for whoever may read other new files."""
+    from safetensors.torch import save
+
+    (folder / f"{kind}.safetensors").write_bytes(save(tensors, {"config": json.dumps(config)}))

@@ -11,7 +11,7 @@ from nicodec import errors
 from nicodec.container.drawn import SIDE
 from nicodec.container.references import GAIN, Alignment
 from nicodec.entropy.coder import motion_bits
-from nicodec.entropy.motion import CLASSES, Motion, walk
+from nicodec.entropy.motion import CLASSES, Motion, walk_motion
 from nicodec.references.align import align
 from nicodec.references.build import clusters
 from nicodec.references.look import look
@@ -37,9 +37,9 @@ def test_the_walk_reads_what_it_wrote():
         written.append(entry)
         return entry
 
-    walk(motion, write)
+    walk_motion(motion, write)
     read = Motion.none(3, 5)
-    walk(read, lambda weights, _: written.pop(0))
+    walk_motion(read, lambda weights, _: written.pop(0))
     assert read.tobytes() == motion.tobytes()
     assert motion_bits(motion) > 0
 
@@ -47,7 +47,7 @@ def test_the_walk_reads_what_it_wrote():
 def test_a_vector_out_of_its_range_is_refused():
     entries = iter([1, 15, *[1] * 14])
     with pytest.raises(errors.CorruptFileError, match="vector"):
-        walk(Motion.none(1, 1), lambda weights, _: next(entries, 0))
+        walk_motion(Motion.none(1, 1), lambda weights, _: next(entries, 0))
 
 
 @pytest.mark.parametrize("light", [((GAIN, 0),) * 3, ((1100, -30), (900, 44), (1024, 3))])

@@ -177,6 +177,8 @@ def test_depthwise_sees_zeros_outside():
     net = layer(np.arange(9).reshape(1, 3, 3), [0], [1])
     x = np.full((2, 2, 1), 2.0)
     assert net.depthwise(x, 0)[:, :, 0].tolist() == [[24, 20], [12, 8]]
+    assert net.depthwise(x, 0, 0)[:, 0].tolist() == [24, 8]
+    assert net.depthwise(x, 0, 1)[:, 0].tolist() == [20, 12]
 
 
 def test_interpolation_hits_the_knots_and_rounds():

@@ -22,7 +22,7 @@ from nicodec.entropy import coder
 from nicodec.entropy.coder import cost_map, decode_latent, encode_latent, estimate_bits, groups
 from nicodec.entropy.integer import interpolate
 from nicodec.entropy.levels import rebuild, residuals
-from nicodec.entropy.scales import ScaleModel
+from nicodec.entropy.scales import ScaleModel, ScaleWalk
 from nicodec.entropy.tables import SCALE_LEVELS
 from nicodec.errors import CorruptFileError
 from nicodec.rate.scale import KNOTS, LEVEL_MAX, LEVEL_MIN, LEVEL_STEP, RATE_MAX, TUNE_SPACING
@@ -137,15 +137,17 @@ def test_every_position_reads_the_rate_of_its_own_block(levels, seed, rate, tune
     slow = slow_decoder.Integers(PART, rate, tune)
     slow.use(levels.tolist())
     assert MODEL.z_indices(*levels.shape, mapped).ravel().tolist() == slow.z_indices(*levels.shape)
-    features = MODEL.features(latent.z_hat, mapped)
     expected = slow.features(latent.z_hat.astype(np.int64))
-    assert np.array_equal(features, expected)
-    y = latent.symbols.astype(np.int64)
+    assert np.array_equal(MODEL.features(latent.z_hat, mapped), expected)
+    walk, y = ScaleWalk(MODEL, latent.z_hat, mapped), np.zeros(latent.symbols.shape, np.int64)
     unreferred = np.zeros(y.shape[:2], np.int64)
-    for step in MODEL.passes:
-        found = MODEL.y_indices(features, latent.symbols, step, mapped)
-        mask = coder.checkerboard(*y.shape[:2], step.parity)
-        assert np.array_equal(found, slow.indices(expected, y, step.index, unreferred)[mask])
+    for step in [*MODEL.passes, *MODEL.passes]:  # a second walk forgets the first
+        if step.index == 0:
+            y[:] = 0
+        mask, part = walk.mask(step), slice(step.start, step.stop)
+        assert np.array_equal(walk.indices(step), slow.indices(expected, y, step.index, unreferred)[mask])
+        y[mask, part] = latent.symbols[mask, part]
+        walk.tell(step, latent.symbols[mask, part])
 
 
 @settings(max_examples=60, deadline=None)

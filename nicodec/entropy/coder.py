@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nicodec.entropy.levels import rebuild, residuals
-from nicodec.entropy.motion import Motion, walk
+from nicodec.entropy.motion import Motion, walk_motion
 from nicodec.entropy.order import checkerboard
-from nicodec.entropy.scales import ScaleModel
+from nicodec.entropy.scales import ScaleModel, ScaleWalk
 from nicodec.entropy.tables import SCALE_LEVELS, SYMBOL_MAX, WEIGHT_BITS, WEIGHT_TOTAL, Tables
 from nicodec.errors import CorruptFileError
 from nicodec.rate.tile import Levels, TileRate
@@ -76,7 +76,7 @@ def encode_latent(model: ScaleModel, latent: Latent) -> bytes:
         _encode(encoder, tables, indices, values)
         head = indices[:1].tobytes()
     if latent.motion is not None:
-        walk(latent.motion, partial(_encode_step, encoder))
+        walk_motion(latent.motion, partial(_encode_step, encoder))
     for indices, values in groups(model, latent):
         _encode(encoder, tables, indices, values)
     return head + encoder.get_compressed().astype("<u4").tobytes()
@@ -136,12 +136,10 @@ def groups(model: ScaleModel, latent: Latent) -> Iterator[tuple[Indices, Symbols
 
 def _y_indices(model: ScaleModel, latent: Latent) -> Iterator[Indices]:
     """Scale indices of each pass over y; a pass sees the symbols of those before."""
-    features = model.features(latent.z_hat, latent.rate)
-    coded = np.zeros_like(latent.symbols)
+    walk = ScaleWalk(model, latent.z_hat, latent.rate, latent.classes)
     for step in model.passes:
-        yield model.y_indices(features, coded, step, latent.rate, latent.classes)
-        mask = checkerboard(coded.shape[0], coded.shape[1], step.parity)
-        coded[mask, step.start : step.stop] = latent.symbols[mask, step.start : step.stop]
+        yield walk.indices(step)
+        walk.tell(step, latent.symbols[walk.mask(step), step.start : step.stop])
 
 
 def decode_latent(
@@ -170,12 +168,13 @@ def decode_latent(
     motion = _decode_motion(decoder, height, width) if referring else None
     z_indices = model.z_indices(height, width, rate)
     z_hat = _decode(decoder, tables, z_indices.ravel()).reshape(z_indices.shape)
-    features = model.features(z_hat, rate)
-    symbols = np.zeros((4 * height, 4 * width, model.latent), np.int16)
+    walk = ScaleWalk(model, z_hat, rate, None if motion is None else motion.classes)
+    symbols = np.zeros((*walk.shape, model.latent), np.int16)
     for step in model.passes:
-        indices = model.y_indices(features, symbols, step, rate, None if motion is None else motion.classes)
+        indices = walk.indices(step)
         values = _decode(decoder, tables, indices.ravel()).reshape(indices.shape)
-        symbols[checkerboard(4 * height, 4 * width, step.parity), step.start : step.stop] = values
+        walk.tell(step, values)
+        symbols[walk.mask(step), step.start : step.stop] = values
     if not decoder.maybe_exhausted():
         raise CorruptFileError("an entropy stream has words left over after its last symbol")
     return Latent(z_hat, symbols, rate, motion=motion)
@@ -184,7 +183,7 @@ def decode_latent(
 def _decode_motion(decoder: constriction.stream.queue.RangeDecoder, height: int, width: int) -> Motion:
     motion = Motion.none(height, width)
     try:
-        walk(motion, partial(_decode_step, decoder))
+        walk_motion(motion, partial(_decode_step, decoder))
     except AssertionError as error:  # as in `_decode`
         raise CorruptFileError(NO_ENCODER) from error
     return motion
@@ -208,7 +207,7 @@ def motion_bits(motion: Motion) -> float:
         total += WEIGHT_BITS - math.log2(weights[entry])
         return entry
 
-    walk(motion, add)
+    walk_motion(motion, add)
     return total
 
 

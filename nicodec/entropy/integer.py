@@ -133,16 +133,29 @@ class Layer:
         flat = matmul(x.reshape(-1, x.shape[-1]), self.weight.T)
         return self._requantise(flat.reshape(*x.shape[:-1], len(self.weight)), at)
 
-    def depthwise(self, x: Integers, at: Knots) -> Integers:
-        """Apply to a feature map (H, W, C): (H, W, C). `at`: one number, or (H, W)."""
-        height, width, _ = x.shape
+    def depthwise(self, x: Integers, at: Knots, parity: int | None = None) -> Integers:
+        """Apply to a feature map (H, W, C): (H, W, C). `at`: one number, or (H, W).
+
+        With a parity, only where row + column is even (0) or odd (1), in raster order: (positions, C), with `at`
+        (positions,); sides are even.
+        """
         padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+        if parity is None:
+            return self._requantise(self._weighted(padded), at)
+        rows = [self._weighted(padded[row:, (row + parity) % 2 :], 2) for row in (0, 1)]
+        return self._requantise(np.stack(rows, 1).reshape(-1, x.shape[2]), at)
+
+    def _weighted(self, padded: Integers, step: int = 1) -> Integers:
+        """Depthwise sums of a padded map (H + 2, W + 2, C), at every position or at every other one of both sides."""
+        height, width, channels = padded.shape
         taps = np.ascontiguousarray(self.weight.transpose(1, 2, 0))
-        total, term = np.zeros_like(x), np.empty_like(x)
+        total = np.zeros((-(-(height - 2) // step), -(-(width - 2) // step), channels))
+        term = np.empty_like(total)
         for row in range(3):
             for column in range(3):
-                total += np.multiply(padded[row : row + height, column : column + width], taps[row, column], out=term)
-        return self._requantise(total, at)
+                seen = padded[row : height - 2 + row : step, column : width - 2 + column : step]
+                total += np.multiply(seen, taps[row, column], out=term)
+        return total
 
     def _requantise(self, total: Integers, at: Knots) -> Integers:
         half = np.left_shift(np.int64(1), self.shift - 1)

@@ -73,7 +73,7 @@ class AdaptiveTable:
         return entry
 
 
-def walk(motion: Motion, step: Step) -> None:
+def walk_motion(motion: Motion, step: Step) -> None:
     """Code all of a tile, in the format's order; a reader's `step` fills in what a `Motion.none` does not have.
 
     Raises:

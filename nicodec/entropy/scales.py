@@ -29,6 +29,8 @@ class ScaleModel:
         z_hat ─ pointwise, shuffle 2 ─ depthwise ─ pointwise, shuffle 2 ─► features (H, W, w)
         [features, magnitude(symbols so far)] ─ pointwise ─ depthwise ─ pointwise ─ pointwise ─► scale indices
 
+    The passes are `ScaleWalk`'s.
+
     Attributes:
         latent, hyper, slices: M, N and the number of channel slices.
         z_index: (KNOTS · tunes, N) int64, scale indices of z in units of 1/256.
@@ -78,30 +80,6 @@ class ScaleModel:
         x = self.layers["hyper.mix"].depthwise(x, rate.knots(2))
         return pixel_shuffle(self.layers["hyper.grow"].pointwise(x, rate.knots(2)))
 
-    def y_indices(
-        self, features: Integers, symbols: NDArray[np.int16], step: Pass, rate: TileRate,
-        classes: NDArray[np.uint8] | None = None,
-    ) -> NDArray[np.uint8]:  # fmt: skip
-        """Scale indices at the positions of one pass: (positions, M/slices), raster order.
-
-        Args:
-            features: (H, W, width) from `features`.
-            symbols: (H, W, M), zero where not yet coded.
-            classes: (H, W), of a file with references: what lowers the indices.
-        """
-        names = [f"{step.index}.{name}" for name in ("embed", "mix", "hidden", "head")]
-        embed, mix, hidden, head = (self.layers[name] for name in names)
-        clipped = np.clip(symbols[:, :, : step.known], 1 - MAGNITUDES, MAGNITUDES - 1)
-        known = np.take(self.magnitude, np.abs(clipped))
-        x = mix.depthwise(embed.pointwise(np.concatenate([features, known], 2), rate.knots(4)), rate.knots(4))
-        height, width, _ = x.shape
-        mask = checkerboard(height, width, step.parity)
-        at = rate.knots(4, mask)
-        indices = head.pointwise(hidden.pointwise(x[mask], at), at)
-        if classes is not None:
-            indices = np.maximum(indices - np.take(LOWERED, classes[mask])[:, None], 0)
-        return indices.astype(np.uint8)
-
     @classmethod
     def from_arrays(
         cls, arrays: Mapping[str, NDArray[Any]], latent: int, hyper: int, slices: int, tunes: int = 1
@@ -128,3 +106,45 @@ class ScaleModel:
         for name, layer in self.layers.items():
             arrays |= layer.to_arrays(name)
         return arrays
+
+
+class ScaleWalk:
+    """The passes over one tile, or over it again: scale indices of each, which see the symbols of those before.
+
+    Args:
+        z_hat: (h, w, N).
+        classes: (4h, 4w), of a file with references: what lowers the indices.
+    """
+
+    def __init__(
+        self, model: ScaleModel, z_hat: NDArray[np.int16], rate: TileRate, classes: NDArray[np.uint8] | None = None
+    ) -> None:
+        self.model, self.rate, self.classes = model, rate, classes
+        features = model.features(z_hat, rate)
+        self.shape, self._width = (features.shape[0], features.shape[1]), features.shape[2]
+        self._seen = np.empty((*self.shape, self._width + model.latent))  # features, then magnitudes of symbols
+        self._seen[:, :, : self._width] = features
+
+    def mask(self, step: Pass) -> NDArray[np.bool_]:
+        """Which positions (4h, 4w) are of a pass."""
+        return checkerboard(*self.shape, step.parity)
+
+    def indices(self, step: Pass) -> NDArray[np.uint8]:
+        """Scale indices of a pass, in raster order: (positions, M/slices). All passes before were told."""
+        embed, mix, hidden, head = (
+            self.model.layers[f"{step.index}.{name}"] for name in ("embed", "mix", "hidden", "head")
+        )
+        mask, everywhere = self.mask(step), self.rate.knots(4)
+        at = self.rate.knots(4, mask)
+        x = embed.pointwise(self._seen[:, :, : self._width + step.known], everywhere)
+        indices = head.pointwise(hidden.pointwise(mix.depthwise(x, at, step.parity), at), at)
+        if self.classes is not None:
+            indices = np.maximum(indices - np.take(LOWERED, self.classes[mask])[:, None], 0)
+        return indices.astype(np.uint8)
+
+    def tell(self, step: Pass, symbols: NDArray[np.integer[Any]]) -> None:
+        """The symbols of a pass (positions, M/slices), as `indices` has them."""
+        part = self._seen[:, :, self._width + step.start : self._width + step.stop]
+        if step.parity == 0:
+            part[:] = self.model.magnitude[0]
+        part[self.mask(step)] = np.take(self.model.magnitude, np.abs(symbols.clip(1 - MAGNITUDES, MAGNITUDES - 1)))

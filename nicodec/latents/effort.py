@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nicodec.entropy.coder import Indices, Latent
-from nicodec.entropy.order import Pass, checkerboard
-from nicodec.entropy.scales import ScaleModel
+from nicodec.entropy.order import Pass
+from nicodec.entropy.scales import ScaleModel, ScaleWalk
 from nicodec.latents.floats import Expected, FloatPath
 from nicodec.latents.geometry import Array, Span, coarser, in_pixels
 from nicodec.latents.rates import spread, to_rates
@@ -119,33 +119,31 @@ class ThriftyRounding:
         self, base: FloatPath, scales: ScaleModel, z_hat: Array, rate: TileRate,
         classes: NDArray[np.uint8] | None = None,
     ) -> None:  # fmt: skip
-        self.scales, self.rate, self.classes = scales, rate, classes
-        self.features = scales.features(to_array(z_hat), self.rate)
+        self.rate, self.walk = rate, ScaleWalk(scales, to_array(z_hat), rate, classes)
         self.costs = scales.tables[self.rate.tune].costs(LOOKED_UP)
         self.savings = np.diff(self.costs, axis=1, prepend=self.costs[:, :1])  # of magnitude k - 1 in place of k
         self.thrifty = ~base.flat
         self.bits = 0.0
-        self.worths = np.full((*self.features.shape[:2], 1), BITS_PER_ERROR, np.float32)
+        self.worths = np.full((*self.walk.shape, 1), BITS_PER_ERROR, np.float32)
         if classes is not None:
             self.worths[classes > 0] = BITS_REFERRED
-        self.cost_map = np.zeros(self.features.shape[:2])  # bits and the tune's own error, in bits
-        self.symbols = np.zeros((*self.features.shape[:2], scales.latent), np.int16)
+        self.cost_map = np.zeros(self.walk.shape)  # bits and the tune's own error, in bits
         self.indices: list[Indices] = []
 
     def __call__(self, step: Pass, residual: Array) -> Array:
         """Residuals of a pass (1, M/slices, H, W) to its symbols; zeros at positions of the other parity."""
         if step.index == 0:
-            self.symbols[:] = 0
             self.indices.clear()
             self.bits = 0.0
             self.cost_map[:] = 0
-        height, width, _ = self.symbols.shape
-        mask = checkerboard(height, width, step.parity)
-        indices = self.scales.y_indices(self.features, self.symbols, step, self.rate, self.classes)
+        mask, indices = self.walk.mask(step), self.walk.indices(step)
         self.indices.append(indices)
-        rest, part = np.moveaxis(residual[0], 0, 2)[mask], slice(step.start, step.stop)
-        self.symbols[mask, part] = np.copysign(self.chosen(indices, rest, mask, part), rest)
-        return np.moveaxis(self.symbols[:, :, part], 2, 0)[None].astype(np.float32)
+        rest = np.moveaxis(residual[0], 0, 2)[mask]
+        symbols = np.copysign(self.chosen(indices, rest, mask, slice(step.start, step.stop)), rest)
+        self.walk.tell(step, symbols.astype(np.int16))
+        placed = np.zeros((*mask.shape, symbols.shape[1]), np.float32)
+        placed[mask] = symbols
+        return np.moveaxis(placed, 2, 0)[None]
 
     def chosen(self, indices: Indices, rest: Array, mask: NDArray[np.bool_], part: slice) -> Array:
         """The magnitudes of a pass's symbols (n, m), of what they cost note taken.

@@ -152,23 +152,23 @@ class FloatPath:
     def _passes(self, z_hat: Array, rates: Array, residual: Choice, expected: Expected | None) -> tuple[Array, Array]:
         """Walk the passes: symbols from `residual`, y_hat = symbols + means."""
         height, width = (BLOCK * length for length in z_hat.shape[2:])
-        symbols, y_hat = (np.zeros((1, self.latent, height, width), np.float32) for _ in range(2))
+        symbols, seen = (np.zeros((1, self.latent, height, width), np.float32) for _ in range(2))
         told = expected is not None and bool(expected.where.all())  # the networks have nothing to say
         features = None if told else self.networks("hyper_features", z_hat, rates)[0]
-        gain = spread(self.gain(rates), y_hat)
+        gain = spread(self.gain(rates), seen)
         unit = self.std * gain + np.float32(0.1)
         for step in passes(self.latent, self.slices):
             part = slice(step.start, step.stop)
-            mask = checkerboard(height, width, step.parity)
+            mask = checkerboard(height, width, step.parity).astype(np.float32)
             mean = np.zeros_like(symbols[:, part])
             if features is not None:
-                mean = self.networks(f"means_{step.index}", features, y_hat / unit, rates)[0] * unit[:, part]
+                mean = self.networks(f"means_{step.index}", features, seen, rates)[0] * unit[:, part]
             if expected is not None:
                 mean = np.where(expected.where, expected.y[:, part] * gain[:, part], mean)
             new = residual(step, mean)
-            symbols[:, part] = np.where(mask, new, symbols[:, part])
-            y_hat[:, part] = np.where(mask, new + mean, y_hat[:, part])
-        return symbols, y_hat
+            symbols[:, part] += new * mask
+            seen[:, part] += (new + mean) * mask / unit[:, part]
+        return symbols, seen * unit
 
 
 def load_float_path(part: Part, engine: str, device: str) -> FloatPath:

@@ -14,7 +14,7 @@ from nicodec.dictionary.asset import Dictionary
 from nicodec.dictionary.conditioning import AUTO_COUNT
 from nicodec.dictionary.features import describe
 from nicodec.entropy.order import passes
-from nicodec.entropy.scales import ScaleModel
+from nicodec.entropy.scales import ScaleModel, ScaleWalk
 from nicodec.latents.effort import to_array
 from nicodec.networks.base import Base
 from nicodec.networks.clc import CLC, PATHS, CLCConfig
@@ -51,21 +51,21 @@ class Coding(nn.Module):
         """Code y (1, M, h, w) in quantiser steps."""
         base, rates = self.base, to_tensor([rate], y)
         unit, ungain = spread(base.unit(rates), y), spread(base.ungain(rates), y)
-        features, known = base.means.features(z_hat, rates), self.scales.features(to_array(z_hat.cpu().numpy()), rate)
-        y_hat, symbols = torch.zeros_like(y), np.zeros((*known.shape[:2], y.shape[1]), np.int16)
+        features, y_hat = base.means.features(z_hat, rates), torch.zeros_like(y)
+        walk = ScaleWalk(self.scales, to_array(z_hat.cpu().numpy()), rate)
         bits = y.new_zeros(1)
         for step in passes(base.config.latent, base.config.slices):
             mask, part = mask_of(step, y), slice(step.start, step.stop)
             at = mask.bool().cpu().numpy()
             index = np.zeros((*at.shape, part.stop - part.start), np.float32)
-            index[at] = self.scales.y_indices(known, symbols, step, rate)
+            index[at] = walk.indices(step)
             log_scale = torch.from_numpy(index).permute(2, 0, 1)[None].to(y.device) * LOG_STEP + LOG_MIN
             residual = y[:, part] - base.means(features, y_hat / unit, step, rates) * unit[:, part]
             noisy = residual + torch.rand_like(residual) - 0.5 if self.training else residual.round()
             bits = bits + (gaussian_bits(noisy, log_scale) * mask).sum((1, 2, 3))
             mean = y[:, part] - residual
             y_hat = insert(y_hat, (round_through(residual) + mean) * mask, part)
-            symbols[at, part] = to_array(residual.detach().round().cpu().numpy())[at]
+            walk.tell(step, to_array(residual.detach().round().cpu().numpy())[at])
         return Outcome(base.g_s(y_hat * ungain, rates), torch.zeros_like(bits), bits)
 
 

@@ -1,4 +1,4 @@
-"""A base that starts as its predecessor: the same symbols, bits and pixels, before it has learned anything."""
+"""A base or a fuser that starts as its predecessor: the same symbols, bits and pixels, before it has learned anything."""
 
 from dataclasses import replace
 
@@ -7,15 +7,17 @@ import pictures
 import pytest
 import torch
 
-from nicodec.errors import TrainingRunError
+from nicodec.errors import MissingPartError, TrainingRunError
 from nicodec.networks.base import BaseConfig
+from nicodec.networks.fuser import Denoiser, FuserConfig
 from nicodec.rate.scale import KNOT_SPACING, KNOTS, TUNE_SPACING
 from nicodec.training import stages
 from nicodec.training.data import Pictures
 from nicodec.training.export import integer_scales
 from nicodec.training.inherit import inherit, over_the_rate
+from nicodec.training.latents import OwnLatents
 from nicodec.training.sq import SQCodec
-from nicodec.zoo.load import load_base, load_scales, read_config
+from nicodec.zoo.load import load_base, load_fuser, load_scales, read_config
 from nicodec.zoo.store import find_package
 
 
@@ -95,7 +97,35 @@ def test_a_further_slice_holds_what_the_others_leave(name, data, x):
 def test_other_widths_are_refused(tiny):
     with pytest.raises(TrainingRunError, match=r"has \(16, 32, 1, 1\) for .*expected \(24, 32, 1, 1\): start"):
         successor(tiny, wide_16=24)
-    with pytest.raises(TrainingRunError, match="start from the KLT"):
+    with pytest.raises(TrainingRunError, match="start without a predecessor"):
         successor(tiny, slices=4)
-    with pytest.raises(TrainingRunError, match="start from the KLT"):
+    with pytest.raises(TrainingRunError, match="start without a predecessor"):
         successor(find_package("tiny-tunes").parts["base"], tunes=1)
+
+
+def test_a_fuser_starts_as_its_predecessor_on_a_larger_base(tiny, toys, data, x):
+    small, found = load_fuser(find_package("toy16").parts["fuser"], "cpu"), Pictures([data], torch.device("cpu"), 256)
+    first = small.config.latent
+    base = successor(tiny, found, latent=first * 3 // 2, slices=3, depth_16=3, tunes=2, lambda_max=0.64).base
+    latents = OwnLatents(base)
+    large = Denoiser(FuserConfig(**latents.widths)).requires_grad_(False)
+    latents.prepare(large, find_package("toy16"))
+    y_hat, t = torch.round(20 * base.g_a(x)) / 20, torch.ones(1)
+    y_hat[:, first:] = 0
+    linear, step = base.g_s.linear(y_hat), torch.full_like(y_hat, 0.05)
+    share = float(over_the_rate(torch.arange(KNOTS)[:, None].float(), 0.25, 0.64)[1])
+    for knot in (0, 3, 6):
+        before = torch.tensor([knot * share * KNOT_SPACING])
+        expected = small(torch.zeros_like(y_hat[:, :first]), t, y_hat[:, :first], linear, step[:, :first], before)
+        for tune in (0, TUNE_SPACING):
+            rate = torch.tensor([float(knot * KNOT_SPACING + tune)])
+            r = large(torch.randn_like(y_hat), t, y_hat, linear, step, rate)  # deaf to what it is given
+            assert torch.allclose(r[:, :first], expected, atol=1e-3)
+    assert expected.abs().max() > 0.1
+
+
+def test_a_run_says_whose_fuser_the_auxiliary_encoder_starts_as(tiny, toys):
+    recipe = stages.aux(find_package("tiny"), None, {}, find_package("toy16"))
+    assert recipe.frozen == {"base": tiny.id.hex(), "predecessor": find_package("toy16").parts["fuser"].id.hex()}
+    with pytest.raises(MissingPartError, match="tiny has no fuser"):
+        stages.aux(find_package("tiny"), None, {}, find_package("tiny"))

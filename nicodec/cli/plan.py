@@ -108,8 +108,9 @@ def recipe_of(stage: PlannedStage, package: Path, place: Place) -> Recipe:
     from nicodec.zoo.manifest import read_manifest
     from nicodec.zoo.store import find_package
 
+    predecessor = find_package(stage.predecessor) if stage.predecessor else None
     if stage.name == "sq":
-        return stages.sq(stage.config, find_package(stage.predecessor) if stage.predecessor else None)
+        return stages.sq(stage.config, predecessor)
     held = read_manifest(package / "model.toml")
     if stage.name == "clc":
         return stages.clc(held, stage.config)
@@ -119,7 +120,7 @@ def recipe_of(stage: PlannedStage, package: Path, place: Place) -> Recipe:
     if stage.name == "restorer":
         return stages.restorer(held, place.trunk, stage.config)
     if stage.name == "aux":
-        return stages.aux(held, place.trunk, stage.config)
+        return stages.aux(held, place.trunk, stage.config, predecessor)
     if stage.name == "fuser":
         return stages.fuser(held, place.trunk, place.out / "aux")
     return stages.mode(held, place.trunk)

@@ -120,8 +120,9 @@ def train_mode(model: str, trunk: Path, **options: Any) -> None:
 @MODEL
 @TRUNK
 @WIDTHS
+@click.option("--predecessor", metavar="NAME", help="Package whose fuser it starts as. Default: as the base's g_s.")
 @run_options
-def train_aux(model: str, trunk: Path, widths: tuple[str, ...], **options: Any) -> None:
+def train_aux(model: str, trunk: Path, widths: tuple[str, ...], predecessor: str | None, **options: Any) -> None:
     """Train the auxiliary encoder: which latents a frozen base decodes to natural pictures (widths: see FuserConfig).
 
     It is needed to train a fuser, and never shipped.
@@ -133,7 +134,8 @@ def train_aux(model: str, trunk: Path, widths: tuple[str, ...], **options: Any) 
     package = find_package(model)
     base = stages.latents(package, "cpu")
     fixed = base.widths.keys() | base.heard.keys()
-    _run(stages.aux(package, trunk, _parse(widths, FuserConfig, fixed)), **options)
+    before = find_package(predecessor) if predecessor else None
+    _run(stages.aux(package, trunk, _parse(widths, FuserConfig, fixed), before), **options)
 
 
 @command.command("fuser")

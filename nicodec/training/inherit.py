@@ -1,9 +1,10 @@
-"""A base that starts as the one before it: what both have is copied, and what is new begins as nothing."""
+"""A base or a fuser that starts as the one before it: what both have is copied, and what is new begins as nothing."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,14 +18,17 @@ from nicodec.networks.base import BaseConfig
 from nicodec.networks.layers import interpolate
 from nicodec.rate.scale import KNOT_SPACING, KNOTS, LAMBDA_MIN
 from nicodec.training.scales import LOG_MIN, LOG_STEP
-from nicodec.zoo.load import load_scales, read_config, read_weights
+from nicodec.zoo.load import load_fuser, load_scales, read_config, read_weights
 
 if TYPE_CHECKING:
+    from nicodec.networks.fuser import Denoiser
     from nicodec.training.data import Pictures
     from nicodec.training.sq import SQCodec
-    from nicodec.zoo.manifest import Part
+    from nicodec.zoo.manifest import Package, Part
 
 STEP = re.compile(r"\.(?:entry|entry_rate|body|exit|steps)\.(\d+)\.")  # of a pass
+OF_THE_BASE = ("g_s.klt_t", "g_s.lapping", "g_s.spread", "lapping", "klt")  # of a denoiser
+DEAF = ("spread", "hear", "coarse_said", "fine_said")
 NEW = re.compile(r"\.(down|pointwise)\.(weight|bias)$")  # of a block: at zero, it hands on what it is given
 
 
@@ -40,12 +44,39 @@ def inherit(codec: SQCodec, part: Part, pictures: Pictures) -> None:
         TrainingRunError: the base there has other widths, or more tunes, or more blocks.
     """
     before, config = BaseConfig(**read_config(part)), codec.base.config
-    rows = before.rows, config.rows
     found = {f"base.{name}": torch.from_numpy(value) for name, value in read_weights(part).items()}
     found |= {f"scales.{name}": value for name, value in float_scales(load_scales(part)).items()}
     if config.context_depth > 1 and before.context_depth == 1:
         found = {re.sub(r"^(base\.means\.body\.\d+)\.", r"\1.0.", name): value for name, value in found.items()}
-    for name, own in codec.state_dict().items():
+    _fill(codec.state_dict(), found, before, config, part)
+    if config.latent > before.latent:
+        codec.extend(before.latent, pictures)
+    if config.tunes > 1:
+        codec.tilt(0 if config.tunes > before.tunes else before.latent)
+
+
+@torch.no_grad()
+def inherit_fuser(denoiser: Denoiser, package: Package, config: BaseConfig) -> None:
+    """Start a denoiser, which has its base's transforms already, with the networks of the fuser in `package`.
+
+    It is deaf to residuals and tokens, as a new one is. `config`: of its own base.
+
+    Raises:
+        TrainingRunError: the fuser there has other widths, or more tunes, or more blocks.
+    """
+    part, before = package.parts["fuser"], BaseConfig(**read_config(package.parts["base"]))
+    own = {name: value for name, value in denoiser.state_dict().items() if not name.startswith(OF_THE_BASE + DEAF)}
+    _fill(own, load_fuser(part, "cpu").state_dict(), before, config, part)
+    embed = denoiser.g_s.embed.weight
+    embed[:, before.latent :] = 0
+
+
+def _fill(
+    state: Mapping[str, Tensor], found: Mapping[str, Tensor], before: BaseConfig, config: BaseConfig, part: Part
+) -> None:
+    """Copy into `state` what was found in `part`."""
+    rows = before.rows, config.rows
+    for name, own in state.items():
         value = found.get(name)
         if _is_further(name, value, before):
             continue
@@ -59,12 +90,8 @@ def inherit(codec: SQCodec, part: Part, pictures: Pictures) -> None:
             own = own[tuple(_held(had, has, before, config) for had, has in zip(value.shape, own.shape, strict=True))]
         if value is None or value.shape != own.shape:
             has = "nothing" if value is None else f"{tuple(value.shape)}"
-            raise TrainingRunError(f"{part.path} has {has} for {name}, expected {tuple(own.shape)}: start from the KLT")
+            raise TrainingRunError(f"{part.path} has {has} for {name}, expected {tuple(own.shape)}: start without a predecessor")
         own.copy_(value)
-    if config.latent > before.latent:
-        codec.extend(before.latent, pictures)
-    if config.tunes > 1:
-        codec.tilt(0 if config.tunes > before.tunes else before.latent)
 
 
 def _is_further(name: str, value: Tensor | None, before: BaseConfig) -> bool:

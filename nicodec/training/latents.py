@@ -15,8 +15,10 @@ from nicodec.networks.base import Base
 from nicodec.networks.fuser import Denoiser
 from nicodec.networks.layers import spread
 from nicodec.painters.fuser import told
+from nicodec.training.inherit import inherit_fuser
 from nicodec.training.sq import file_rates, held_out_rates, random_low_rates, to_tensor
 from nicodec.training.texture import ratios_of
+from nicodec.zoo.manifest import Package
 
 LEAST_BITS = 4  # a token: fewer say little
 NOTHING = {"groups": 0, "texture": ""}
@@ -75,8 +77,8 @@ class Latents(Protocol):
     def said(self, coded: Coded) -> Tensor | None:
         """What tokens of texture of a batch say, as `Denoiser.forward` hears it; None: there are none. No gradient."""
 
-    def prepare(self, denoiser: Denoiser) -> None:
-        """Give a new denoiser what the base has of use to it."""
+    def prepare(self, denoiser: Denoiser, predecessor: Package | None) -> None:
+        """Give a new denoiser what the base has of use to it, and the fuser of another package."""
 
 
 class OwnLatents:
@@ -135,9 +137,11 @@ class OwnLatents:
         codes = [texture.lookup(texture.distances(each, depth).argmin(2), depth) for each in ratios]
         return torch.from_numpy(told(np.concatenate(codes), texture.side)).to(coded.y)
 
-    def prepare(self, denoiser: Denoiser) -> None:
-        """As `Latents`."""
+    def prepare(self, denoiser: Denoiser, predecessor: Package | None) -> None:
+        """As `Latents`. Raises: see `inherit_fuser`."""
         denoiser.start_from(self.base)
+        if predecessor is not None:
+            inherit_fuser(denoiser, predecessor, self.base.config)
 
 
 class ForeignLatents:
@@ -179,5 +183,5 @@ class ForeignLatents:
     def said(self, coded: Coded) -> None:
         """As `Latents`: nothing."""
 
-    def prepare(self, denoiser: Denoiser) -> None:
+    def prepare(self, denoiser: Denoiser, predecessor: Package | None) -> None:
         """Nothing: its transforms are of another kind."""

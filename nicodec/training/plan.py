@@ -53,7 +53,8 @@ class PlannedStage:
             `nicodec.cli.texture.build_into`.
         export: how tables are measured, or a prior trained, when it becomes a part; see `nicodec.cli.models.export`.
         size: of a dictionary: references, at most.
-        predecessor: the model whose base the base starts as; None: it starts from the KLT.
+        predecessor: the model whose base the base starts as, None: from the KLT; or whose fuser the auxiliary encoder
+            starts as, None: as the base's own transforms.
     """
 
     name: str
@@ -124,7 +125,7 @@ def _stage(where: str, table: Any) -> PlannedStage:
         return PlannedStage(**{"name" if key == "stage" else key: value for key, value in table.items()})
     timed = {f.name: str(f.type) for f in fields(Schedule)}
     own = {"stage": "str", "processes": "int"}
-    own |= {"predecessor": "str"} if name == "sq" else {}
+    own |= {"predecessor": "str"} if name in ("sq", "aux") else {}
     own |= {"config": "dict"} if name in CONFIGS else {}
     own |= {"export": "dict"} if name in EXPORT else {}
     _check(where, table, own | timed)

@@ -87,15 +87,23 @@ def mode(package: Package, trunk: Path) -> Recipe:
     )
 
 
-def aux(package: Package, trunk: Path, widths: Widths) -> Recipe:
-    """The auxiliary encoder on a package's base. `widths`: fields of `FuserConfig` that are not the base's."""
+def aux(package: Package, trunk: Path, widths: Widths, predecessor: Package | None = None) -> Recipe:
+    """The auxiliary encoder on a package's base. `widths`: fields of `FuserConfig` that are not the base's.
+
+    `predecessor`: whose fuser it starts as; None: as the base's own transforms.
+    """
 
     def build(device: str) -> Stage:
         base = latents(package, device)
         config = _configured(lambda **chosen: FuserConfig(**base.widths, **chosen), widths)
-        return AuxStage(config, base, _critic(trunk, device))
+        return AuxStage(config, base, _critic(trunk, device), predecessor)
 
-    return Recipe(build, _ids(package.parts["base"]))
+    before = {}
+    if predecessor:
+        if "fuser" not in predecessor.parts:
+            raise MissingPartError(f"model {predecessor.name} has no fuser to start as")
+        before = {"predecessor": predecessor.parts["fuser"].id.hex()}
+    return Recipe(build, {**_ids(package.parts["base"]), **before})
 
 
 def fuser(package: Package, trunk: Path, guide: Path) -> Recipe:

@@ -1,4 +1,4 @@
-"""A base or a fuser that starts as its predecessor: the same symbols, bits and pixels, before it has learned anything."""
+"""A base or a fuser that starts as its predecessor: the same symbols, bits and pixels, while nothing is learned."""
 
 from dataclasses import replace
 

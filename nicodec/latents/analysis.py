@@ -70,7 +70,7 @@ def choose_symbols(
         return TileSymbols(None, held.tokens)
     near = rate.cut(*coarser(held.around))
     y, z_hat = base.scaled(held.y, to_rates(near), held.core)
-    latent = encode_tile(base, scales, to_input(held.pixels), y, z_hat, near, held.core, effort)
+    latent, y_hat = encode_tile(base, scales, to_input(held.pixels), y, z_hat, near, held.core, effort)
     if wording is None:
         return TileSymbols(latent, held.tokens)
-    return TileSymbols(latent, wording.tokens(base, held.y, latent, to_rates(near), held.core))
+    return TileSymbols(latent, wording.tokens(base, held.y, y_hat, latent, to_rates(near), held.core))

@@ -27,8 +27,8 @@ CURVATURE = 2 * 4e-4 * 255**2 / 3  # of a tune's own error in bits, over y in it
 def encode_tile(
     base: FloatPath, scales: ScaleModel, x: Array, y: Array, z_hat: Array, rate: TileRate, core: Span, effort: int,
     expected: Expected | None = None,
-) -> Latent:  # fmt: skip
-    """The symbols of one tile.
+) -> tuple[Latent, Array]:  # fmt: skip
+    """The symbols of one tile, and the y_hat of its core that they make, in quantiser steps.
 
     Args:
         x: the tile and its halo (1, 3, H, W), float, 0..1, sides multiples of 64.
@@ -46,9 +46,9 @@ def encode_tile(
     if rounding:
         rounds = CORRECTIONS[effort - 1] if classes is None or (classes == 0).mean() >= AIMED else 0
         own = correct(base, rounding, x, y, z_hat, rate, core, rounds, expected)
-    symbols, _ = base.quantise(own, z_hat, to_rates(own_rate), rounding, expected)
+    symbols, y_hat = base.quantise(own, z_hat, to_rates(own_rate), rounding, expected)
     indices = tuple(rounding.indices) if rounding else None
-    return Latent(to_array(z_hat), to_array(symbols), own_rate, indices, motion)
+    return Latent(to_array(z_hat), to_array(symbols), own_rate, indices, motion), y_hat
 
 
 def correct(

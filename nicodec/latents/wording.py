@@ -10,7 +10,7 @@ from nicodec.entropy.coder import Latent
 from nicodec.entropy.tokens import TokenPrior, Tokens, node_costs
 from nicodec.latents.floats import FloatPath
 from nicodec.latents.geometry import Array, Span
-from nicodec.latents.rates import to_rates
+from nicodec.latents.rates import spread, to_rates
 from nicodec.latents.texture import Texture
 
 DISTANCE_PER_BIT = 0.1  # squared distance of log ratios, summed over groups, that a bit is worth
@@ -24,18 +24,20 @@ class Wording:
     prior: TokenPrior
     depth: int
 
-    def tokens(self, base: FloatPath, y: Array, latent: Latent, rates: Array, core: Span) -> Tokens:
+    def tokens(
+        self, base: FloatPath, y: Array, y_hat: Array, latent: Latent, rates: Array, core: Span
+    ) -> Tokens:  # fmt: skip
         """Those of a tile (h, w).
 
         Args:
             y: of the tile and its halo (1, M, H/16, W/16), in natural units; the halo stands for what a decoder has.
+            y_hat: of its core, in quantiser steps.
             latent: the tile's.
             rates: of the tile and its halo.
             core: rows and columns of y that are the tile's own.
         """
-        z_hat, symbols = (np.moveaxis(part, 2, 0)[None].astype(np.float32) for part in (latent.z_hat, latent.symbols))
         seen = y.copy()
-        seen[:, :, core[0], core[1]] = base.reconstruct(z_hat, symbols, to_rates(latent.rate))
+        seen[:, :, core[0], core[1]] = y_hat * spread(base.ungain(to_rates(latent.rate)), y_hat)
         y_base = base.g_a(base.g_s(seen, rates))
         ratios = self.texture.ratios(*(of[:, :, core[0], core[1]] for of in (y, y_base)))
         distances = self.texture.distances(ratios, self.depth)

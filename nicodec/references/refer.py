@@ -165,5 +165,7 @@ def _symbols(
         said = expect(base, [each.aligned for each in offered], chosen.motion, held.around, held.core)
     else:
         said = replace(chosen.said, motion=chosen.motion)
-    latent = encode_tile(base, scales, to_input(held.pixels), y, chosen.z_hat, near, held.core, effort, expected=said)
+    latent, _ = encode_tile(
+        base, scales, to_input(held.pixels), y, chosen.z_hat, near, held.core, effort, expected=said
+    )
     return TileSymbols(latent, None)

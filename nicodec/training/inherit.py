@@ -90,7 +90,9 @@ def _fill(
             own = own[tuple(_held(had, has, before, config) for had, has in zip(value.shape, own.shape, strict=True))]
         if value is None or value.shape != own.shape:
             has = "nothing" if value is None else f"{tuple(value.shape)}"
-            raise TrainingRunError(f"{part.path} has {has} for {name}, expected {tuple(own.shape)}: start without a predecessor")
+            raise TrainingRunError(
+                f"{part.path} has {has} for {name}, expected {tuple(own.shape)}: start without a predecessor"
+            )
         own.copy_(value)
 
 

@@ -61,7 +61,7 @@ def _measure(codec: SQCodec, pictures: Pictures, count: int, model: ScaleModel, 
         rate = TileRate(round(RATE_MAX * (index + 0.5) / count), tune)
         x = pictures.batch(1, side).cpu().numpy()
         y, z_hat = base.scaled(base.g_a(x), to_rates(rate))
-        latent = encode_tile(base, model, x, y, z_hat, rate, (whole, whole), effort)
+        latent, _ = encode_tile(base, model, x, y, z_hat, rate, (whole, whole), effort)
         for indices, values in groups(model, latent):
             for scale in np.unique(indices):
                 entries, _ = entries_of(values[indices == scale], int(start.limits[scale]))

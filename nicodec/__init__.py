@@ -48,6 +48,7 @@ def encode(
     dictionaries: Sequence[str | os.PathLike[str]] = (),
     drawn: str = DRAWN[0],
     roi: AnyPicture | None = None,
+    recommend: bool = False,
     model: str = DEFAULT_MODEL,
     base: str | None = None,
     base_weights: str | os.PathLike[str] | None = None,
@@ -76,6 +77,7 @@ def encode(
         dictionaries: paths of .nicdict files, in which such pictures are searched too.
         drawn: which blocks are kept exactly, as drawings and text are cheaper: `auto`, `off`, or `all` of them.
         roi: a mask, anything that `image` may be, in grey, which is stretched over it: white parts get more quality.
+        recommend: write into the file which tau has as much texture as the original, for `decode(tau="auto")`.
         model: name of the model package.
         base: another codec in its place: such as `compressai:mbt2018-mean-q3`, with `base_weights`; or `jpeg`, which
             keeps a JPEG file (bytes, path or file object) as it is.
@@ -106,7 +108,7 @@ def encode(
     mask = None if roi is None else mask_of(roi)
     options = EncodeOptions(
         quality, effort, tune, streams, token_bits, robust, references_of(references), model, base, weights, verify,
-        device, drawn, mask, engine, tuple(map(Path, dictionaries)),
+        device, drawn, mask, engine, tuple(map(Path, dictionaries)), recommend,
     )  # fmt: skip
     return encode_picture(picture_of(image, frame, allow_8bit=allow_8bit, allow_damaged=allow_damaged), options)
 
@@ -115,7 +117,7 @@ def decode(
     data: IO[bytes] | Buffer | str | os.PathLike[str],
     *,
     anchor: str = "fidelity",
-    tau: float | None = None,
+    tau: float | str | None = None,
     steps: int = DEFAULT_STEPS,
     seed: int | None = None,
     crop: tuple[int, int, int, int] | None = None,
@@ -133,8 +135,8 @@ def decode(
     Args:
         data: the file.
         anchor: `fidelity` or `perception`: the expert that the picture starts from.
-        tau: 0 (closest to the original) .. 1 (most natural). None: 0, and of a file that keeps a JPEG its own picture,
-            which any tau restores.
+        tau: 0 (closest to the original) .. 1 (most natural), or `auto`: what the file recommends, if it does. None: 0,
+            and of a file that keeps a JPEG its own picture, which any tau restores.
         steps: of the diffusion behind tau, 1..8.
         seed: of its noise; None: from the file.
         crop: only this part of the picture: (left, top, width, height) in pixels.
@@ -164,7 +166,7 @@ def decode(
     weights = None if base_weights is None else Path(base_weights)
     options = DecodeOptions(
         anchor,
-        (0.0 if tau is None else tau,),
+        (0.0 if tau in (None, "auto") else tau,),  # type: ignore[arg-type]
         steps,
         seed,
         crop=crop,
@@ -177,7 +179,8 @@ def decode(
         references=tuple(map(Held.given, references)),
         beside=Path(data).parent if isinstance(data, (str, os.PathLike)) else None,
         dictionaries=tuple(map(Path, dictionaries)),
-        restored=tau is not None,
+        restored=tau not in (None, "auto"),
+        recommended=tau == "auto",
     )
     return to_pillow(decode_bytes(bytes_of(data), options))
 

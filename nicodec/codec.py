@@ -72,10 +72,20 @@ def encode_picture(picture: Picture, options: EncodeOptions) -> bytes:
         return write_file(kept.header, kept.sections)
     other = find_foreign(options)
     if other is None:
-        return PictureEncoder(picture, options, several=options.refers).encode(options.quality)
+        data = PictureEncoder(picture, options, several=options.refers).encode(options.quality)
+        return recommending(picture, data, options)
     base = ForeignEncoder(other, options)
     streams = base.code(base.analyse(picture), rate=0)
     return write_file(streams.header, [*streams.sections, *kept_sections(picture)])
+
+
+def recommending(picture: Picture, data: bytes, options: EncodeOptions) -> bytes:
+    """The file, with a tau that it recommends, if that is wanted. Raises: see `recommend`."""
+    if not options.recommend:
+        return data
+    from nicodec.recommend import recommend
+
+    return recommend(picture, data, options)
 
 
 def encode_at(picture: Picture, options: EncodeOptions) -> Callable[[float], bytes]:
@@ -224,7 +234,7 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
     damage: list[str] | None = [] if options.best_effort else None
     file = read_file(data, damage)
     check_declared(file, options.max_pixels)
-    crop = crop_of(file.header, options.crop)
+    options, crop = options.settled(file.header.hint), crop_of(file.header, options.crop)
     if options.scale > 1:
         from nicodec.scaled import decode_scaled
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import reprlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nicodec.container.layout import JPEG, MAX_REFERENCES
+from nicodec.container.layout import JPEG, MAX_REFERENCES, Hint
+from nicodec.container.limits import DEFAULT_MAX_PIXELS
 from nicodec.errors import UsageError
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class EncodeOptions:
         references: pictures that the file may refer to, and that its decoder then needs; or how many entries of the
             model's dictionary: a number, `off`, or `auto`: some, where they pay.
         dictionaries: of pictures, in which such are searched too.
+        recommend: write into the file which tau has as much texture as the original, for `decode --tau auto`.
         model: name of the model package.
         base: name of another codec in place of the model: such as `compressai:mbt2018-mean-q3`, or `jpeg`, which keeps
             a JPEG file as it is; streams, quality and effort then mean nothing.
@@ -139,6 +141,7 @@ class EncodeOptions:
     roi: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
     engine: str = ENGINES[0]
     dictionaries: tuple[Path, ...] = ()
+    recommend: bool = False
 
     @property
     def asks_for_tokens(self) -> bool:
@@ -162,6 +165,8 @@ class EncodeOptions:
             raise UsageError(
                 f"base {self.base} takes a file with its weights (--base-weights); `models fetch` says which there are"
             )
+        if self.recommend and (self.base is not None or self.drawn == "all" or self.streams == "vq"):
+            raise UsageError("a file without latents of ours has no tau to recommend; encode without --recommend")
         if self.base is not None and self.roi is not None:
             raise UsageError("another codec's weights have one quality; encode without a mask")
         if self.tune not in TUNES:
@@ -189,6 +194,14 @@ class EncodeOptions:
         """Whether there are pictures to refer to."""
         return isinstance(self.references, tuple) or bool(self.dictionaries)
 
+    def decoding(self, pixels: int) -> DecodeOptions:
+        """How its own encoder looks at a file of so many pixels: plainly."""
+        referred = self.references if isinstance(self.references, tuple) else ()
+        most = max(pixels, DEFAULT_MAX_PIXELS if self.refers else 0)
+        return DecodeOptions(
+            max_pixels=most, device=self.device, engine=self.engine, references=referred, dictionaries=self.dictionaries
+        )
+
 
 @dataclass(frozen=True)
 class DecodeOptions:
@@ -197,6 +210,7 @@ class DecodeOptions:
     Attributes:
         anchor: `fidelity` or `perception`, the expert that MoDE starts from.
         taus: a picture for each: 0 (closest to the original; the fuser is not even loaded) .. 1 (most natural).
+        recommended: at the tau that the file recommends, or else 0, in place of `taus`.
         restored: lead the picture of a file that keeps a JPEG from a mended one (tau 0) to a natural one (tau 1), as
             is done with any tau above 0; else it is the JPEG's own. Means nothing to other files.
         steps: of the fuser's diffusion, 1..8.
@@ -235,6 +249,13 @@ class DecodeOptions:
     beside: Path | None = None
     dictionaries: tuple[Path, ...] = ()
     restored: bool = False
+    recommended: bool = False
+
+    def settled(self, hint: Hint | None) -> DecodeOptions:
+        """What is asked for, now that it is known what the file recommends."""
+        if not self.recommended:
+            return self
+        return replace(self, taus=(0.0 if hint is None else hint.tau_percent / 100,), recommended=False)
 
     @property
     def restores(self) -> bool:

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nicodec.codec import decode_bytes, encode_at
-from nicodec.container.limits import DEFAULT_MAX_PIXELS
+from nicodec.codec import decode_bytes, encode_at, recommending
 from nicodec.errors import TargetError, UsageError
 from nicodec.image.picture import Picture
-from nicodec.options import QUALITY_RANGE, DecodeOptions, EncodeOptions, check_number
+from nicodec.options import QUALITY_RANGE, EncodeOptions, check_number
 
 TRIES = 8
 TYPICAL = {"bytes": 0.04, "psnr": 0.16, "lpips": -0.035}  # of a step of quality, on the axis that is searched
@@ -98,7 +97,8 @@ def encode_to_target(picture: Picture, options: EncodeOptions, target: Target) -
             found = f"at any quality it is {target.spell(tried[end][1])}, for the picture is kept exactly (see --drawn)"
         raise TargetError(f"{target.name} cannot be reached: {found}")
     best = max(met) if wants_low else min(met, key=lambda quality: (len(met[quality][0]), quality))
-    return met[best][0], best, met[best][1]
+    data, value = met[best]
+    return recommending(picture, data, options), best, value
 
 
 def _next(target: Target, tried: dict[float, tuple[bytes, float]], low: float, high: float) -> float:
@@ -119,12 +119,7 @@ def _next(target: Target, tried: dict[float, tuple[bytes, float]], low: float, h
 def _judge(picture: Picture, target: Target, options: EncodeOptions) -> Callable[[bytes], float]:
     if target.kind == "bytes":
         return len
-    referred = options.references if isinstance(options.references, tuple) else ()
-    pixels = max(picture.width * picture.height, DEFAULT_MAX_PIXELS if options.refers else 0)
-    everything = DecodeOptions(
-        max_pixels=pixels, device=options.device, engine=options.engine, references=referred,
-        dictionaries=options.dictionaries,
-    )  # fmt: skip
+    everything = options.decoding(picture.width * picture.height)
 
     def decoded(data: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         return decode_bytes(data, everything).pixels

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nicodec.container.layout import NO_BASE, Box, Colour, Header, Section, SectionType, Tune
+from nicodec.container.layout import NO_BASE, Box, Colour, Header, Hint, Section, SectionType, Tune
 from nicodec.container.reader import NicFile
 from nicodec.image.picture import Picture, Pixels
 from nicodec.options import DecodeOptions
@@ -88,9 +88,10 @@ def find_decoder(
 
 
 def header_of(
-    picture: Picture, rate: TileRate, base_id: bytes = NO_BASE, version: int = 2, tune: Tune | None = None
-) -> Header:
+    picture: Picture, rate: TileRate, base_id: bytes = NO_BASE, version: int = 2, tune: Tune | None = None,
+    hint: Hint | None = None,
+) -> Header:  # fmt: skip
     """The header of a picture's file."""
     colour, mapped = Colour.GREY if picture.grey else Colour.RGB, rate.levels is not None
     size = picture.width, picture.height
-    return Header(*size, colour, 8, rate.rate, base_id, version=version, tune=tune, mapped=mapped)
+    return Header(*size, colour, 8, rate.rate, base_id, hint, version, tune, mapped)

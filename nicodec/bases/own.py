@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from nicodec.bases import Checked, Streams, header_of
-from nicodec.container.layout import Anchor, Box, Prior, References, Section, SectionType, TokenStreams, Tune
+from nicodec.container.layout import Anchor, Box, Hint, Prior, References, Section, SectionType, TokenStreams, Tune
 from nicodec.container.payloads import read_references, read_tokens
 from nicodec.container.reader import NicFile
 from nicodec.container.references import read_aligned
@@ -128,7 +128,9 @@ class OwnEncoder:
         symbols = self.symbols(analysed.tiles, referred, of_blocks)
         kept = list(symbols) if keep else []
         sections = [*referred.sections, *self.sections(kept if keep else symbols)]
-        header = header_of(analysed.picture, of_blocks, self.model.ids["base"], self.version, self.tune)
+        header = header_of(
+            analysed.picture, of_blocks, self.model.ids["base"], self.version, self.tune, self.hint
+        )  # fmt: skip
         return OwnStreams(header, sections, referred.base, kept)
 
     def code_referring(self, analysed: Analysis, rate: int, offered: Sequence[Offered]) -> tuple[Streams, bool] | None:
@@ -144,9 +146,14 @@ class OwnEncoder:
         found = refer(analysed.tiles, offered, self.model.base, self.scales, of_blocks, self.options.effort)
         if found is None:
             return None
-        header = header_of(analysed.picture, of_blocks, self.model.ids["base"], tune=self.tune)
+        header = header_of(analysed.picture, of_blocks, self.model.ids["base"], tune=self.tune, hint=self.hint)
         sections = [section(found.used), *self.sections(found.symbols)]
         return Streams(replace(header, referring=True), sections), found.clear
+
+    @property
+    def hint(self) -> Hint | None:
+        """A place for what `nicodec.recommend` finds."""
+        return Hint(Anchor.PERCEPTION, 0) if self.options.recommend else None
 
     def levels(self, picture: Picture) -> Levels | None:
         """The quality map of all of a picture's blocks: by its mask, and in tune `eye` by its contrast."""

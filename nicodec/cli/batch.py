@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from nicodec.scale.worker import Order
 
 PLACES: list[click.Parameter] = [click.Argument(["source"], metavar="SRC"), click.Argument(["target"], metavar="DST")]
-ENCODING = ("quality", "effort", "tune", "streams", "token_bits", "robust", "references", "series", "drawn", "model",
-            "verify", "device", "allow_8bit", "allow_damaged", "strip")  # fmt: skip
+ENCODING = ("quality", "effort", "tune", "streams", "token_bits", "robust", "references", "series", "drawn",
+            "recommend", "model", "verify", "device", "allow_8bit", "allow_damaged", "strip")  # fmt: skip
 VERIFYING = ("max_pixels",)
 DECODING = ("kind", "anchor", "taus", "steps", "seed", "scale", "max_pixels", "memory_limit", "device", "strip")
 TAR = click.Option(["--tar"], is_flag=True, help="Write a tar a shard instead of a file a picture. Members of tars "

@@ -103,16 +103,22 @@ def picture_names(
 
 
 class Taus(click.ParamType[Any]):
-    """Numbers with commas between."""
+    """Numbers with commas between. `auto`: or that word, which makes none of them."""
 
     name = "taus"
 
+    def __init__(self, *, auto: bool = False) -> None:
+        self.auto = auto
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
         """Parse, or fail with what was expected."""
+        if self.auto and value == "auto":
+            return ()
         try:
             return tuple(dict.fromkeys(float(number) for number in value.split(",")))
         except ValueError:
-            self.fail(f"{value!r} is no tau, expected a number 0..1, or several such as 0,0.5,1", param, ctx)
+            others = ", or auto" * self.auto
+            self.fail(f"{value!r} is no tau, expected a number 0..1, or several such as 0,0.5,1{others}", param, ctx)
 
 
 class Crop(click.ParamType[Any]):
@@ -142,10 +148,11 @@ class Crop(click.ParamType[Any]):
               "JPEG that the file keeps is given back to the byte, unless that is to be changed.")  # fmt: skip
 @click.option("--anchor", type=click.Choice(ANCHORS), default="fidelity", show_default=True,
               help="The expert that the picture starts from: closest to the original, or most natural.")  # fmt: skip
-@click.option("--tau", "taus", type=Taus(), metavar="0..1",
+@click.option("--tau", "taus", type=Taus(auto=True), metavar="0..1|auto",
               help="How far the anchor's picture is led to a natural one: 0 not at all, 1 all the way. Several, such "
-              "as 0,0.5,1, need {tau} in the output's name. Default: 0, and of a JPEG that the file keeps its own "
-              "picture, which any tau restores.")  # fmt: skip
+              "as 0,0.5,1, need {tau} in the output's name. auto: what the file recommends (encode --recommend), or "
+              "else 0. Default: 0, and of a JPEG that the file keeps its own picture, which any tau "
+              "restores.")  # fmt: skip
 @click.option("--steps", type=int, default=DEFAULT_STEPS, show_default=True, metavar="1..8",
               help="Steps of the diffusion behind tau: 1, or more, which are slower and seldom better.")  # fmt: skip
 @click.option("--seed", type=int, help="Of the diffusion's noise, 0 .. 2^64-1. Default: from the file, so that it "
@@ -189,10 +196,13 @@ def command(
     limit = None if memory_limit is None else int(memory_limit)
     from nicodec.references.library import Held
 
-    restored, taus = taus is not None, taus or (0.0,)
+    if (recommended := taus == ()) and TAU in (output or ""):
+        raise UsageError(f"what --tau auto is differs from file to file: leave {TAU} out of {output}")
+    restored, taus = bool(taus), taus or (0.0,)
     options = DecodeOptions(
         anchor, taus, steps, seed, best_effort, crop, max_pixels, limit, base_weights, device, engine, int(scale),
         tuple(map(Held.given, pictures)), dictionaries=dictionaries, restored=restored,
+        recommended=recommended,
     )  # fmt: skip
     given = jobs.Inputs(sources, output, suffixes=frozenset({".nic"}), **inputs)
     suffix = f".{kind}" if kind else None

@@ -172,6 +172,8 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
 @click.option("--roi", type=click.Path(), metavar="MASK", help="A picture in grey, of any size, that is stretched over "
               "the input: white parts get a better quality (19 more), black the one that was asked for. The file then "
               "has neither tokens nor references.")  # fmt: skip
+@click.option("--recommend", is_flag=True, help="Find the tau that has as much texture as the original, and write it "
+              "into the file, for decode --tau auto. Takes as long as a decode or two.")  # fmt: skip
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model package, see `nicodec models list`.")
 @click.option("--base", metavar="NAME", help="Another codec in place of the model. jpeg: keep a JPEG file as it is, "
               "for decode to give back or to restore. compressai:mbt2018-mean-q3 and the like: their entropy path is "
@@ -198,9 +200,9 @@ def command(
     target_bpp: float | None, target_psnr: float | None, target_lpips: float | None, trunk: Path | None, effort: int,
     tune: str, streams: str | None, token_bits: int | None, robust: bool, references: str,
     pictures: tuple[Path, ...], dictionaries: tuple[Path, ...], series: bool, drawn: str, roi: str | None,
-    model: str, base: str | None, base_weights: Path | None, verify: bool, device: str, engine: str, frame: int | None,
-    allow_8bit: bool, allow_damaged: bool, strip: tuple[str, ...], preserve_time: bool, lossless: bool, force: bool,
-    threads: int | None, as_json: bool, verbose: bool, quiet: bool, **inputs: Any,
+    recommend: bool, model: str, base: str | None, base_weights: Path | None, verify: bool, device: str, engine: str,
+    frame: int | None, allow_8bit: bool, allow_damaged: bool, strip: tuple[str, ...], preserve_time: bool,
+    lossless: bool, force: bool, threads: int | None, as_json: bool, verbose: bool, quiet: bool, **inputs: Any,
 ) -> None:  # fmt: skip
     """Encode PICTURE (PNG, JPEG, WebP, TIFF, AVIF, BMP, PPM, PAM; - is stdin) to a .nic file.
 
@@ -221,7 +223,7 @@ def command(
     referred = tuple(Held.given(path) for path in pictures) if pictures else parse_references(references)
     options = EncodeOptions(
         quality, effort, tune, streams, token_bits, robust, referred, model, base, base_weights, verify, device, drawn,
-        mask, engine, dictionaries,
+        mask, engine, dictionaries, recommend,
     )  # fmt: skip
     targets = {"bytes": target_size, "bpp": target_bpp, "psnr": target_psnr, "lpips": target_lpips}
     asked = [(kind, value) for kind, value in targets.items() if value is not None]

@@ -92,7 +92,8 @@ class Decode:
         given = {k: v for k, v in options.items() if k not in own}
         self.options = DecodeOptions(
             taus=tuple(taus),
-            restored=options["taus"] is not None,
+            restored=bool(options["taus"]),
+            recommended=options["taus"] is not None and not options["taus"],
             scale=int(options["scale"]),
             memory_limit=limit and int(limit),
             **given,

@@ -1,0 +1,104 @@
+"""The tau that a file recommends: chosen by the encoder, kept in the header, followed where nobody says otherwise."""
+
+import shutil
+
+import numpy as np
+import pictures
+import pytest
+import torch
+import toy
+
+import nicodec
+from nicodec import errors
+from nicodec.container.reader import read_file
+from nicodec.latents.geometry import to_input
+from nicodec.recommend import TAUS
+from nicodec.zoo.load import load_base, load_scales, load_texture
+from nicodec.zoo.manifest import read_manifest
+from nicodec.zoo.model import Model
+
+CODED = {"model": "textured", "quality": 20, **toy.CODED}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def textured(tiny, tmp_path_factory):
+    """A package with tokens of texture and a fuser."""
+    folder = tmp_path_factory.mktemp("models") / "textured"
+    shutil.copytree(tiny.path.parent, folder)
+    manifest = folder / "model.toml"
+    manifest.write_text(manifest.read_text().replace('name = "tiny"', 'name = "textured"'))
+    base = load_base(tiny, "cpu")
+    toy.add_texture(folder, base, load_scales(tiny).magnitude)
+    torch.manual_seed(1)
+    toy.add_fuser(folder, base)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NICODEC_MODELS", str(folder.parent))
+        yield folder
+
+
+def decode(data, **options):
+    return np.asarray(nicodec.decode(data, anchor="perception", seed=1, device="cpu", **options))
+
+
+@pytest.fixture(scope="module")
+def image():
+    return pictures.grainy(192, 128)
+
+
+@pytest.fixture(scope="module")
+def files(image, textured):
+    """A file without and with a recommendation."""
+    return nicodec.encode(image, **CODED), nicodec.encode(image, recommend=True, **CODED)
+
+
+def test_it_takes_two_bytes_and_changes_nothing_else(files):
+    plain, told = map(read_file, files)
+    assert (plain.header.hint, nicodec.read_info(files[0])["hint"]) == (None, None)
+    assert nicodec.read_info(files[1])["hint"] == {"anchor": "perception", "tau": told.header.hint.tau_percent / 100}
+    assert (told.size, told.sections.keys()) == (plain.size + 2, plain.sections.keys())
+    assert all(told.payload(kind) == plain.payload(kind) for kind in plain.sections)
+
+
+def test_auto_follows_it_and_is_nothing_where_there_is_none(files):
+    plain, told = files
+    tau = nicodec.read_info(told)["hint"]["tau"]
+    assert np.array_equal(decode(told, tau="auto"), decode(told, tau=tau))
+    assert np.array_equal(decode(plain, tau="auto"), decode(plain))
+    assert np.array_equal(decode(told), decode(plain))
+
+
+def test_it_is_the_tau_whose_picture_has_the_originals_texture(files, image, textured):
+    model = Model.named("textured")
+    texture = load_texture(read_manifest(textured / "model.toml").parts["texture"])
+
+    def lost(pixels):
+        of = (model.base.g_a(to_input(np.asarray(each))) for each in (image, pixels))
+        return np.square(texture.ratios(*of)).mean()
+
+    seed = {"seed": None, "device": "cpu", "anchor": "perception"}
+    every = [lost(nicodec.decode(files[1], tau=tau, **seed)) for tau in TAUS]
+    chosen = every[TAUS.index(nicodec.read_info(files[1])["hint"]["tau"])]
+    assert chosen <= min(every) * 1.02  # the noise is another file's: its seed is of all bytes
+    assert max(every) > min(every) * 1.02
+
+
+def test_the_command_line_knows_it(image, nicodec, tmp_path):
+    image.save(tmp_path / "a.png")
+    model = ("--model", "textured", "--device", "cpu")
+    code, _, err = nicodec("encode", "a.png", "-o", "a.nic", "--recommend", "--target-size", "2KB", *model)
+    assert (code, err.count("\n")) == (0, 1), err
+    assert (tmp_path / "a.nic").stat().st_size <= 2000
+    tau = read_file((tmp_path / "a.nic").read_bytes()).header.hint.tau_percent / 100
+    for name, asked in (("auto.png", "auto"), ("same.png", str(tau))):
+        assert nicodec("decode", "a.nic", "-o", name, "--tau", asked, "--anchor", "perception")[0] == 0
+    assert (tmp_path / "auto.png").read_bytes() == (tmp_path / "same.png").read_bytes()
+    code, _, err = nicodec("decode", "a.nic", "-o", "a-{tau}.png", "--tau", "auto")
+    assert (code, "leave {tau} out" in err) == (2, True)
+
+
+def test_what_has_no_tau_to_recommend_is_refused(image):
+    for options in ({"base": "jpeg"}, {"drawn": "all"}, {"streams": "vq"}):
+        with pytest.raises(errors.UsageError, match="no tau to recommend"):
+            nicodec.encode(image, recommend=True, **{**CODED, **options})
+    with pytest.raises(errors.MissingPartError, match="no texture part"):
+        nicodec.encode(image, recommend=True, **{**CODED, "model": "base1"})

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nicodec.bases.own import OwnDecoder
+from nicodec.bases.own_decoder import OwnDecoder
 from nicodec.container.drawn import SIDE
 from nicodec.container.layout import STRIDE, Header, Prior, SectionType
 from nicodec.container.limits import check_declared

@@ -20,39 +20,30 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from nicodec.bases import Checked, Streams, find_decoder, header_of
-from nicodec.container.layout import JPEG, MAGIC, Anchor, Box, Header, Section, SectionType
-from nicodec.container.limits import check_declared, check_size, is_usual
+from nicodec.bases import Checked, find_decoder
+from nicodec.container.layout import JPEG, MAGIC, Anchor, Box, Header, SectionType
+from nicodec.container.limits import check_declared, check_size
 from nicodec.container.reader import NicFile, read_file
 from nicodec.container.writer import write_file
-from nicodec.drawing import Guess, drawn_section, guess
+from nicodec.encoder import PictureEncoder
 from nicodec.errors import CorruptFileError, UsageError
 from nicodec.foreign.base import ForeignEncoder, find_foreign
 from nicodec.foreign.jpeg import decode_jpeg, keep_jpeg
-from nicodec.image.drawn import blank, grid
+from nicodec.image.drawn import blank
 from nicodec.image.kept import kept_sections, unpack_blocks, unpack_metadata, unpack_transparency
 from nicodec.image.metadata import with_size
 from nicodec.image.picture import Picture, Pixels
 from nicodec.memory import check_memory, translate_out_of_memory
 from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.painters import Rendering
-from nicodec.rate.scale import rate_from_quality
-from nicodec.rate.tile import TileRate
 from nicodec.streams import attempt
-from nicodec.zoo.model import Model
 
 if TYPE_CHECKING:
-    from nicodec.bases.own import Analysis, OwnEncoder
-    from nicodec.dictionary.conditioning import Referred
     from nicodec.references.library import Library
-    from nicodec.references.refer import Offered
-    from nicodec.weighing import Coded
 
 
 @translate_out_of_memory
@@ -99,119 +90,6 @@ def encode_at(picture: Picture, options: EncodeOptions) -> Callable[[float], byt
     if options.base == JPEG or find_foreign(options) is not None:
         raise UsageError("a JPEG, or another codec's weights, have one quality; encode without a target")
     return PictureEncoder(picture, options, several=True).encode
-
-
-class PictureEncoder:
-    """A picture, and what no quality changes in its files: made once each, and not before it is asked for.
-
-    Args:
-        several: files are to be made, so what the analysis makes of all tiles is kept.
-    """
-
-    def __init__(self, picture: Picture, options: EncodeOptions, *, several: bool) -> None:
-        self.picture, self.options, self.several = picture, options, several
-        self.model = Model.named(options.model, options.engine, options.device)
-
-    def encode(self, quality: float) -> bytes:
-        """The file at a quality: of those with and without aligned references, the one of less bits and error.
-
-        Raises: as `encode_picture`.
-        """
-        rate, found = rate_from_quality(quality), None
-        weight = self.model.weight(rate)
-        guessed = guess(self.picture.pixels, self.options, weight)
-        if self.options.refers and self.offered:
-            found = self.base.code_referring(self.analysed, rate, self.offered)
-        if found is None:
-            return self.encode_alone(rate, guessed)
-        from nicodec.references.refer import lighter
-
-        streams, clear = found
-        referring = self.file(streams)
-        if clear and not guessed.draws:
-            return referring
-        return lighter(self.picture, self.encode_alone(rate, guessed), referring, self.library.picture, weight)
-
-    def encode_alone(self, rate: int, guessed: Guess) -> bytes:
-        """The file without such references. No network is loaded where none is needed. Raises: as `encode_picture`.
-
-        What was written is decoded only where there is a doubt: whether references pay that `auto` found, and, in what
-        is no photograph, whether tokens do harm.
-        """
-        if guessed.mask.all() and self.drawn:
-            return self.drawn
-        if guessed.mask.any():
-            from nicodec.weighing import mix
-
-            return mix(self.picture, guessed.mask, rate, self.base, self.kept).data
-        base, options = self.base, self.options
-        referred = base.refer(self.picture, rate)
-        drawn = None if guessed.sketch is None else self.drawn
-        found = bool(referred.sections) and not isinstance(options.references, int)
-        tokens = base.vq is not None and not options.asks_for_tokens
-        faithful = options.verify and not guessed.photograph and (found or tokens)
-        if drawn is None and not found and not faithful:
-            return self.file(base.code(self.analysed, rate, referred))
-        from nicodec.trials import settle
-        from nicodec.weighing import lightest
-
-        ways = [self.coded(rate, way) for way in ([referred, base.plain] if found else [referred])]
-        coded = settle(self.picture, ways, options, faithful=faithful, tokens=tokens)
-        if guessed.sketch is None or drawn is None:
-            return coded.data
-        return lightest(self.picture, guessed.sketch, coded, drawn, base, self.kept)
-
-    def coded(self, rate: int, referred: Referred) -> Coded:
-        """A file of the networks' streams alone, and what it was made with."""
-        from nicodec.weighing import Coded
-
-        coded = self.base.code(self.analysed, rate, referred, keep=True)
-        return Coded(self.file(coded), coded.header, coded.base, coded.symbols)
-
-    def file(self, streams: Streams) -> bytes:
-        """The file of a base's streams, and what is kept beside them."""
-        return write_file(streams.header, [*streams.sections, *self.kept])
-
-    @cached_property
-    def base(self) -> OwnEncoder:
-        """The model at work."""
-        from nicodec.bases.own import OwnEncoder
-
-        return OwnEncoder(self.model, self.options)
-
-    @cached_property
-    def analysed(self) -> Analysis:
-        """All that the base's networks see in the picture."""
-        return self.base.analyse(self.picture, keep=self.several)
-
-    @cached_property
-    def library(self) -> Library:
-        """Where the pictures are that it may refer to."""
-        from nicodec.references.library import Library
-
-        given = self.options.references if isinstance(self.options.references, tuple) else ()
-        decode = partial(decode_reference, self.options.engine, self.options.device)
-        return Library(decode, given, named=self.options.dictionaries)
-
-    @cached_property
-    def offered(self) -> list[Offered]:
-        """These pictures, aligned with it."""
-        from nicodec.references.refer import offer
-
-        return offer(self.picture, self.library)
-
-    @cached_property
-    def kept(self) -> list[Section]:
-        """Alpha and metadata."""
-        return kept_sections(self.picture)
-
-    @cached_property
-    def drawn(self) -> bytes | None:
-        """The file that draws all of the picture; None: it has so few bytes that a reader would refuse it."""
-        picture, header = self.picture, header_of(self.picture, TileRate(0))
-        everything = np.ones(grid(picture.height, picture.width), np.bool_)
-        data = self.file(Streams(header, [drawn_section(picture.pixels, everything, header, self.options)]))
-        return data if is_usual(header, len(data), drawn=True) else None
 
 
 def decode_bytes(data: bytes, options: DecodeOptions) -> Picture:

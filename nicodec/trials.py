@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from nicodec.bases.own import OwnDecoder
+from nicodec.bases.own_decoder import OwnDecoder
 from nicodec.container.layout import STRIDE, Box, tiles
 from nicodec.container.reader import NicFile, read_file
 from nicodec.container.writer import write_file
@@ -34,7 +34,7 @@ def settle(picture: Picture, ways: Sequence[Coded], options: EncodeOptions, *, f
             same latents, if there is one.
         tokens: may be left out for that.
 
-    Raises: as `bases.own.OwnDecoder.synthesis`.
+    Raises: as `bases.own_decoder.OwnDecoder.synthesis`.
     """
     trials = [Trial(picture, coded, options) for coded in ways]
     if len(trials) > 1:

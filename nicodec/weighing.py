@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nicodec.bases.own import OwnEncoder
+from nicodec.bases.own_encoder import OwnEncoder
 from nicodec.container.drawn import SIDE
 from nicodec.container.layout import STRIDE, Box, Header, Section, tiles
 from nicodec.container.reader import read_file

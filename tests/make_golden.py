@@ -18,7 +18,7 @@ import pictures  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import nicodec  # noqa: E402
-from nicodec.bases.own import OwnDecoder  # noqa: E402
+from nicodec.bases.own_decoder import OwnDecoder  # noqa: E402
 from nicodec.container.dictionary import Dictionary, Entry, write_dictionary  # noqa: E402
 from nicodec.container.info import describe  # noqa: E402
 from nicodec.container.layout import Anchor, Hint, Section, SectionType  # noqa: E402

@@ -18,7 +18,7 @@ sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
 import numpy as np  # noqa: E402
 
-from nicodec.bases.own import OwnDecoder  # noqa: E402
+from nicodec.bases.own_decoder import OwnDecoder  # noqa: E402
 from nicodec.conformance.golden import use_golden_models  # noqa: E402
 from nicodec.container.drawn import deflate, read_drawn, write_drawn  # noqa: E402
 from nicodec.container.layout import Colour, Foreign, Header, Section, SectionType, Tune, write_varint  # noqa: E402

@@ -7,7 +7,7 @@ import pictures
 import pytest
 from PIL import Image
 
-from nicodec.codec import PictureEncoder
+from nicodec.encoder import PictureEncoder
 from nicodec.container.references import Alignment
 from nicodec.entropy.motion import CLASSES
 from nicodec.image.arrays import from_array

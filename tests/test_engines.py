@@ -16,7 +16,7 @@ import torch
 from test_batch import hear_ctrl_c
 
 import nicodec
-from nicodec.bases.own import OwnDecoder
+from nicodec.bases.own_decoder import OwnDecoder
 from nicodec.container.reader import read_file
 from nicodec.engines import load_networks, onnx
 from nicodec.errors import DamagedPartError, ExportError, MissingPackageError, MissingPartError, UsageError

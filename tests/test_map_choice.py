@@ -7,7 +7,7 @@ from PIL import Image
 from toy import CODED
 
 import nicodec
-from nicodec.bases.own import OwnDecoder
+from nicodec.bases.own_decoder import OwnDecoder
 from nicodec.container.reader import read_file
 from nicodec.errors import InputError, UnsupportedPictureError, UsageError
 from nicodec.rate.map import FURTHEST, WHITE, contrast_levels, mask_levels, total

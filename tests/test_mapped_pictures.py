@@ -10,7 +10,7 @@ from PIL import Image
 from toy import CODED
 
 import nicodec
-from nicodec.bases.own import OwnDecoder
+from nicodec.bases.own_decoder import OwnDecoder
 from nicodec.codec import encode_picture
 from nicodec.container.layout import Anchor, Box, Section, SectionType, Tune
 from nicodec.container.reader import read_file

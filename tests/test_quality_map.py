@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scales import part_of, random_latent, random_scales
 
 import nicodec
-from nicodec.bases.own import OwnDecoder
+from nicodec.bases.own_decoder import OwnDecoder
 from nicodec.bitmap import bit_costs
 from nicodec.codec import verify_bytes
 from nicodec.container.layout import Colour, Header, Section, SectionType, Tune

@@ -13,7 +13,7 @@ from PIL import Image
 
 import nicodec as api
 from nicodec import errors
-from nicodec.bases.own import OwnDecoder
+from nicodec.bases.own_decoder import OwnDecoder
 from nicodec.codec import decode_taus, encode_picture, verify_bytes
 from nicodec.container.layout import Section, SectionType
 from nicodec.container.limits import DEFAULT_MAX_PIXELS

@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 
 import nicodec
 from nicodec import errors
-from nicodec.bases.own import OwnDecoder
+from nicodec.bases.own_decoder import OwnDecoder
 from nicodec.codec import decode_taus
 from nicodec.container.layout import Box
 from nicodec.container.reader import read_file

@@ -13,7 +13,7 @@ from PIL import Image
 
 import nicodec
 from nicodec import errors
-from nicodec.bases.own import OwnDecoder
+from nicodec.bases.own_decoder import OwnDecoder
 from nicodec.container.layout import Anchor, SectionType
 from nicodec.container.reader import read_file
 from nicodec.engines.torch import TorchNetworks

@@ -7,7 +7,8 @@ import pictures
 import pytest
 
 import nicodec
-from nicodec import codec, errors, target
+from nicodec import encoder, errors, target
+from nicodec.codec import encode_picture
 from nicodec.image.files import from_pillow
 from nicodec.latents.floats import FloatPath
 from nicodec.metrics.psnr import psnr
@@ -20,8 +21,8 @@ TINY = EncodeOptions(model="tiny", device="cpu", drawn="off")
 def files(monkeypatch):
     """Counts the files that a search makes."""
     made = []
-    write = codec.write_file
-    monkeypatch.setattr(codec, "write_file", lambda *given: made.append(write(*given)) or made[-1])
+    write = encoder.write_file
+    monkeypatch.setattr(encoder, "write_file", lambda *given: made.append(write(*given)) or made[-1])
     return made
 
 
@@ -33,7 +34,7 @@ def test_a_search_analyses_once_and_ends_in_the_file_of_its_quality(files, monke
     data, quality, _ = target.encode_to_target(picture, TINY, target.Target("bytes", 7000))
     assert len(analysed) == 2
     assert 1 < len(files) <= target.TRIES
-    assert data == codec.encode_picture(picture, replace(TINY, quality=quality))
+    assert data == encode_picture(picture, replace(TINY, quality=quality))
 
 
 @pytest.mark.parametrize("value", [1200, 1500, 2500, 4000])

@@ -13,7 +13,8 @@ import toy
 
 import nicodec
 from nicodec import errors
-from nicodec.bases.own import OwnDecoder, OwnEncoder
+from nicodec.bases.own_decoder import OwnDecoder
+from nicodec.bases.own_encoder import OwnEncoder
 from nicodec.codec import decode_bytes
 from nicodec.container.layout import Anchor, Box, SectionType
 from nicodec.container.reader import read_file

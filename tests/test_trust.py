@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 import nicodec
-from nicodec.bases.own import OwnDecoder
+from nicodec.bases.own_decoder import OwnDecoder
 from nicodec.container.layout import Box
 from nicodec.container.reader import read_file
 from nicodec.networks.trust import bounded

@@ -76,7 +76,7 @@ def find_decoder(
         damage: where to note what is damaged, instead of raising.
         library: where the pictures are that the file refers to; None: no picture of it is to be made.
     """
-    from nicodec.bases.own import OwnDecoder
+    from nicodec.bases.own_decoder import OwnDecoder
     from nicodec.foreign.base import ForeignDecoder
     from nicodec.foreign.jpeg import JpegDecoder
 

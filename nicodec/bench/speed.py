@@ -19,7 +19,8 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from nicodec.bases.own import OwnDecoder, OwnEncoder
+from nicodec.bases.own_decoder import OwnDecoder
+from nicodec.bases.own_encoder import OwnEncoder
 from nicodec.bench.summary import machine
 from nicodec.bench.worker import peak_mb
 from nicodec.codec import decode_bytes

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 import nicodec
-from nicodec.bases.own import OwnDecoder
+from nicodec.bases.own_decoder import OwnDecoder
 from nicodec.container.info import describe
 from nicodec.container.payloads import read_jpeg_section
 from nicodec.container.reader import read_file

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nicodec.bases.own import OwnDecoder
+from nicodec.bases.own_decoder import OwnDecoder
 from nicodec.codec import library_of
 from nicodec.container.info import describe
 from nicodec.container.layout import Anchor, Box, Header, SectionType

@@ -8,58 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from nicodec.errors import ExportError
+from nicodec.training.graph_sketch import Sketch
 
 aten = torch.ops.aten
 END = (1 << 63) - 1  # what torch says for "to the end"
-
-
-class Sketch:
-    """The nodes and constants of a graph that is being written. Values are names; whole numbers that only a run
-    tells are names of int64 arrays (1,).
-    """
-
-    def __init__(self) -> None:
-        self.nodes: list[NodeProto] = []
-        self.constants: dict[str, TensorProto] = {}
-        self.dtype = np.dtype(np.float32)  # of the arrays of the node that is being written
-
-    def add(self, kind: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
-        """A node; returns the name of what it gives, or the names. Inputs that are no names become constants."""
-        names = [f"v{len(self.nodes)}" if outputs == 1 else f"v{len(self.nodes)}_{i}" for i in range(outputs)]
-        given = [value if isinstance(value, str) else self.constant(value) for value in inputs]
-        self.nodes.append(helper.make_node(kind, given, names, **attributes))
-        return names[0] if outputs == 1 else tuple(names)
-
-    def constant(self, value: Any) -> str:
-        """A small array, a float (as float32) or whole numbers (as int64), kept once."""
-        array = np.asarray(value)
-        if array.dtype == np.float64:
-            array = array.astype(np.float32)
-        for name, known in self.constants.items():
-            held = numpy_helper.to_array(known)
-            if held.dtype == array.dtype and held.shape == array.shape and np.array_equal(held, array):
-                return name
-        name = f"c{len(self.constants)}"
-        self.constants[name] = numpy_helper.from_array(array, name)
-        return name
-
-    def number(self, value: Any) -> Any:
-        """A number that a node is given beside arrays, of their type."""
-        return value if isinstance(value, str) else self.dtype.type(value)
-
-    def numbers(self, values: Sequence[Any]) -> str:
-        """Whole numbers, some of which only a run tells, as one int64 array."""
-        if not any(isinstance(value, str) for value in values):
-            return self.constant(np.array(values, np.int64))
-        parts = [v if isinstance(v, str) else self.constant(np.array([v], np.int64)) for v in values]
-        return parts[0] if len(parts) == 1 else str(self.add("Concat", *parts, axis=0))
-
-    def whole(self, kind: str, *values: Any) -> Any:
-        """Arithmetic of whole numbers, of which one at least only a run tells."""
-        return self.add(kind, *(v if isinstance(v, str) else np.array([v], np.int64) for v in values))
 
 
 Write = Callable[..., Any]

@@ -20,7 +20,8 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 from nicodec.engines import MAPPED
 from nicodec.networks.functions import OF, Function, Input
 from nicodec.networks.layers import Pointwise
-from nicodec.training.graph_ops import Sketch, write
+from nicodec.training.graph_ops import write
+from nicodec.training.graph_sketch import Sketch
 from nicodec.zoo.load import has_adapters, load_base, load_clc, load_fuser, load_mode, load_restorer, load_vq
 from nicodec.zoo.manifest import Package, Part, graph_path, part_id, read_manifest, write_manifest
 

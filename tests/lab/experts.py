@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nicodec.bases.own import OwnDecoder
+from nicodec.bases.own_decoder import OwnDecoder
 from nicodec.bench.curves import Curve, bd_rate
 from nicodec.container.layout import Anchor, Box, SectionType
 from nicodec.container.reader import read_file

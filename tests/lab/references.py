@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from nicodec.bases import header_of
-from nicodec.bases.own import OwnDecoder, OwnEncoder
+from nicodec.bases.own_decoder import OwnDecoder
+from nicodec.bases.own_encoder import OwnEncoder
 from nicodec.bench.curves import Curve, bd_psnr, bd_rate
 from nicodec.codec import decode_bytes, encode_picture
 from nicodec.container.layout import ID_BYTES, Box, References, Section, SectionType

@@ -1,30 +1,22 @@
-"""Our own base: latents and tokens of a model's networks, references, MoDE's anchors and the fuser.
-
-What references say of a picture is known in one place a direction, `OwnEncoder.refer` and `OwnDecoder.referred`; a
-`Referred` tells coding and synthesis.
-"""
+"""Our own base at work on pictures: latents and tokens of a model's networks, references, quality maps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
-from nicodec.bases import Checked, Streams, header_of
-from nicodec.container.layout import Anchor, Box, Hint, Prior, References, Section, SectionType, TokenStreams, Tune
-from nicodec.container.payloads import read_references, read_tokens
-from nicodec.container.reader import NicFile
-from nicodec.container.references import read_aligned
+from nicodec.bases import Streams, header_of
+from nicodec.container.layout import Anchor, Hint, Prior, Section, SectionType, Tune
 from nicodec.container.writer import write_texture, write_tiles, write_tokens
 from nicodec.entropy.symbols import TileSymbols
-from nicodec.errors import CorruptFileError, MissingPartError, MissingStreamError, UsageError
-from nicodec.image.picture import Picture, Pixels
+from nicodec.errors import MissingPartError, UsageError
+from nicodec.image.picture import Picture
 from nicodec.options import EncodeOptions
-from nicodec.painters import PLAIN, Rendering
 from nicodec.rate.map import contrast_levels, mask_levels, total
 from nicodec.rate.tile import Levels, TileRate
-from nicodec.streams import attempt, code_latent, code_tokens, decode_symbols
+from nicodec.streams import code_latent, code_tokens
 from nicodec.zoo.model import Model
 
 if TYPE_CHECKING:
@@ -32,12 +24,7 @@ if TYPE_CHECKING:
     from nicodec.latents.analysis import Analysed
     from nicodec.latents.floats import FloatPath
     from nicodec.latents.wording import Wording
-    from nicodec.painters.experts import Experts
-    from nicodec.painters.fuser import Fuser
-    from nicodec.painters.synthesis import Synthesis
-    from nicodec.references.library import Library
     from nicodec.references.refer import Offered
-    from nicodec.references.warp import Aligned
 
 ONLY_LATENTS = (
     "a file of a model with several tunes, with a quality map, or with tokens of texture, has neither those of a vq "
@@ -237,136 +224,3 @@ def kind_of_tokens(options: EncodeOptions, parts: Mapping[str, bytes], version: 
     if "vq" not in parts:
         raise MissingPartError(f"model {options.model} has no vq part; encode with --streams sq")
     return "vq"
-
-
-class OwnDecoder:
-    """A model at work on a file, see `bases.Decoder`.
-
-    Args:
-        engine, device: as in `DecodeOptions`.
-        damage: where to note what is damaged, instead of raising.
-        library: where the pictures are that the file refers to.
-    """
-
-    def __init__(
-        self, file: NicFile, engine: str = "auto", device: str = "auto", rendering: Rendering = PLAIN,
-        damage: list[str] | None = None, library: Library | None = None,
-    ) -> None:  # fmt: skip
-        self.file, self.engine, self.device, self.rendering, self.damage = file, engine, device, rendering, damage
-        self.library = library
-
-    @cached_property
-    def tokens(self) -> TokenStreams | None:
-        """The file's."""
-        return attempt(lambda: read_tokens(self.file, self.damage), self.damage)
-
-    @cached_property
-    def references(self) -> References | None:
-        """What the file says of them."""
-        return attempt(lambda: read_references(self.file), self.damage)
-
-    @cached_property
-    def model(self) -> Model:
-        """The parts that the file names."""
-        ids = {"base": self.file.header.base_id}
-        if self.tokens is not None:
-            ids[self.tokens.kind] = self.tokens.part_id
-        if self.references is not None:
-            ids["dictionary"] = self.references.dictionary_id
-        return Model.installed(ids, self.engine, self.device)
-
-    @cached_property
-    def referred(self) -> Referred:
-        """What the file's references make of the model: all that knows them is in here."""
-        from nicodec.dictionary.conditioning import Referred, restore
-
-        plain, references = Referred(self.model.base, self.model.mode), self.references
-        if references is None:
-            return plain
-        return attempt(lambda: restore(references, self.model), self.damage) or plain
-
-    @cached_property
-    def aligned(self) -> tuple[Aligned, ...] | None:
-        """The pictures that the file refers to, decoded; None where it is damaged and does not say which.
-
-        Raises:
-            MissingReferenceError: one is not there.
-            LimitError, CorruptFileError: see `Library.check`.
-        """
-        from nicodec.references.expect import lay
-
-        wanted, library = attempt(lambda: read_aligned(self.file), self.damage), self.library
-        if wanted is None:
-            return None
-        if not wanted:
-            return ()
-        assert library is not None
-        return tuple(lay(library.pixels(each), each.alignment, self.file.header) for each in wanted)
-
-    @cached_property
-    def synthesis(self) -> Synthesis:
-        """What paints the rendering."""
-        from nicodec.painters.synthesis import Synthesis
-
-        aligned = self.aligned
-        experts = self.experts(self.rendering.anchor)
-        if max(self.rendering.taus) > 0 and not (experts.texture and self.model.trained("fuser") is None):
-            experts = replace(experts, fuser=self.fuser())
-        return Synthesis(self.file.header, experts, self.tokens.depth if self.tokens else 0, aligned or ())
-
-    def parse(self, crop: Box) -> dict[Box, TileSymbols]:
-        """As `Decoder`."""
-        painter = self.synthesis
-        wanted = self.tokens if painter.experts.tokens else None
-        parsed = decode_symbols(self.file, self.model, wanted, painter.needed(crop), self.damage)
-        if self.damage and (self.aligned is None or not any(held.size for held in parsed.values())):
-            raise CorruptFileError(f"nothing of the picture can be read: {self.damage[0]}")
-        return parsed
-
-    def synthesise(self, parsed: Mapping[Box, TileSymbols], crop: Box) -> list[Pixels]:
-        """As `Decoder`."""
-        return self.synthesis.paint(parsed, crop, self.rendering)
-
-    def verify(self) -> Checked:
-        """As `Decoder`: no network is loaded."""
-        return Checked(sum(held.size for held in self.symbols().values()))
-
-    def symbols(self) -> dict[Box, TileSymbols]:
-        """Of all tiles, tokens included, whatever the rendering needs. Raises: as `decode_symbols`."""
-        return decode_symbols(self.file, self.model, self.tokens, None, self.damage)
-
-    def experts(self, anchor: Anchor) -> Experts:
-        """The networks that paint the picture, without a fuser; with those for tokens if these take part.
-
-        Tokens take no part where the fidelity anchor is asked for and the means to use them are not installed; those of
-        texture never do. In a file of version 2 the base paints for both anchors; where tau leads it to, they texture.
-
-        Raises:
-            MissingStreamError: asked for perception, and the file has no tokens.
-            MissingPartError, DamagedPartError: see `codec.decode_taus`.
-            UsageError: the device is not there.
-        """
-        from nicodec.painters.experts import Experts
-
-        model = self.model
-        if self.tokens is None and not self.damage and anchor is Anchor.PERCEPTION and self.file.header.version == 1:
-            raise MissingStreamError(
-                "the file has no tokens, so there is nothing to anchor perception on; decode with --anchor fidelity, "
-                "or encode the picture again with --streams sq+vq"
-            )
-        base, mode = self.referred.base, self.referred.mode
-        if self.tokens is not None and self.tokens.kind == "texture":
-            return Experts(base, texture=model.texture if anchor is Anchor.PERCEPTION else None)
-        lone = mode is None and anchor is Anchor.FIDELITY and SectionType.SQ in self.file.sections and not self.damage
-        return Experts(base) if self.tokens is None or lone else Experts(base, model.tokens, mode)
-
-    def fuser(self) -> Fuser:
-        """The fuser trained on the base that the file names.
-
-        Raises:
-            MissingStreamError: the file has no latents for it to work on.
-            MissingPartError, DamagedPartError: it is not installed, or not whole.
-        """
-        if SectionType.SQ not in self.file.sections:
-            raise MissingStreamError("the file has no latents, so tau has nothing to work on; decode with --tau 0")
-        return self.model.fuser

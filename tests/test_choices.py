@@ -7,8 +7,8 @@ import pictures
 import pytest
 from PIL import Image
 
-from nicodec.encoder import PictureEncoder
 from nicodec.container.references import Alignment
+from nicodec.encoder import PictureEncoder
 from nicodec.entropy.motion import CLASSES
 from nicodec.image.arrays import from_array
 from nicodec.latents.analysis import analyse

@@ -135,8 +135,9 @@ def decode(
     Args:
         data: the file.
         anchor: `fidelity` or `perception`: the expert that the picture starts from.
-        tau: 0 (closest to the original) .. 1 (most natural), or `auto`: what the file recommends, if it does. None: 0,
-            and of a file that keeps a JPEG its own picture, which any tau restores.
+        tau: 0 (closest to the original) .. 1 (most natural), or `auto`: what the file recommends, if it does. None: 0;
+            of a file that keeps a JPEG its own picture, which any tau restores; and of one with tokens of texture, by
+            the perception anchor, which paints them where tau leads, as `auto`, or 0.7.
         steps: of the diffusion behind tau, 1..8.
         seed: of its noise; None: from the file.
         crop: only this part of the picture: (left, top, width, height) in pixels.
@@ -180,7 +181,7 @@ def decode(
         beside=Path(data).parent if isinstance(data, (str, os.PathLike)) else None,
         dictionaries=tuple(map(Path, dictionaries)),
         restored=tau not in (None, "auto"),
-        recommended=tau == "auto",
+        recommended=tau == "auto" or (tau is None and anchor == "perception"),
     )
     return to_pillow(decode_bytes(bytes_of(data), options))
 

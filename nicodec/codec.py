@@ -112,7 +112,8 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
     damage: list[str] | None = [] if options.best_effort else None
     file = read_file(data, damage)
     check_declared(file, options.max_pixels)
-    options, crop = options.settled(file.header.hint), crop_of(file.header, options.crop)
+    options = options.settled(file.header.hint, textured=SectionType.TEXTURE in file.sections)
+    crop = crop_of(file.header, options.crop)
     if options.scale > 1:
         from nicodec.scaled import decode_scaled
 

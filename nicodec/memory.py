@@ -19,7 +19,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 START = 190 << 20  # the interpreter, onnxruntime, and all of a model's networks
-TORCH = 660 << 20  # what torch takes on top: 440 to 640, by how much of its libraries the system maps at once
+TORCH = 690 << 20  # what torch takes on top: 440 to 670, by how much of its libraries the system maps at once
 MARGIN = 2 * STRIDE  # pixels around a tile, and around a crop, that are worked on too
 # Bytes a pixel of the largest tile that the networks hold at once, and a pixel of the crop that stay until the end.
 ALONE, MORE = (180, 20), (450, 50)  # the base; experts together, or the fuser

@@ -38,6 +38,7 @@ ANCHORS = ("fidelity", "perception")
 ENGINES = ("auto", "onnx", "torch")
 SCALES = (1, 2, 4, 8, 16)
 TAU_RANGE = (0.0, 1.0)
+NATURAL_TAU = 0.7  # of the perception anchor, unless something is said
 DEFAULT_STEPS = 1
 STEPS_RANGE = (1, 8)
 SEED_RANGE = (0, 2**64 - 1)
@@ -210,7 +211,8 @@ class DecodeOptions:
     Attributes:
         anchor: `fidelity` or `perception`, the expert that MoDE starts from.
         taus: a picture for each: 0 (closest to the original; the fuser is not even loaded) .. 1 (most natural).
-        recommended: at the tau that the file recommends, or else 0, in place of `taus`.
+        recommended: at the tau that the file recommends, in place of `taus`; where it does not, at NATURAL_TAU if the
+            perception anchor has tokens of texture, and else at 0.
         restored: lead the picture of a file that keeps a JPEG from a mended one (tau 0) to a natural one (tau 1), as
             is done with any tau above 0; else it is the JPEG's own. Means nothing to other files.
         steps: of the fuser's diffusion, 1..8.
@@ -251,11 +253,12 @@ class DecodeOptions:
     restored: bool = False
     recommended: bool = False
 
-    def settled(self, hint: Hint | None) -> DecodeOptions:
-        """What is asked for, now that it is known what the file recommends."""
+    def settled(self, hint: Hint | None, *, textured: bool) -> DecodeOptions:
+        """What is asked for, now that it is known what the file recommends, and whether it has tokens of texture."""
         if not self.recommended:
             return self
-        return replace(self, taus=(0.0 if hint is None else hint.tau_percent / 100,), recommended=False)
+        usual = NATURAL_TAU if textured and self.anchor == "perception" else 0.0
+        return replace(self, taus=(usual if hint is None else hint.tau_percent / 100,), recommended=False)
 
     @property
     def restores(self) -> bool:

@@ -125,7 +125,8 @@ finally:
 
 
 @pytest.mark.parametrize("call", [
-    "encode a.png -o b.nic", "encode a.png -o b.nic --effort 9 --references 2", "decode a.nic -o b.png",
+    "encode a.png -o b.nic", "encode a.png -o b.nic --effort 9",
+    "encode a.png -o b.nic --model base1 --references 2", "decode a.nic -o b.png",
     "decode a.nic -o b.png --anchor perception --tau 0.7", "decode references.nic -o b.png", "verify a.nic",
     "info a.nic",
 ])  # fmt: skip
@@ -158,7 +159,10 @@ def shipped(tmp_path_factory):
     """A folder with a picture and files of the shipped model."""
     folder = tmp_path_factory.mktemp("shipped")
     pictures.image(150, 100).save(folder / "a.png")
-    for call in ("encode a.png -o a.nic --drawn off", "encode a.png -o references.nic --references 2 --drawn off"):
+    for call in (
+        "encode a.png -o a.nic --drawn off",
+        "encode a.png -o references.nic --model base1 --references 2 --drawn off",
+    ):
         assert process(call, folder).returncode == 0
     return folder
 

@@ -37,7 +37,7 @@ def textured(tiny, tmp_path_factory):
 
 
 def decode(data, **options):
-    return np.asarray(nicodec.decode(data, anchor="perception", seed=1, device="cpu", **options))
+    return np.asarray(nicodec.decode(data, **{"anchor": "perception", "seed": 1, "device": "cpu", **options}))
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +59,19 @@ def test_it_takes_two_bytes_and_changes_nothing_else(files):
     assert all(told.payload(kind) == plain.payload(kind) for kind in plain.sections)
 
 
-def test_auto_follows_it_and_is_nothing_where_there_is_none(files):
+def test_it_is_followed_where_nobody_says_otherwise(files, image):
     plain, told = files
     tau = nicodec.read_info(told)["hint"]["tau"]
     assert np.array_equal(decode(told, tau="auto"), decode(told, tau=tau))
-    assert np.array_equal(decode(plain, tau="auto"), decode(plain))
-    assert np.array_equal(decode(told), decode(plain))
+    for asked in ({"tau": "auto"}, {}):
+        assert np.array_equal(decode(told, **asked), decode(told, tau=tau))
+        assert np.array_equal(decode(plain, **asked), decode(plain, tau=0.7))
+    fidelity = {"anchor": "fidelity"}
+    assert np.array_equal(decode(plain, tau="auto", **fidelity), decode(plain, tau=0))
+    assert np.array_equal(decode(told, tau="auto", **fidelity), decode(told, tau=tau, **fidelity))
+    assert np.array_equal(decode(told, **fidelity), decode(told, tau=0))
+    old = nicodec.encode(image, **{**CODED, "streams": "sq"})
+    assert np.array_equal(decode(old, tau="auto", **fidelity), decode(old, tau=0, **fidelity))
 
 
 def test_it_is_the_tau_whose_picture_has_the_originals_texture(files, image, textured):
@@ -93,7 +100,7 @@ def test_the_command_line_knows_it(image, nicodec, tmp_path):
         assert nicodec("decode", "a.nic", "-o", name, "--tau", asked, "--anchor", "perception")[0] == 0
     assert (tmp_path / "auto.png").read_bytes() == (tmp_path / "same.png").read_bytes()
     code, _, err = nicodec("decode", "a.nic", "-o", "a-{tau}.png", "--tau", "auto")
-    assert (code, "leave {tau} out" in err) == (2, True)
+    assert (code, "leave {tau} out of" in err) == (2, True)
 
 
 def test_what_has_no_tau_to_recommend_is_refused(image):

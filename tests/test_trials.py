@@ -95,7 +95,7 @@ def test_references_are_never_worse_than_none(name, quality, drawn, monkeypatch)
     monkeypatch.delenv("NICODEC_MODELS")
     original = np.asarray(Image.open(CASES / name).convert("RGB"))
     chosen, without = (
-        nicodec.encode(original, quality=quality, references=how, drawn=drawn) for how in ("auto", "off")
+        nicodec.encode(original, model="base1", quality=quality, references=how, drawn=drawn) for how in ("auto", "off")
     )
     assert cost(chosen, original, quality) <= cost(without, original, quality) * 1.0001
 
@@ -103,6 +103,8 @@ def test_references_are_never_worse_than_none(name, quality, drawn, monkeypatch)
 def test_references_that_pay_stay(monkeypatch):
     monkeypatch.delenv("NICODEC_MODELS")
     original = np.asarray(Image.open(CASES / "text_bw.png").convert("RGB"))
-    chosen, without = (nicodec.encode(original, quality=20, references=how, drawn="off") for how in ("auto", "off"))
+    chosen, without = (
+        nicodec.encode(original, model="base1", quality=20, references=how, drawn="off") for how in ("auto", "off")
+    )
     assert SectionType.REFERENCES in read_file(chosen).sections
     assert cost(chosen, original, 20) < cost(without, original, 20)

@@ -13,7 +13,7 @@ import click
 from nicodec.cli import jobs, streams
 from nicodec.cli.sizes import Size
 from nicodec.errors import PartialPictureError, UsageError
-from nicodec.options import ANCHORS, DEFAULT_STEPS, SCALES, STRIPPABLE, DecodeOptions, spell_tau
+from nicodec.options import ANCHORS, DEFAULT_STEPS, NATURAL_TAU, SCALES, STRIPPABLE, DecodeOptions, spell_tau
 
 TAU = "{tau}"
 ALIASES = {"jpeg": "jpg", "tiff": "tif"}
@@ -150,9 +150,9 @@ class Crop(click.ParamType[Any]):
               help="The expert that the picture starts from: closest to the original, or most natural.")  # fmt: skip
 @click.option("--tau", "taus", type=Taus(auto=True), metavar="0..1|auto",
               help="How far the anchor's picture is led to a natural one: 0 not at all, 1 all the way. Several, such "
-              "as 0,0.5,1, need {tau} in the output's name. auto: what the file recommends (encode --recommend), or "
-              "else 0. Default: 0, and of a JPEG that the file keeps its own picture, which any tau "
-              "restores.")  # fmt: skip
+              "as 0,0.5,1, need {tau} in the output's name. auto: what the file recommends (encode --recommend), if "
+              "it does. Default: 0; of a JPEG that the file keeps its own picture, which any tau restores; of tokens "
+              f"of texture, which the perception anchor paints where tau leads, as auto, or {NATURAL_TAU:g}.")  # fmt: skip
 @click.option("--steps", type=int, default=DEFAULT_STEPS, show_default=True, metavar="1..8",
               help="Steps of the diffusion behind tau: 1, or more, which are slower and seldom better.")  # fmt: skip
 @click.option("--seed", type=int, help="Of the diffusion's noise, 0 .. 2^64-1. Default: from the file, so that it "
@@ -196,8 +196,9 @@ def command(
     limit = None if memory_limit is None else int(memory_limit)
     from nicodec.references.library import Held
 
-    if (recommended := taus == ()) and TAU in (output or ""):
-        raise UsageError(f"what --tau auto is differs from file to file: leave {TAU} out of {output}")
+    recommended = taus == () or (taus is None and anchor == "perception")
+    if recommended and TAU in (output or ""):
+        raise UsageError(f"the tau that a file recommends is not known before: leave {TAU} out of {output}, or say one")
     restored, taus = bool(taus), taus or (0.0,)
     options = DecodeOptions(
         anchor, taus, steps, seed, best_effort, crop, max_pixels, limit, base_weights, device, engine, int(scale),

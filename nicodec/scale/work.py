@@ -93,7 +93,7 @@ class Decode:
         self.options = DecodeOptions(
             taus=tuple(taus),
             restored=bool(options["taus"]),
-            recommended=options["taus"] is not None and not options["taus"],
+            recommended=not options["taus"] and (options["taus"] is not None or options["anchor"] == "perception"),
             scale=int(options["scale"]),
             memory_limit=limit and int(limit),
             **given,

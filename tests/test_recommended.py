@@ -96,6 +96,7 @@ def test_the_command_line_knows_it(image, nicodec, tmp_path):
     assert (code, err.count("\n")) == (0, 1), err
     assert (tmp_path / "a.nic").stat().st_size <= 2000
     tau = read_file((tmp_path / "a.nic").read_bytes()).header.hint.tau_percent / 100
+    assert f"recommends: perception anchor, tau {tau:g}" in nicodec("info", "-v", "a.nic")[1].decode()
     for name, asked in (("auto.png", "auto"), ("same.png", str(tau))):
         assert nicodec("decode", "a.nic", "-o", name, "--tau", asked, "--anchor", "perception")[0] == 0
     assert (tmp_path / "auto.png").read_bytes() == (tmp_path / "same.png").read_bytes()

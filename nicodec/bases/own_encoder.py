@@ -82,7 +82,7 @@ class OwnEncoder:
         self.refers = self.scales is not None and self.version == 1 and model.refers
         if isinstance(options.references, int) and not self.refers:
             if self.version > 1:
-                raise UsageError(f"{ONLY_LATENTS}; encode with --references off")
+                raise UsageError(f"{ONLY_LATENTS}; encode with --references off, or with another --model")
             raise MissingPartError(
                 f"model {options.model} has no dictionary that a latent can refer to; encode with --references off"
             )
@@ -217,10 +217,12 @@ def kind_of_tokens(options: EncodeOptions, parts: Mapping[str, bytes], version: 
     first_alone = options.streams == "vq" or options.robust or isinstance(options.references, int)
     if "texture" in parts and not first_alone:
         return "texture"
-    if options.streams is None:
+    if options.streams is None and not options.robust:
         return "vq" if "vq" in parts and version == 1 else None
     if version > 1:
-        raise UsageError(f"{ONLY_LATENTS}; encode with --streams sq")
+        raise UsageError(f"{ONLY_LATENTS}; encode without --streams vq and --robust, or with another --model")
     if "vq" not in parts:
-        raise MissingPartError(f"model {options.model} has no vq part; encode with --streams sq")
+        raise MissingPartError(
+            f"model {options.model} has no vq part; encode without --streams vq and --robust, or with another --model"
+        )
     return "vq"

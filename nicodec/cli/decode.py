@@ -152,7 +152,8 @@ class Crop(click.ParamType[Any]):
               help="How far the anchor's picture is led to a natural one: 0 not at all, 1 all the way. Several, such "
               "as 0,0.5,1, need {tau} in the output's name. auto: what the file recommends (encode --recommend), if "
               "it does. Default: 0; of a JPEG that the file keeps its own picture, which any tau restores; of tokens "
-              f"of texture, which the perception anchor paints where tau leads, as auto, or {NATURAL_TAU:g}.")  # fmt: skip
+              "of texture, which the perception anchor paints where tau leads, as auto "
+              f"or {NATURAL_TAU:g}.")  # fmt: skip
 @click.option("--steps", type=int, default=DEFAULT_STEPS, show_default=True, metavar="1..8",
               help="Steps of the diffusion behind tau: 1, or more, which are slower and seldom better.")  # fmt: skip
 @click.option("--seed", type=int, help="Of the diffusion's noise, 0 .. 2^64-1. Default: from the file, so that it "

@@ -122,6 +122,7 @@ def _own(facts: dict[str, Any]) -> list[str]:
         *([f"{references}{held['bits']} bits"] if held else []),
         f"rate: {facts['rate']} of 65535",
         *([f"tune: {facts['tune']}"] if facts["tune"] else []),
+        *(["recommends: {anchor} anchor, tau {tau:g}".format(**facts["hint"])] if facts["hint"] else []),
         *(f"refers to {line}" for line in facts.get("chain", [])),
         *(["quality map: a level for each block of 64x64 pixels"] if facts["quality_map"] else []),
         "entropy path: integer, the same symbols on every machine",

@@ -135,9 +135,11 @@ class Denoiser(nn.Module):
         features = self.g_s.fine_features(self.g_s.coarse_features(y_hat, rate, heard), linear, rate)
         if said is not None:
             features = self.fine_said(features, said)
-        painted = self.lapping(linear + self.g_s.mended(features))
-        r = (self.klt(F.pixel_unshuffle(painted, PATCH)) - y_hat) / (self.spread[:, None, None] * step)
-        return r.float().clamp(-FURTHEST, FURTHEST)
+        mended = self.g_s.mended(features)
+        with torch.autocast(y_hat.device.type, enabled=False):  # a difference, of which bf16 would leave nothing
+            painted = self.lapping(linear + mended)
+            r = (self.klt(F.pixel_unshuffle(painted, PATCH)) - y_hat) / (self.spread[:, None, None] * step)
+            return r.clamp(-FURTHEST, FURTHEST)
 
     def residual(
         self, y_hat: Tensor, step: Tensor, noise: Tensor, rate: Tensor, steps: int, said: Tensor | None = None

@@ -10,7 +10,6 @@ from nicodec.codec import decode_taus
 from nicodec.container.layout import STRIDE, Anchor, Box, Hint
 from nicodec.container.reader import read_file
 from nicodec.container.writer import write_file
-from nicodec.errors import MissingPartError
 from nicodec.image.picture import Picture, Pixels
 from nicodec.latents.geometry import Array, cut, to_input
 from nicodec.options import EncodeOptions
@@ -27,14 +26,12 @@ def recommend(picture: Picture, data: bytes, options: EncodeOptions) -> bytes:
     by cell and group by group of y's components, on a scale of logarithms (`Texture.ratios`).
 
     Raises:
-        MissingPartError, DamagedPartError: the model has no fuser, or no texture part, or not whole ones.
+        MissingPartError, DamagedPartError: the model has no fuser, or not a whole one.
     """
     file = read_file(data)
     if file.header.hint is None:
         return data
     model = Model.named(options.model, options.engine, options.device)
-    if "texture" not in model.ids:
-        raise MissingPartError(f"model {options.model} has no texture part, which a tau is chosen by")
     crop = _middle(picture)
     place = crop.left, crop.top, crop.width, crop.height
     asked = replace(options.decoding(picture.width * picture.height), anchor="perception", taus=TAUS, crop=place)

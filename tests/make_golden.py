@@ -53,7 +53,7 @@ def with_alpha(plane):
 
 
 def hinted(data):
-    """The file of a 16-bit source, with a recommended way to decode: for now our encoder writes neither."""
+    """The file of a 16-bit source, with a recommended way to decode, which this one's encoder was not asked for."""
     file = read_file(data)
     return write_file(
         replace(file.header, bit_depth=16, hint=Hint(Anchor.PERCEPTION, 70)), list(file.sections.values())

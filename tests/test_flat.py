@@ -28,13 +28,13 @@ def hue(pixels):
 
 
 def test_a_sky_of_few_bytes_keeps_its_hue():
-    """Thrifty rounding of the flat colours had neighbours err alike: by 0.97 levels in the mean, now 0.78."""
+    """Thrifty rounding of the flat colours had neighbours err alike."""
     original = np.asarray(Image.open(CASES / "sky512.png").convert("RGB"))
-    data = nicodec.encode(original, quality=30, references="off", drawn="off")
+    data = nicodec.encode(original, quality=30, streams="sq", drawn="off")
     found = np.asarray(nicodec.decode(data))
     assert len(data) <= 500
-    assert 10 * np.log10(255**2 / np.square(found.astype(float) - original).mean()) >= 44.8
-    assert np.abs(hue(found) - hue(original)).mean() <= 0.85
+    assert 10 * np.log10(255**2 / np.square(found.astype(float) - original).mean()) >= 49.5
+    assert np.abs(hue(found) - hue(original)).mean() <= 0.32
 
 
 def test_which_components_are_a_flat_colour():

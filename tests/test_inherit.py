@@ -124,6 +124,20 @@ def test_a_fuser_starts_as_its_predecessor_on_a_larger_base(tiny, toys, data, x)
     assert expected.abs().max() > 0.1
 
 
+def test_a_fuser_hears_the_time_as_its_predecessor_did(tiny, toys):
+    small = load_fuser(find_package("toy16").parts["fuser"], "cpu")
+    base = successor(tiny, lambda_max=0.64).base
+    large = Denoiser(FuserConfig(**OwnLatents(base).widths)).requires_grad_(False)
+    small.time.bias.copy_(torch.randn_like(small.time.bias))
+    OwnLatents(base).prepare(large, find_package("toy16"))
+    assert torch.equal(large.time.bias, small.time.bias)
+    small.time.bias.zero_()
+    small.g_s.coarse.append(small.g_s.coarse[0])
+    with pytest.raises(TrainingRunError, match="not wanted"):
+        OwnLatents(base).prepare(large, find_package("toy16"))
+    small.g_s.coarse.pop(-1)
+
+
 def test_a_run_says_whose_fuser_the_auxiliary_encoder_starts_as(tiny, toys):
     recipe = stages.aux(find_package("tiny"), None, {}, find_package("toy16"))
     assert recipe.frozen == {"base": tiny.id.hex(), "predecessor": find_package("toy16").parts["fuser"].id.hex()}

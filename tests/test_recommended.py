@@ -7,6 +7,7 @@ import pictures
 import pytest
 import torch
 import toy
+from PIL import Image
 
 import nicodec
 from nicodec import errors
@@ -104,7 +105,32 @@ def test_the_command_line_knows_it(image, nicodec, tmp_path):
     assert (code, "leave {tau} out of" in err) == (2, True)
 
 
+def test_batches_know_it(image, nicodec, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    image.save(tmp_path / "pictures" / "a.png")
+    options = ("--workers", "1", "--device", "cpu")
+    assert nicodec("batch", "encode", "pictures", "coded", "--recommend", "--model", "textured", *options)[0] == 0
+    (file,) = (tmp_path / "coded").rglob("*.nic")
+    tau = read_file(file.read_bytes()).header.hint.tau_percent / 100
+    for folder, asked in (("auto", ("--tau", "auto")), ("unsaid", ()), ("same", ("--tau", str(tau)))):
+        assert nicodec("batch", "decode", "coded", folder, "--anchor", "perception", *asked, *options)[0] == 0
+    auto, unsaid, same = (next((tmp_path / name).rglob("*.png")).read_bytes() for name in ("auto", "unsaid", "same"))
+    assert auto == unsaid == same
+
+
+def test_pictures_of_any_kind_have_one(image):
+    """Grey, of less than a block, and with a part that is drawn; not where nothing is left to the networks."""
+    flat = image.copy()
+    flat.paste("white", (0, 0, 96, 128))
+    for picture in (image.convert("L"), image.crop((0, 0, 40, 25)), flat):
+        assert nicodec.read_info(nicodec.encode(picture, recommend=True, **{**CODED, "drawn": "auto"}))["hint"]
+    exact = nicodec.encode(Image.new("RGB", (64, 64), "white"), recommend=True, **{**CODED, "drawn": "auto"})
+    assert nicodec.read_info(exact)["hint"] is None
+
+
 def test_what_has_no_tau_to_recommend_is_refused(image):
+    with pytest.raises(errors.UsageError, match="no perception anchor"):
+        nicodec.encode(image, recommend=True, **{**CODED, "streams": "sq"})
     for options in ({"base": "jpeg"}, {"drawn": "all"}, {"streams": "vq"}):
         with pytest.raises(errors.UsageError, match="no tau to recommend"):
             nicodec.encode(image, recommend=True, **{**CODED, **options})

@@ -86,6 +86,10 @@ class OwnEncoder:
             raise MissingPartError(
                 f"model {options.model} has no dictionary that a latent can refer to; encode with --references off"
             )
+        if options.recommend and "texture" not in model.ids:
+            raise MissingPartError(f"model {options.model} has no texture part, by which a tau is chosen")
+        if options.recommend and self.tokens is None and self.version == 1:
+            raise UsageError("a file of latents alone, of a model with one tune, has no perception anchor to recommend")
         if self.prior and self.depth > deepest:
             raise UsageError(f"token bits are {self.depth}, expected 1..{deepest} with model {options.model}")
 

@@ -42,7 +42,7 @@ class Nicodec:
     streams: str | None = None
     anchor: str = "fidelity"
     references: str | int = DEFAULT_REFERENCES
-    tau: float = 0.0
+    tau: float | None = None
     steps: int = DEFAULT_STEPS
 
     @classmethod
@@ -86,7 +86,7 @@ class Nicodec:
         parts = ", ".join(f"{kind} {part.id.hex()}" for kind, part in package.parts.items())
         options = {
             "tune": self.tune, "streams": self.streams or "default", "references": self.references,
-            "anchor": self.anchor, "tau": f"{self.tau:g}", "steps": self.steps,
+            "anchor": self.anchor, "tau": "default" if self.tau is None else f"{self.tau:g}", "steps": self.steps,
         }  # fmt: skip
         said = ", ".join(["quality=setting", *(f"{key}={value}" for key, value in options.items())])
         return f"nicodec {__version__}, {package.name} ({parts}); {said}"

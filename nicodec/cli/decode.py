@@ -147,13 +147,14 @@ class Crop(click.ParamType[Any]):
               help="Format to write, whatever the name. Default: by the suffix; png without one. A "
               "JPEG that the file keeps is given back to the byte, unless that is to be changed.")  # fmt: skip
 @click.option("--anchor", type=click.Choice(ANCHORS), default="fidelity", show_default=True,
-              help="The expert that the picture starts from: closest to the original, or most natural.")  # fmt: skip
+              help="The expert that the picture starts from: closest to the original, or, by the file's tokens, most "
+              "natural.")  # fmt: skip
 @click.option("--tau", "taus", type=Taus(auto=True), metavar="0..1|auto",
               help="How far the anchor's picture is led to a natural one: 0 not at all, 1 all the way. Several, such "
-              "as 0,0.5,1, need {tau} in the output's name. auto: what the file recommends (encode --recommend), if "
-              "it does. Default: 0; of a JPEG that the file keeps its own picture, which any tau restores; of tokens "
-              "of texture, which the perception anchor paints where tau leads, as auto "
-              f"or {NATURAL_TAU:g}.")  # fmt: skip
+              "as 0,0.5,1, need {tau} in the output's name. auto: what the file recommends to the perception anchor "
+              "(encode --recommend), if it does. Default: 0; of a JPEG that the file keeps its own picture, which any "
+              "tau restores; of tokens of texture, which the perception anchor paints where tau leads, as auto or "
+              f"{NATURAL_TAU:g}.")  # fmt: skip
 @click.option("--steps", type=int, default=DEFAULT_STEPS, show_default=True, metavar="1..8",
               help="Steps of the diffusion behind tau: 1, or more, which are slower and seldom better.")  # fmt: skip
 @click.option("--seed", type=int, help="Of the diffusion's noise, 0 .. 2^64-1. Default: from the file, so that it "
@@ -198,7 +199,7 @@ def command(
     from nicodec.references.library import Held
 
     recommended = taus == () or (taus is None and anchor == "perception")
-    if recommended and TAU in (output or ""):
+    if recommended and TAU in (output or "") and not streams.is_folder(str(output)):
         raise UsageError(f"the tau that a file recommends is not known before: leave {TAU} out of {output}, or say one")
     restored, taus = bool(taus), taus or (0.0,)
     options = DecodeOptions(

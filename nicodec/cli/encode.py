@@ -110,6 +110,8 @@ def left_out(options: EncodeOptions, facts: Mapping[str, Any]) -> tuple[str, ...
 
     if options.tune == "psnr" and facts["quality"] is not None and not (options.base or facts["tune"]):
         return (f"model {options.model} has one tune: --tune psnr changes nothing",)
+    if options.recommend and facts["hint"] is None:
+        return ("all of this picture is kept exactly: there is no tau to recommend",)
     welcome = options.base is None and options.streams is None and facts["format_version"] == 1
     if not welcome or facts["tokens"] or "vq" not in find_package(options.model).parts:
         return ()
@@ -171,7 +173,7 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
               "bits and error; all: the picture without loss.")  # fmt: skip
 @click.option("--roi", type=click.Path(), metavar="MASK", help="A picture in grey, of any size, that is stretched over "
               "the input: white parts get a better quality (19 more), black the one that was asked for. The file then "
-              "has neither tokens nor references.")  # fmt: skip
+              "has no tokens of a vq part and no entries of a dictionary part.")  # fmt: skip
 @click.option("--recommend", is_flag=True, help="Find the tau that has as much texture as the original, and write it "
               "into the file, for decode --tau auto. Takes as long as a decode or two.")  # fmt: skip
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model package, see `nicodec models list`.")

@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from nicodec.cli import streams
-from nicodec.options import DEFAULT_MODEL
 
 
 @click.group("dictionary")
@@ -59,7 +58,7 @@ def build_into(output: Path, folders: Sequence[Path], size: int) -> tuple[int, i
 
 
 @command.command("info")
-@click.argument("model", default=DEFAULT_MODEL)
+@click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 def show_dictionary(model: str, as_json: bool) -> None:
     """The dictionary of MODEL: id, size, bits an ID, at which scales its references were seen."""
@@ -90,7 +89,7 @@ def show_dictionary(model: str, as_json: bool) -> None:
 
 @command.command("search")
 @click.argument("picture", type=click.Path(path_type=Path))
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="The model whose dictionary is searched.")
+@click.option("--model", required=True, help="The model whose dictionary is searched.")
 @click.option("-n", "--count", type=click.IntRange(1), default=4, show_default=True, help="References to show.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON a reference.")
 def search_dictionary(picture: Path, model: str, count: int, as_json: bool) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 STEP = re.compile(r"\.(?:entry|entry_rate|body|exit|steps)\.(\d+)\.")  # of a pass
 OF_THE_BASE = ("g_s.klt_t", "g_s.lapping", "g_s.spread", "lapping", "klt")  # of a denoiser
+TIME = "time.bias"
 DEAF = ("spread", "hear", "coarse_said", "fine_said")
 NEW = re.compile(r"\.(down|pointwise)\.(weight|bias)$")  # of a block: at zero, it hands on what it is given
 
@@ -65,10 +66,15 @@ def inherit_fuser(denoiser: Denoiser, package: Package, config: BaseConfig) -> N
         TrainingRunError: the fuser there has other widths, or more tunes, or more blocks.
     """
     part, before = package.parts["fuser"], BaseConfig(**read_config(package.parts["base"]))
-    own = {name: value for name, value in denoiser.state_dict().items() if not name.startswith(OF_THE_BASE + DEAF)}
-    _fill(own, load_fuser(part, "cpu").state_dict(), before, config, part)
-    embed = denoiser.g_s.embed.weight
-    embed[:, before.latent :] = 0
+    own, found = (
+        {name: value for name, value in each.state_dict().items() if not name.startswith(OF_THE_BASE + DEAF)}
+        for each in (denoiser, load_fuser(part, "cpu"))
+    )
+    if further := found.keys() - own.keys():
+        raise TrainingRunError(f"{part.path} has {min(further)}, which is not wanted: start without a predecessor")
+    denoiser.time.bias.copy_(found[TIME])  # a table over the time, which is no rate
+    _fill({name: value for name, value in own.items() if name != TIME}, found, before, config, part)
+    denoiser.g_s.embed.weight[:, before.latent :] = 0
 
 
 def _fill(

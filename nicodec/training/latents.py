@@ -78,7 +78,7 @@ class Latents(Protocol):
         """What tokens of texture of a batch say, as `Denoiser.forward` hears it; None: there are none. No gradient."""
 
     def prepare(self, denoiser: Denoiser, predecessor: Package | None) -> None:
-        """Give a new denoiser what the base has of use to it, and the fuser of another package."""
+        """Give a new denoiser what the base has of use to it, and the fuser of another package of ours."""
 
 
 class OwnLatents:

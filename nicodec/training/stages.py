@@ -91,6 +91,10 @@ def aux(package: Package, trunk: Path, widths: Widths, predecessor: Package | No
     """The auxiliary encoder on a package's base. `widths`: fields of `FuserConfig` that are not the base's.
 
     `predecessor`: whose fuser it starts as; None: as the base's own transforms.
+
+    Raises:
+        MissingPartError: the predecessor has no fuser.
+        UsageError: it, or the package, is on another codec's base.
     """
 
     def build(device: str) -> Stage:
@@ -102,6 +106,8 @@ def aux(package: Package, trunk: Path, widths: Widths, predecessor: Package | No
     if predecessor:
         if "fuser" not in predecessor.parts:
             raise MissingPartError(f"model {predecessor.name} has no fuser to start as")
+        if any(is_foreign(each.parts["base"]) for each in (package, predecessor)):
+            raise UsageError("a fuser of another codec's base has no predecessor, and is none: leave it out")
         before = {"predecessor": predecessor.parts["fuser"].id.hex()}
     return Recipe(build, {**_ids(package.parts["base"]), **before})
 

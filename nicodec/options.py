@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from nicodec.references.library import Held
 
-DEFAULT_MODEL = "base1"
+DEFAULT_MODEL = "base2"
 DEFAULT_QUALITY = 60.0
 QUALITY_RANGE = (0.0, 100.0)
 DEFAULT_EFFORT = 3

@@ -151,8 +151,8 @@ def test_masks_that_cannot_be_used(tmp_path, inside):
         assert what in said
     image, mask = pictures.image(30, 20), np.zeros((2, 2), np.uint8)
     for options, what in (
-        ({"model": "tiny-full", "streams": "sq+vq"}, "--streams sq"),
-        ({"model": "tiny-full", "streams": "vq"}, "--streams sq"),
+        ({"model": "tiny-full", "streams": "sq+vq"}, "encode without --streams vq"),
+        ({"model": "tiny-full", "streams": "vq"}, "encode without --streams vq"),
         ({"model": "tiny-references", "references": 2}, "--references off"),
         ({"base": "compressai:mbt2018-mean-q3", "base_weights": "x"}, "one quality"),
     ):  # fmt: skip

@@ -161,15 +161,15 @@ def decode(
     from nicodec.codec import decode_bytes
     from nicodec.image.files import to_pillow
     from nicodec.image.given import bytes_of
-    from nicodec.options import DecodeOptions
+    from nicodec.options import DecodeOptions, taus_of
     from nicodec.references.library import Held
 
     weights = None if base_weights is None else Path(base_weights)
+    taus: Any = None if tau is None else () if tau == "auto" else (tau,)
     options = DecodeOptions(
         anchor,
-        (0.0 if tau in (None, "auto") else tau,),  # type: ignore[arg-type]
-        steps,
-        seed,
+        steps=steps,
+        seed=seed,
         crop=crop,
         max_pixels=max_pixels,
         memory_limit=memory_limit,
@@ -180,8 +180,7 @@ def decode(
         references=tuple(map(Held.given, references)),
         beside=Path(data).parent if isinstance(data, (str, os.PathLike)) else None,
         dictionaries=tuple(map(Path, dictionaries)),
-        restored=tau not in (None, "auto"),
-        recommended=tau == "auto" or (tau is None and anchor == "perception"),
+        **taus_of(taus, anchor),
     )
     return to_pillow(decode_bytes(bytes_of(data), options))
 

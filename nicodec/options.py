@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import reprlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from pathlib import Path
@@ -56,6 +57,12 @@ def spell_tau(tau: float) -> str:
     """A tau in a name: short, and no two taus alike."""
     short = f"{tau:g}"
     return short if float(short) == tau else repr(float(tau))
+
+
+def taus_of(taus: Sequence[float] | None, anchor: str) -> dict[str, Any]:
+    """What `DecodeOptions` says of taus that a user asked for. None: nothing was said; empty: `auto`."""
+    recommended = not taus and (taus is not None or anchor == "perception")
+    return {"taus": tuple(taus or (0.0,)), "restored": bool(taus), "recommended": recommended}
 
 
 def check_number(name: str, value: Any, low: float, high: float = math.inf, *, whole: bool = False) -> None:

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from nicodec.codec import decode_taus
-from nicodec.container.layout import STRIDE, Anchor, Box, Hint
+from nicodec.container.layout import Anchor, Box, Hint
 from nicodec.container.reader import read_file
 from nicodec.container.writer import write_file
 from nicodec.image.picture import Picture, Pixels
-from nicodec.latents.geometry import Array, cut, to_input
+from nicodec.latents.geometry import Array, cut, in_pixels, positions, to_input
 from nicodec.options import EncodeOptions
 from nicodec.zoo.model import Model
 
@@ -43,8 +43,8 @@ def recommend(picture: Picture, data: bytes, options: EncodeOptions) -> bytes:
 
 
 def _latent(pixels: Pixels, model: Model) -> Array:
-    sides = (slice(0, -(-length // STRIDE) * STRIDE) for length in pixels.shape[:2])
-    return model.base.g_a(to_input(cut(pixels, *sides)))
+    whole = in_pixels(positions(Box(0, 0, pixels.shape[1], pixels.shape[0])))
+    return model.base.g_a(to_input(cut(pixels, *whole)))
 
 
 def _middle(picture: Picture) -> Box:

@@ -64,8 +64,8 @@ def decoded(data, **options):
 
 
 @pytest.mark.parametrize(("model", "quality", "references"), [
-    ("base1", 5, "off"), ("base1", 30, 3), ("base1", 80, 3), ("base2", 5, "off"), ("base2", 40, "off"),
-    ("base2", 80, "off"),
+    ("base1", 5, "off"), ("base1", 30, 3), ("base1", 60, "off"), ("base1", 80, 3), ("base2", 5, "off"),
+    ("base2", 40, "off"), ("base2", 80, "off"),
 ])  # fmt: skip
 def test_no_block_of_a_drawing_is_far_below_the_linear_synthesis(model, quality, references):
     """By the decoder alone: without drawn blocks, and without the encoder's own look, which leaves out what does harm.

@@ -1,4 +1,8 @@
-"""Our own base at work on pictures: latents and tokens of a model's networks, references, quality maps."""
+"""Our own base at work on pictures: latents and tokens of a model's networks, references, quality maps.
+
+What references say of a picture is known in one place a direction, `OwnEncoder.refer` and `OwnDecoder.referred`; a
+`Referred` tells coding and synthesis.
+"""
 
 from __future__ import annotations
 

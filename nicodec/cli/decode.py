@@ -13,7 +13,7 @@ import click
 from nicodec.cli import jobs, streams
 from nicodec.cli.sizes import Size
 from nicodec.errors import PartialPictureError, UsageError
-from nicodec.options import ANCHORS, DEFAULT_STEPS, NATURAL_TAU, SCALES, STRIPPABLE, DecodeOptions, spell_tau
+from nicodec.options import ANCHORS, DEFAULT_STEPS, NATURAL_TAU, SCALES, STRIPPABLE, DecodeOptions, spell_tau, taus_of
 
 TAU = "{tau}"
 ALIASES = {"jpeg": "jpg", "tiff": "tif"}
@@ -198,20 +198,19 @@ def command(
     limit = None if memory_limit is None else int(memory_limit)
     from nicodec.references.library import Held
 
-    recommended = taus == () or (taus is None and anchor == "perception")
-    if recommended and TAU in (output or "") and not streams.is_folder(str(output)):
+    led = taus_of(taus, anchor)
+    if led["recommended"] and TAU in (output or "") and not streams.is_folder(str(output)):
         raise UsageError(f"the tau that a file recommends is not known before: leave {TAU} out of {output}, or say one")
-    restored, taus = bool(taus), taus or (0.0,)
     options = DecodeOptions(
-        anchor, taus, steps, seed, best_effort, crop, max_pixels, limit, base_weights, device, engine, int(scale),
-        tuple(map(Held.given, pictures)), dictionaries=dictionaries, restored=restored,
-        recommended=recommended,
+        anchor, steps=steps, seed=seed, best_effort=best_effort, crop=crop, max_pixels=max_pixels, memory_limit=limit,
+        base_weights=base_weights, device=device, engine=engine, scale=int(scale),
+        references=tuple(map(Held.given, pictures)), dictionaries=dictionaries, **led,
     )  # fmt: skip
     given = jobs.Inputs(sources, output, suffixes=frozenset({".nic"}), **inputs)
     suffix = f".{kind}" if kind else None
     decoding = Decoding(options, suffix, strip, preserve_time, force, verbose, given.skip_existing)
     if given.many:
-        planned = given.plan(partial(picture_names, taus=taus, kind=kind, keep_suffix=given.keep_suffix))
+        planned = given.plan(partial(picture_names, taus=options.taus, kind=kind, keep_suffix=given.keep_suffix))
         jobs.run(planned, decoding, given, threads, as_json=as_json, quiet=quiet)
         return
     run_one(decoding, given, threads, as_json=as_json, quiet=quiet)

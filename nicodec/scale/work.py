@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from nicodec.container.reader import read_file
 from nicodec.container.references import read_aligned
 from nicodec.errors import InputError, NicodecError, UsageError
-from nicodec.options import PICTURES, DecodeOptions, EncodeOptions, parse_references
+from nicodec.options import PICTURES, DecodeOptions, EncodeOptions, parse_references, taus_of
 from nicodec.references.library import MAX_CHAIN, Held
 from nicodec.references.series import Series
 from nicodec.zoo.model import Model
@@ -84,16 +84,14 @@ class Decode:
     reads, writes, keeps = CODED, True, False
 
     def __init__(self, options: Options) -> None:
-        own, taus = {"strip", "kind", "taus", "scale", "memory_limit"}, options["taus"] or (0.0,)
+        own, led = {"strip", "kind", "taus", "scale", "memory_limit"}, taus_of(options["taus"], options["anchor"])
         limit = options["memory_limit"]
-        if len(taus) != 1:
-            raise UsageError(f"{len(taus)} taus, one picture a file: give one tau")
+        if (count := len(led["taus"])) != 1:
+            raise UsageError(f"{count} taus, one picture a file: give one tau")
         self.strip, self.suffix = tuple(options["strip"]), f".{options['kind'] or 'png'}"
         given = {k: v for k, v in options.items() if k not in own}
         self.options = DecodeOptions(
-            taus=tuple(taus),
-            restored=bool(options["taus"]),
-            recommended=not options["taus"] and (options["taus"] is not None or options["anchor"] == "perception"),
+            **led,
             scale=int(options["scale"]),
             memory_limit=limit and int(limit),
             **given,

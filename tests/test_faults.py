@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -181,3 +182,27 @@ def test_what_another_process_wrote_meanwhile_is_kept(tmp_path, monkeypatch):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"quicker"}
     streams.write_output(str(tmp_path / "a"), b"slower", force=True)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"slower"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("owner", "name"), [(tempfile, "mkstemp"), (os, "link"), (Path, "unlink")])
+def test_signals_wait_until_a_file_is_whole(tmp_path, monkeypatch, number, owner, name):
+    """A signal that comes as the temporary file is made, named, or removed, which takes microseconds."""
+    real = getattr(owner, name)
+
+    def interrupted(*arguments, **named):
+        os.kill(os.getpid(), number)
+        return real(*arguments, **named)
+
+    def end(*_):
+        raise SystemExit(143)
+
+    monkeypatch.setattr(owner, name, interrupted)
+    before = signal.signal(number, end)
+    try:
+        with pytest.raises(SystemExit):
+            streams.write_output(str(tmp_path / "a"), b"all of it", force=False)
+        assert signal.getsignal(number) is end
+    finally:
+        signal.signal(number, before)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"all of it"}

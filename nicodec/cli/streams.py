@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
+from nicodec.cli.interrupts import uninterrupted
 from nicodec.container.limits import DEFAULT_MAX_PIXELS, FREE_DRAWN, FREE_PIXELS, PIXELS_A_BYTE
 from nicodec.errors import InputError, NicodecError, OutputError, OutputExistsError, UsageError
 from nicodec.options import ENGINES
@@ -184,12 +185,19 @@ def write_output(name: str, data: bytes, force: bool, like: str | None = None) -
         sys.stdout.buffer.flush()
         return
     refuse_existing(name, force)
-    temporary = None
     try:
         if _special(Path(name)) or _is_descriptor(Path(name)):
             Path(name).write_bytes(data)
             return
-        path = Path(name).resolve()  # a link stays a link, what it points to is replaced
+        with uninterrupted():
+            _write_whole(Path(name).resolve(), data, force, like)  # a link stays a link, what it points to is replaced
+    except (OSError, RuntimeError) as error:  # RuntimeError: a link that leads to itself
+        raise OutputError(f"cannot write {name}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _write_whole(path: Path, data: bytes, force: bool, like: str | None) -> None:
+    temporary = None
+    try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -200,8 +208,6 @@ def write_output(name: str, data: bytes, force: bool, like: str | None = None) -
         if force or not _link(temporary, path):
             Path(temporary).replace(path)
             temporary = None
-    except (OSError, RuntimeError) as error:  # RuntimeError: a link that leads to itself
-        raise OutputError(f"cannot write {name}: {getattr(error, 'strerror', None) or error}") from None
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)

@@ -143,9 +143,11 @@ class Folder:
                 Path(written).replace(path)
             elif renamed:
                 self.fs.mv(written, path)
-        except Exception as error:
+        except BaseException as error:  # SIGTERM's SystemExit is no Exception
             with contextlib.suppress(Exception):
                 if renamed:
                     self.fs.rm_file(written)
+            if not isinstance(error, Exception):
+                raise
             kind = FullError if getattr(error, "errno", None) in FULL else OutputError
             raise kind(f"cannot write {self.url_of(name)}: {reason(error)}") from None

@@ -126,9 +126,9 @@ finally:
 
 @pytest.mark.parametrize("call", [
     "encode a.png -o b.nic", "encode a.png -o b.nic --effort 9",
-    "encode a.png -o b.nic --model base1 --references 2", "decode a.nic -o b.png",
-    "decode a.nic -o b.png --anchor perception --tau 0.7", "decode references.nic -o b.png", "verify a.nic",
-    "info a.nic",
+    "encode a.png -o b.nic --reference a.nic", "decode a.nic -o b.png",
+    "decode a.nic -o b.png --anchor perception --tau 0.7", "decode references.nic -o b.png --reference a.nic",
+    "verify a.nic", "info a.nic",
 ])  # fmt: skip
 def test_commands_on_the_cpu_import_no_torch(call, shipped):
     done = process(call, shipped)
@@ -161,7 +161,7 @@ def shipped(tmp_path_factory):
     pictures.image(150, 100).save(folder / "a.png")
     for call in (
         "encode a.png -o a.nic --drawn off",
-        "encode a.png -o references.nic --model base1 --references 2 --drawn off",
+        "encode a.png -o references.nic --reference a.nic --drawn off",
     ):
         assert process(call, folder).returncode == 0
     return folder

@@ -21,7 +21,7 @@ from nicodec.zoo.once import once
 ROOT = Path(__file__).parents[1]
 ENCODES = (
     {"model": "base1", "effort": 2}, {"model": "tiny-full"}, {"model": "tiny-references", "references": 2},
-    {"model": "tiny-tunes", "tune": "psnr"}, {"model": "base1", "quality": 20, "references": 1}, {"model": "tiny"},
+    {"model": "tiny-tunes", "tune": "psnr"}, {"model": "base2", "quality": 20}, {"model": "tiny"},
 )  # fmt: skip
 DECODES = ({}, {"tau": 0.6}, {"anchor": "perception"})
 

@@ -63,11 +63,10 @@ def decoded(data, **options):
     return np.asarray(nicodec.decode(data, **options).convert("RGB"))
 
 
-@pytest.mark.parametrize(("model", "quality", "references"), [
-    ("base1", 5, "off"), ("base1", 30, 3), ("base1", 60, "off"), ("base1", 80, 3), ("base2", 5, "off"),
-    ("base2", 40, "off"), ("base2", 80, "off"),
+@pytest.mark.parametrize(("model", "quality"), [
+    ("base1", 5), ("base1", 60), ("base2", 5), ("base2", 40), ("base2", 80),
 ])  # fmt: skip
-def test_no_block_of_a_drawing_is_far_below_the_linear_synthesis(model, quality, references):
+def test_no_block_of_a_drawing_is_far_below_the_linear_synthesis(model, quality):
     """By the decoder alone: without drawn blocks, and without the encoder's own look, which leaves out what does harm.
 
     Of 1536 blocks of such drawings, 14 are 1 to 2 dB below by the fidelity anchor, and 4 are 3 to 3.4 dB below by the
@@ -76,20 +75,18 @@ def test_no_block_of_a_drawing_is_far_below_the_linear_synthesis(model, quality,
     bound that mends them would take away what g_s mends there.
     """
     losses = []
-    for name, pixels in generated(range(4, 6 if references == "off" else 5)):
-        data = nicodec.encode(
-            pixels, model=model, quality=quality, references=references, effort=1, drawn="off", verify=False
-        )
+    for name, pixels in generated(range(4, 6)):
+        data = nicodec.encode(pixels, model=model, quality=quality, effort=1, drawn="off", verify=False)
         linear = linear_synthesis(data)
         losses.append(below(decoded(data), linear, pixels))
         assert losses[-1].max() <= 2.0, name
-        for options in NATURAL:
+        for options in NATURAL if model == "base2" else NATURAL[:1]:  # base1 has no tokens
             assert below(decoded(data, **options), linear, pixels).max() <= 3.5, (name, options)
     assert (np.array(losses) > 1.0).mean() <= 0.05
 
 
 @pytest.mark.parametrize(("quality", "options"), [
-    (10, {}), (60, {}), (30, {"model": "base1", "drawn": "off", "references": 3}), (60, {"drawn": "off"}),
+    (10, {}), (60, {}), (30, {"model": "base1", "drawn": "off"}), (60, {"drawn": "off"}),
 ])  # fmt: skip
 def test_no_block_of_a_drawing_that_is_encoded_as_it_comes_is_far_below_the_linear_synthesis(quality, options):
     """By default most are drawn, and exact; what is not, or is not to be, the encoder itself has looked at."""

@@ -88,7 +88,7 @@ class Experts:
         residual: Array | None, taus: Sequence[float],
     ) -> list[Array]:  # fmt: skip
         """The networks' part of `paint`; `linear`: the base's linear synthesis of y_hat."""
-        if code is not None and self.texture is not None and max(taus) > 0 and not (self.fuser and self.fuser.hears):
+        if code is not None and self.texture is not None and max(taus) > 0:
             return self._textured(self.texture, linear, y_hat, code, rates, residual, taus)
         lead = None if residual is None else partial(self.base.correction_towards, y=y_hat + residual)
         if code is None or self.vq is None or (self.mode is None and anchor is Anchor.FIDELITY):
@@ -111,10 +111,7 @@ class Experts:
         self, texture: Texture, linear: Array, y_hat: Array, code: Array, rates: Array, residual: Array | None,
         taus: Sequence[float],
     ) -> list[Array]:  # fmt: skip
-        """The base's picture, led towards y' where there is a fuser, and on the way given the texture of the tokens.
-
-        For fusers that do not hear them, or where there is none.
-        """
+        """The base's picture, led towards y' where there is a fuser, and on the way given the texture of the tokens."""
         x_hat = self.base.g_s(y_hat, rates, linear)
         y_base = self.base.g_a(x_hat)
         lead = 0 if residual is None else y_hat + residual - y_base

@@ -39,6 +39,7 @@ Expectation = Callable[[Box, Motion], Expected]
 TRUST_REACH = 2  # positions of the latent further than the networks see that a bounded picture depends on
 LEAD_REACH = 2  # beyond HALO, what tau makes pixels depend on through g_a: even, for tokens two positions wide
 TEXTURE_REACH = 6  # the same where texture is painted too: a cell of two positions and the next one, and both lappings
+HEARD = 0.5  # share of the log ratios of tokens that the fuser hears, for gains do the rest; of held-out pictures
 
 
 class Synthesis:
@@ -106,7 +107,9 @@ class Synthesis:
         """
         fuser, residual = self.experts.fuser, np.zeros_like(y_hat)
         assert fuser is not None
-        said = told(code, self.experts.token_side) if fuser.hears and code is not None else None
+        said = None
+        if fuser.hears and code is not None:
+            said = told(np.float32(HEARD) * code, self.experts.token_side)
         halo = in_blocks(fuser.halo, self.header)
         for tile, held in symbols.items():
             near = [

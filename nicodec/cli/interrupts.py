@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
-from typing import Any
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
@@ -21,16 +20,18 @@ def uninterrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    asked: list[tuple[Callable[[int, FrameType | None], Any], int]] = []
-    handlers = {number: signal.getsignal(number) for number in ENDING}
-    for number, handler in handlers.items():
-        if callable(handler):
-            signal.signal(number, lambda number, _, handler=handler: asked.append((handler, number)))
+    asked: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        asked.append(number)
+
+    usual = {ending: handler for ending in ENDING if callable(handler := signal.getsignal(ending))}
+    for ending in usual:
+        signal.signal(ending, note)
     try:
         yield
     finally:
-        for number, handler in handlers.items():
-            if callable(handler):
-                signal.signal(number, handler)
-        for handler, number in asked[:1]:
-            handler(number, None)
+        for ending, handler in usual.items():
+            signal.signal(ending, handler)
+        for number in asked[:1]:
+            usual[signal.Signals(number)](number, None)

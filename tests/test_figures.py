@@ -10,7 +10,7 @@ from PIL import Image
 
 from nicodec.zoo.manifest import read_manifest
 
-REGIONS = ("toy16 bits", "toy16 encoders", "toy16 plot lpips", "toy16 crops")
+REGIONS = ("toy16 bits", "toy16 encoders", "toy16 plot lpips", "toy16 strip crops")
 
 
 @pytest.mark.parametrize("page", reproduce.pages(), ids=lambda page: page.parent.name)
@@ -45,7 +45,7 @@ def test_figures_are_measured_kept_and_filled_in(toys, alexnet, tmp_path, monkey
     pictures.grainy(192, 180).save(tmp_path / "kodim01.png")
     monkeypatch.setattr(reproduce, "RIVALS", {"jpeg": "JPEG"})
     monkeypatch.setattr(reproduce, "OURS", reproduce.OURS[:1])
-    monkeypatch.setattr(reproduce, "CROPS", {"kodim01.png": (0, 0)})
+    monkeypatch.setattr(reproduce, "STRIPS", {"crops": (18, {"kodim01.png": (0, 0)})})
     models, page, work = tmp_path / "models", tmp_path / "card.md", tmp_path / "work"
     results = models / "toy16" / "results"
     results.parent.mkdir(parents=True)
@@ -54,7 +54,7 @@ def test_figures_are_measured_kept_and_filled_in(toys, alexnet, tmp_path, monkey
 
     reproduce.measure("toy16", [tmp_path / "kodim01.png", "--settings", "5,31,57,96"], alexnet, work)
     reproduce.keep(work, results)
-    reproduce.strip("toy16", tmp_path).save(results / "crops.webp")
+    reproduce.strip("toy16", tmp_path, "crops").save(results / "crops.webp")
     expected = {reproduce.REPORT, "crops.webp", *(f"{name}.png" for name in reproduce.PLOTS)}
     assert {path.name for path in results.iterdir()} == expected
     assert Image.open(results / "crops.webp").size == (5 * 224, 224 + 18)

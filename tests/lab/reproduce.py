@@ -50,9 +50,11 @@ COLUMNS = (
 )  # fmt: skip
 PLOTS = ("psnr", "ssimulacra2", "lpips", "kid")
 
-CROPS = {"kodim01.png": (330, 200), "kodim08.png": (200, 150), "kodim23.png": (130, 60)}  # (left, top)
+STRIPS = {  # of crops: the quality, so low that it shows, and (left, top) of each
+    "crops": (18, {"kodim01.png": (330, 200), "kodim08.png": (200, 150), "kodim23.png": (130, 60)}),
+    "fails": (10, {"kodim05.png": (100, 150), "kodim15.png": (540, 60), "kodim24.png": (480, 260)}),
+}
 SIDE, LABEL = 224, 18  # pixels of a crop, and of the line above it
-QUALITY = 18  # of the crops: so few bits that it shows
 WAYS = (("fidelity", 0.0), ("perception", 0.5), ("perception", 1.0))
 
 Report = dict[str, Any]
@@ -75,13 +77,14 @@ def keep(work: Path, results: Path) -> None:
         shutil.copy(work / "plots" / f"{name}.png", results)
 
 
-def strip(model: str, folder: Path) -> Image.Image:
-    """Crops, a row a picture: the original, AVIF of as many bytes, and one file of ours decoded in WAYS."""
-    whole = Image.new("RGB", ((2 + len(WAYS)) * SIDE, len(CROPS) * (SIDE + LABEL)), "white")
+def strip(model: str, folder: Path, name: str) -> Image.Image:
+    """One of STRIPS, a row a picture: the original, AVIF of as many bytes, and one file of ours decoded in WAYS."""
+    quality, places = STRIPS[name]
+    whole = Image.new("RGB", ((2 + len(WAYS)) * SIDE, len(places) * (SIDE + LABEL)), "white")
     draw, font = ImageDraw.Draw(whole), ImageFont.load_default(12)
-    for row, (name, (left, top)) in enumerate(CROPS.items()):
-        original = to_pillow(read_picture((folder / name).read_bytes())).convert("RGB")
-        data = nicodec.encode(original, quality=QUALITY, model=model)
+    for row, (file, (left, top)) in enumerate(places.items()):
+        original = to_pillow(read_picture((folder / file).read_bytes())).convert("RGB")
+        data = nicodec.encode(original, quality=quality, model=model)
         other = rival("avif", np.asarray(original), len(data))
         shown = {"original": original, f"AVIF, {other.size} bytes": Image.fromarray(other.pixels)}
         for anchor, tau in WAYS:
@@ -138,12 +141,12 @@ def plot(report: Report, link: str, metric: str) -> str:
     return f"![{MEASURES[metric].label} against bits per pixel]({link}/{metric}.png)"
 
 
-def crops(report: Report, link: str) -> str:
-    """The strip of crops."""
-    return f"![Original; AVIF of as many bytes; one file of ours at tau 0, 0.5 and 1]({link}/crops.webp)"
+def shown(report: Report, link: str, name: str) -> str:
+    """One of STRIPS."""
+    return f"![Original; AVIF of as many bytes; one file of ours at tau 0, 0.5 and 1]({link}/{name}.webp)"
 
 
-KINDS: dict[str, Callable[..., str]] = {"bits": bits, "encoders": encoders, "plot": plot, "crops": crops}
+KINDS: dict[str, Callable[..., str]] = {"bits": bits, "encoders": encoders, "plot": plot, "strip": shown}
 
 
 def _measured(report: Report, link: str) -> str:
@@ -177,7 +180,8 @@ def main() -> None:
     results, work = find_package(given.model).folder / "results", given.work.resolve() / given.model
     measure(given.model, [given.kodak.resolve(), "--set", "kodak"], given.alexnet.resolve(), work)
     keep(work, results)
-    strip(given.model, given.kodak).save(results / "crops.webp", quality=90)
+    for name in STRIPS:
+        strip(given.model, given.kodak, name).save(results / f"{name}.webp", quality=90)
     for page in pages():
         page.write_text(filled(page), encoding="utf-8")
 

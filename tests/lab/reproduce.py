@@ -40,8 +40,7 @@ LEFT_OUT = ("measurements", "pictures", "command")  # single pictures, and what 
 REGION = re.compile(r"(<!-- figures: (.*?) -->\n)(.*?)(<!-- end of figures -->)", re.S)
 
 RIVALS = {
-    "jpeg": "JPEG", "jpeg:tune=psnr": "JPEG for PSNR", "webp": "WebP", "jxl": "JPEG XL", "avif": "AVIF",
-    "avif:tune=psnr": "AVIF for PSNR",
+    "jpeg": "JPEG", "webp": "WebP", "jxl": "JPEG XL", "avif": "AVIF", "avif:tune=psnr": "AVIF for PSNR",
 }  # fmt: skip
 PLAIN, TUNED, NATURAL = OURS = ("nicodec", "nicodec:tune=psnr:sq", "nicodec:perception:tau=0.7")
 COLUMNS = (

@@ -10,7 +10,6 @@ SSIMULACRA2, log-linear between AVIF's qualities; a picture that is better than 
 from __future__ import annotations
 
 import html
-import io
 import json
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from PIL import Image
 from points import Point, Results, pictures_in, pixels_of, table
 
 import nicodec
+from nicodec.bench.codecs import make
 from nicodec.metrics.psnr import psnr
 from nicodec.metrics.visible import ssimulacra2
 
@@ -224,10 +224,10 @@ def point(picture: Path, data: bytes, decoded: Image.Image) -> Point:
 
 
 def avif(picture: Path, quality: int) -> Point:
-    """As Pillow writes it."""
-    buffer = io.BytesIO()
-    Image.open(picture).convert("RGB").save(buffer, "AVIF", quality=quality, speed=4, subsampling="4:4:4")
-    return point(picture, buffer.getvalue(), Image.open(buffer))
+    """As `nicodec bench` has it."""
+    codec = make("avif")
+    data = codec.encode(Image.open(picture).convert("RGB"), quality)
+    return point(picture, data, codec.decode(data))
 
 
 def ours(picture: Path, quality: float) -> Point:

@@ -8,17 +8,15 @@ damaged files, and crops whose corner does not lie on a multiple of the scale.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
+from nicodec.ahead import in_threads
 from nicodec.bases.own_decoder import OwnDecoder
 from nicodec.codec import decode_taus
 from nicodec.container.drawn import SIDE
 from nicodec.container.layout import Box, SectionType
 from nicodec.container.reader import NicFile
-from nicodec.engines import thread_count
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.image.drawn import blank
 from nicodec.image.kept import unpack_blocks, unpack_metadata
@@ -29,8 +27,6 @@ from nicodec.memory import check_memory
 from nicodec.options import DecodeOptions
 from nicodec.painters.reduced import needed, synthesise_reduced
 from nicodec.streams import decode_symbols
-
-MOST_THREADS = 4  # each holds what the integer networks make of a tile
 
 
 def decode_scaled(file: NicFile, data: bytes, options: DecodeOptions, crop: Box) -> list[Picture]:
@@ -68,16 +64,11 @@ def _parse(decoder: OwnDecoder, wanted: list[Box]) -> Iterator[tuple[Box, TileSy
     All of a tile is parsed, not only its low frequencies: every slice of the latent holds some, as the components are
     dealt out to the slices in turn; and the CRC is over all symbols.
     """
-    threads = min(MOST_THREADS, thread_count())
-    waiting: deque[tuple[Box, Future[dict[Box, TileSymbols]]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for tile in wanted:
-            waiting.append((tile, pool.submit(decode_symbols, decoder.file, decoder.model, None, {tile})))
-            if len(waiting) > threads:
-                first, parsed = waiting.popleft()
-                yield first, parsed.result()[first]
-        for first, parsed in waiting:
-            yield first, parsed.result()[first]
+
+    def parse(tile: Box) -> TileSymbols:
+        return decode_symbols(decoder.file, decoder.model, None, {tile})[tile]
+
+    return zip(wanted, in_threads(parse, wanted), strict=True)
 
 
 def _draw(file: NicFile, pixels: Pixels, crop: Box, scale: int) -> None:

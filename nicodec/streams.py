@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
+from nicodec.ahead import in_threads
 from nicodec.container.layout import Box, Header, Prior, SectionType, TileBody, TokenStreams, tiles
 from nicodec.container.payloads import read_tiles
 from nicodec.container.reader import NicFile, note_damage
@@ -82,12 +83,21 @@ def decode_symbols(
         raise CorruptFileError(f"the file says {said} of a base that has {scales.tunes}")
     prior = None if streams is None else model.prior(streams.kind)
     references = attempt(lambda: read_aligned(file), damage)
+
+    def parse(number: int) -> tuple[TileSymbols, list[str]]:
+        notes: list[str] = []
+        own = None if damage is None else notes
+        tile = geometry[number]
+        latent = attempt(partial(read_latent, scales, header, tile, sq_tiles[number], len(references or ())), own)
+        tokens = attempt(partial(read_token_map, prior, streams, number, tile, latent), own)
+        return TileSymbols(latent, tokens), notes
+
+    numbers = [number for number, tile in enumerate(geometry) if wanted is None or tile in wanted]
     symbols = {}
-    for index, (tile, sq) in enumerate(zip(geometry, sq_tiles, strict=True)):
-        if wanted is None or tile in wanted:
-            latent = attempt(partial(read_latent, scales, header, tile, sq, len(references or ())), damage)
-            tokens = attempt(partial(read_token_map, prior, streams, index, tile, latent), damage)
-            symbols[tile] = TileSymbols(latent, tokens)
+    for number, (held, notes) in zip(numbers, in_threads(parse, numbers), strict=True):
+        symbols[geometry[number]] = held
+        if damage is not None:
+            damage.extend(notes)
     return symbols
 
 

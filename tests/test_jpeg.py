@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 import nicodec as package
 from nicodec import errors
+from nicodec.bench.codecs import make, missing
 from nicodec.codec import crop_of, decode_bytes, decode_taus, encode_at, verify_bytes
 from nicodec.container.layout import Section, SectionType
 from nicodec.container.payloads import read_foreign
@@ -214,6 +215,17 @@ def test_tau_leads_from_a_mended_picture_along_a_line(restoring):
     assert not np.array_equal(np.asarray(package.decode(data, tau=1, seed=1)), one)
 
 
+def test_bench_measures_it_beside_the_plain_jpeg(restoring):
+    image = pictures.image(130, 90)
+    plain, natural = make("jpeg"), make("jpeg:tau=1")
+    data = natural.encode(image, 20)
+    assert data == plain.encode(image, 20)
+    restored = package.decode(package.encode(data, base="jpeg"), tau=1)
+    assert np.array_equal(np.asarray(natural.decode(data)), np.asarray(restored))
+    assert natural.encoder.startswith(plain.encoder)
+    assert missing("jpeg:tau=1") is None
+
+
 @pytest.mark.parametrize("turn", [1, 3, 6, 8])
 def test_a_crop_of_a_restored_picture_is_cut_out_of_it(restoring, turn):
     """Across the seam of two tiles."""
@@ -295,3 +307,4 @@ def test_without_a_restorer_one_line_says_so(tiny, tmp_path, inside, monkeypatch
     (tmp_path / "a.jpg").write_bytes(FILES["plain"])
     code, _, said = inside("restore", "a.jpg", "-o", "a.png")
     assert (code, said.count("\n"), "no model with a restorer part" in said) == (9, 1, True)
+    assert "no model with a restorer part" in missing("jpeg:tau=0")

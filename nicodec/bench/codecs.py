@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from PIL import Image, features
 
-from nicodec.bench.rivals import CompressAI, FlatJpeg, JpegXL, PillowCodec
-from nicodec.errors import UsageError
+from nicodec.bench.rivals import CompressAI, FlatJpeg, JpegXL, PillowCodec, RestoredJpeg
+from nicodec.errors import MissingPartError, UsageError
 from nicodec.options import DEFAULT_MODEL, DEFAULT_REFERENCES, DEFAULT_STEPS, DEFAULT_TUNE, TUNES, parse_references
 
 
@@ -107,13 +108,18 @@ class Nicodec:
 
 
 JPEG = {"subsampling": "4:2:0", "progressive": True, "optimize": True}  # the least bits by PSNR and SSIMULACRA2
+JPEG_QUALITIES = (5, 12, 25, 40, 60, 75, 87, 95)
 AVIF = {"speed": 4, "subsampling": "4:4:4"}
 AVIF_QUALITIES = (15, 27, 38, 50, 61, 72, 83, 92)
 
 # A tune is named only where it is not the encoder's own default, which libraries change from version to version.
 KNOWN: dict[str, Callable[[], Codec]] = {
     "nicodec": Nicodec,
-    "jpeg": lambda: PillowCodec("jpeg", "JPEG", (5, 12, 25, 40, 60, 75, 87, 95), JPEG),
+    "jpeg": lambda: PillowCodec("jpeg", "JPEG", JPEG_QUALITIES, JPEG),
+    **{
+        f"jpeg:tau={tau}": partial(RestoredJpeg, f"jpeg:tau={tau}", "JPEG", JPEG_QUALITIES, JPEG, float(tau))
+        for tau in ("0", "0.7", "1")
+    },
     "jpeg:tune=psnr": lambda: FlatJpeg("jpeg:tune=psnr", "JPEG", (160, 67, 32, 20, 13, 8, 4, 2), JPEG),
     "webp": lambda: PillowCodec("webp", "WEBP", (1, 10, 25, 45, 65, 80, 90, 96), {"method": 6}),
     "avif": lambda: PillowCodec("avif", "AVIF", AVIF_QUALITIES, AVIF),
@@ -141,6 +147,13 @@ def missing(name: str) -> str | None:
         return None
     if base not in KNOWN:
         raise UsageError(f"no codec named {name}; known: {', '.join(KNOWN)}; of nicodec also :sq, :tau=1, @MODEL ..")
+    if base.startswith("jpeg:tau="):
+        from nicodec.zoo.model import Model
+
+        try:
+            Model.restoring()
+        except MissingPartError as error:
+            return str(error)
     if base == "jxl" and not (shutil.which("cjxl") and shutil.which("djxl")):
         return "cjxl and djxl are not installed"
     kind = base.split(":")[0]

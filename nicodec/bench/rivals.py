@@ -65,6 +65,28 @@ class FlatJpeg(PillowCodec):
 
 
 @dataclass
+class RestoredJpeg(PillowCodec):
+    """The same JPEG, and the picture that `nicodec restore` makes of it."""
+
+    tau: float = 0.0
+
+    @property
+    def encoder(self) -> str:
+        """As `Codec`."""
+        from nicodec import __version__
+        from nicodec.zoo.model import Model
+
+        parts = ", ".join(f"{kind} {Model.restoring().ids[kind].hex()}" for kind in ("base", "restorer"))
+        return f"{super().encoder}; decoded by nicodec {__version__} ({parts}), tau={self.tau:g}"
+
+    def decode(self, data: bytes) -> Image.Image:
+        """As `Codec`."""
+        import nicodec
+
+        return nicodec.decode(nicodec.encode(data, base="jpeg"), tau=self.tau).convert("RGB")
+
+
+@dataclass
 class JpegXL:
     """JPEG XL through `cjxl` and `djxl` at default effort, as processes: their times include start and files."""
 

@@ -3,6 +3,7 @@
 python tests/lab/conditional.py WHAT FOLDER --out DIR [--count N]
 
     pairs      a second shot of each picture, coded with the first and without
+    neighbours each picture with the one before it, as walks and films have them
     controls   with references that say nothing: never more bytes than without
     noise      the gain against noise in the reference
     family     and against the size of a dictionary of other shots of a scene
@@ -20,6 +21,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,17 @@ def pairs(paths: list[Path], results: Results) -> None:
         referring = results.curve(f"{path.stem}-with", second, references=[first])
         each = {f"q{quality}": saved(without, [point]) for quality, point in zip(QUALITIES, referring, strict=True)}
         rows.append({"picture": path.stem, "bytes at equal PSNR": saved(without, referring), **each})
+    table(results, [*rows, mean_row(rows, "picture")])
+
+
+@measured("neighbours")
+def neighbours(paths: list[Path], results: Results) -> None:
+    """Each picture coded with the one before it by name, and without: bytes at equal PSNR."""
+    rows = []
+    for before, path in pairwise(paths):
+        without = results.curve(f"{path.stem}-alone", path)
+        referring = results.curve(f"{path.stem}-with", path, references=[before])
+        rows.append({"picture": path.stem, "bytes at equal PSNR": saved(without, referring)})
     table(results, [*rows, mean_row(rows, "picture")])
 
 

@@ -112,7 +112,7 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
     damage: list[str] | None = [] if options.best_effort else None
     file = read_file(data, damage)
     check_declared(file, options.max_pixels)
-    options = options.settled(file.header.hint, textured=SectionType.TEXTURE in file.sections)
+    options = settled(options, file)
     crop = crop_of(file.header, options.crop)
     if options.scale > 1:
         from nicodec.scaled import decode_scaled
@@ -130,6 +130,11 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
     metadata = (blocks.get("icc"), blocks.get("exif"), blocks.get("xmp"))
     pictures = [Picture(pixels, alpha, *metadata, damage=tuple(damage or ())) for pixels in painted]
     return pictures if options.crop is None else [with_size(picture) for picture in pictures]
+
+
+def settled(options: DecodeOptions, file: NicFile) -> DecodeOptions:
+    """With the tau that the file recommends, where that is asked for."""
+    return options.settled(file.header.hint, textured=SectionType.TEXTURE in file.sections)
 
 
 def rendering_of(options: DecodeOptions, own_seed: int) -> Rendering:

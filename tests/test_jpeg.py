@@ -288,8 +288,8 @@ def test_on_the_command_line(restoring, nicodec, inside, tmp_path):
     assert code == 0, said
     assert inside("decode", "a.nic", "--tau", "0.7", "-o", "decoded.png")[0] == 0
     assert (tmp_path / "restored.png").read_bytes() == (tmp_path / "decoded.png").read_bytes()
-    assert inside("decode", "a.nic", "--tau", "0", "-o", "zero.jpg")[0] == 0
-    assert inside("decode", "a.nic", "-o", "own.jpeg")[0] == 0
+    assert json.loads(inside("decode", "a.nic", "--tau", "0", "-o", "zero.jpg", "--json")[2])["tau"] == 0
+    assert json.loads(inside("decode", "a.nic", "-o", "own.jpeg", "--json")[2])["tau"] is None
     assert (tmp_path / "own.jpeg").read_bytes() == data != (tmp_path / "zero.jpg").read_bytes()
     assert inside("restore", "a.jpg", "--tau", "0,1", "-o", "{tau}.png")[0] == 0
     assert {"0.png", "1.png"} <= {path.name for path in tmp_path.iterdir()}

@@ -1,5 +1,6 @@
 """The tau that a file recommends: chosen by the encoder, kept in the header, followed where nobody says otherwise."""
 
+import json
 import shutil
 
 import numpy as np
@@ -73,6 +74,23 @@ def test_it_is_followed_where_nobody_says_otherwise(files, image):
     assert np.array_equal(decode(told, **fidelity), decode(told, tau=0))
     old = nicodec.encode(image, **{**CODED, "streams": "sq"})
     assert np.array_equal(decode(old, tau="auto", **fidelity), decode(old, tau=0, **fidelity))
+
+
+def test_a_call_says_as_json_how_it_decoded(files, inside, tmp_path):
+    for name, data in zip(("plain", "told"), files, strict=True):
+        (tmp_path / f"{name}.nic").write_bytes(data)
+    recommended = nicodec.read_info(files[1])["hint"]["tau"]
+
+    def said(*words):
+        fields = json.loads(inside("decode", *words, "-f", "--json")[2])
+        return fields["anchor"], fields["tau"]
+
+    assert said("plain.nic", "-o", "a.png") == ("fidelity", 0)
+    assert said("told.nic", "-o", "a.png") == ("fidelity", 0)
+    assert said("plain.nic", "-o", "a.png", "--anchor", "perception") == ("perception", 0.7)
+    assert said("told.nic", "-o", "a.png", "--anchor", "perception") == ("perception", recommended)
+    assert said("told.nic", "-o", "a.png", "--tau", "auto") == ("fidelity", recommended)
+    assert said("told.nic", "-o", "a-{tau}.png", "--tau", "0,0.5") == ("fidelity", [0, 0.5])
 
 
 def test_it_is_the_tau_whose_picture_has_the_originals_texture(files, image, textured):

@@ -47,7 +47,8 @@ class Decoding:
         data = self.read(job.source)
         started = time.perf_counter()
 
-        from nicodec.codec import decode_taus
+        from nicodec.codec import decode_taus, settled
+        from nicodec.container.reader import read_file
         from nicodec.image.files import check_suffix, write_picture
 
         suffix = self.suffix or (".png" if streams.is_stream(outputs[0]) else Path(outputs[0]).suffix)
@@ -66,9 +67,13 @@ class Decoding:
             line += f"\n  decoding (start included): {decoded:.2f} s\n  writing: {seconds - decoded:.2f} s"
         if picture.damage:
             raise PartialPictureError(f"{names} was written, but the file is damaged: " + "; ".join(picture.damage))
+        file, alone = read_file(data), len(outputs) == 1
+        taus = settled(replace(self.options, taus=tuple(wanted.values())), file).taus
+        led = not file.holds_jpeg or self.options.restores
         fields = {
-            "input": job.source, "output": outputs[0] if len(outputs) == 1 else outputs, "width": picture.width,
-            "height": picture.height, "bytes": len(data), "seconds": round(seconds, 3),
+            "input": job.source, "output": outputs[0] if alone else outputs, "width": picture.width,
+            "height": picture.height, "bytes": len(data), "seconds": round(seconds, 3), "anchor": self.options.anchor,
+            "tau": (taus[0] if alone else list(taus)) if led else None,
         }  # fmt: skip
         return jobs.Outcome(line, fields, notes)
 

@@ -11,7 +11,7 @@ from nicodec.bases import Streams, header_of
 from nicodec.container.layout import Section
 from nicodec.container.limits import is_usual
 from nicodec.container.writer import write_file
-from nicodec.drawing import Guess, drawn_section, guess
+from nicodec.drawing import Guess, drawn_section, guess, may_mix, sketch
 from nicodec.image.drawn import grid
 from nicodec.image.kept import kept_sections
 from nicodec.image.picture import Picture
@@ -21,7 +21,7 @@ from nicodec.rate.tile import TileRate
 from nicodec.zoo.model import Model
 
 if TYPE_CHECKING:
-    from nicodec.bases.own_encoder import Analysis, OwnEncoder
+    from nicodec.bases.own_encoder import Analysis, OwnEncoder, ReferringStreams
     from nicodec.dictionary.conditioning import Referred
     from nicodec.references.library import Library
     from nicodec.references.refer import Offered
@@ -53,11 +53,18 @@ class PictureEncoder:
             return self.encode_alone(rate, guessed)
         from nicodec.references.refer import lighter
 
-        streams, clear = found
-        referring = self.file(streams)
-        if clear and not guessed.draws:
-            return referring
+        if found.clear and not guessed.draws:
+            return self.file(found)
+        referring = self.file(self.drawn_over(found, weight) if guessed.draws else found)
         return lighter(self.picture, self.encode_alone(rate, guessed), referring, self.library.picture, weight)
+
+    def drawn_over(self, found: ReferringStreams, weight: float) -> Streams:
+        """Streams that refer to pictures, and what is cheaper to draw than to leave as they show it."""
+        mask, _ = sketch(self.picture.pixels, weight).chosen(self.picture.pixels, found.errors)
+        if not mask.any() or mask.all() or not may_mix(self.options):
+            return found
+        drawn = drawn_section(self.picture.pixels, mask, found.header, self.options)
+        return Streams(found.header, [*found.sections, drawn])
 
     def encode_alone(self, rate: int, guessed: Guess) -> bytes:
         """The file without such references. No network is loaded where none is needed. Raises: as `encode_picture`.

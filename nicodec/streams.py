@@ -11,8 +11,9 @@ from nicodec.ahead import in_threads
 from nicodec.container.layout import Box, Header, Prior, SectionType, TileBody, TokenStreams, tiles
 from nicodec.container.payloads import read_tiles
 from nicodec.container.reader import NicFile, note_damage
-from nicodec.container.references import read_aligned
+from nicodec.container.references import is_showing, read_aligned
 from nicodec.entropy.coder import Latent, decode_latent, encode_latent
+from nicodec.entropy.motion import Motion
 from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.entropy.tokens import TokenPrior, Tokens, decode_tokens, encode_tokens, tokens_crc
@@ -32,9 +33,9 @@ def code_latent(scales: ScaleModel, latent: Latent, verify: bool) -> tuple[int, 
     stream = encode_latent(scales, latent)
     if verify:
         height, width, _ = latent.z_hat.shape
-        plain, mapped = replace(latent.rate, levels=None), latent.rate.levels is not None
-        referring = latent.motion is not None
-        if decode_latent(scales, stream, height, width, plain, mapped, referring).crc() != latent.crc():
+        plain, mapped, held = replace(latent.rate, levels=None), latent.rate.levels is not None, latent.motion
+        motion = None if held is None else Motion.none(height, width, showing=held.shown is not None)
+        if decode_latent(scales, stream, height, width, plain, mapped, motion).crc() != latent.crc():
             raise InexactError("the encoded symbols do not decode to themselves on this machine; please report it")
     return latent.crc(), stream
 
@@ -83,12 +84,14 @@ def decode_symbols(
         raise CorruptFileError(f"the file says {said} of a base that has {scales.tunes}")
     prior = None if streams is None else model.prior(streams.kind)
     references = attempt(lambda: read_aligned(file), damage)
+    showing, count = is_showing(file), len(references or ())
 
     def parse(number: int) -> tuple[TileSymbols, list[str]]:
         notes: list[str] = []
         own = None if damage is None else notes
         tile = geometry[number]
-        latent = attempt(partial(read_latent, scales, header, tile, sq_tiles[number], len(references or ())), own)
+        motion = Motion.none(*tile.grid, showing=showing) if header.referring else None
+        latent = attempt(partial(read_latent, scales, header, tile, sq_tiles[number], motion, count), own)
         tokens = attempt(partial(read_token_map, prior, streams, number, tile, latent), own)
         return TileSymbols(latent, tokens), notes
 
@@ -111,16 +114,19 @@ def attempt(call: Callable[[], T], damage: list[str] | None) -> T | None:
 
 
 def read_latent(
-    scales: ScaleModel | None, header: Header, tile: Box, body: TileBody | None, references: int
+    scales: ScaleModel | None, header: Header, tile: Box, body: TileBody | None, motion: Motion | None, references: int
 ) -> Latent | None:
-    """Decode and check the latent of one tile, if there is one. Raises: as `decode_symbols`."""
+    """Decode and check the latent of one tile, if there is one. `motion`: as in `decode_latent`.
+
+    Raises: as `decode_symbols`.
+    """
     if scales is None or body is None:
         return None
     crc, stream = body
-    latent = decode_latent(scales, stream, *tile.grid, file_rate(header), header.mapped, header.referring)
+    latent = decode_latent(scales, stream, *tile.grid, file_rate(header), header.mapped, motion)
     check_crc("symbols", latent.crc(), crc)
-    if latent.motion is not None and latent.motion.sources.max() > references:
-        raise CorruptFileError(f"a tile takes from reference {latent.motion.sources.max()} of {references}")
+    if motion is not None and motion.sources.max() > references:
+        raise CorruptFileError(f"a tile takes from reference {motion.sources.max()} of {references}")
     return latent
 
 

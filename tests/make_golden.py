@@ -149,6 +149,7 @@ CASES = {
     "refers-in-a-chain": (pictures.another_shot(96, 80, across=5), {"quality": 60, **to("refers-96x80.nic")}),
     "refers-to-two-mapped": (two_halves(), {"roi": RAMP, **EYE, **to("rgb-96x80-q50.png", "rgba-50x90-q40.png")}),
     "refers-to-the-same": (Image.open(FOLDER / "rgb-96x80-q50.png"), to("rgb-96x80-q50.nic")),
+    "refers-and-shows": (pictures.another_shot(96, 80), {"quality": 20, **to("rgb-96x80-q50.png")}),
     "refers-in-grey": (pictures.another_shot(96, 80).convert("L"), to("rgb-96x80-q50.nic")),
     "refers-1100x70": (pictures.another_shot(1100, 70, across=9), {"quality": 30, **to("rgb-1100x70-q20.nic")}),
     "refers-to-an-entry": (
@@ -178,6 +179,7 @@ DECODED = {
     "map-of-one-tune-130x100": {"": {}, "-tau1": {"tau": 1.0}},
     "refers-1100x70": {"-seam": {"crop": (960, 3, 120, 60)}},
     "refers-96x80": {"": {}, "-tau1": {"tau": 1.0}},
+    "refers-and-shows": {"": {}, "-tau1": {"tau": 1.0}, "-crop": {"crop": (20, 10, 60, 50)}},
     "map-1100x70": {"-seam": {"crop": (950, 3, 130, 60)}},
     "rgb-1100x70-q20": {"": {}, "-crop": {"crop": (1030, 5, 60, 40)},
                         "-tau": {"crop": (1000, 5, 60, 40), "tau": 1.0, **FOUR}},

@@ -65,6 +65,7 @@ def parse(data):
             tune, mapped = settings & 3, settings >> 2 & 1
             header = {"width": width, "height": height, "rate": rate, "base": base, "tune": tune, "mapped": mapped}
             header["channels"], header["motion"] = 3 if data[4] & 1 else 1, settings >> 4 & 1
+            header["motion"] += header["motion"] and sections[2][0]  # 2 if it says what is shown
             return header, sections
 
 
@@ -76,7 +77,7 @@ def signed(data, at):
 def read_references(header, payload):
     """Of each: id, name or index, corners (top left, top right, bottom left, bottom right; x and y), light."""
     kind, count, at, found = payload[0], payload[1], 2, []
-    assert kind == 0
+    assert kind < 2
     assert 1 <= count <= 8
     for _ in range(count):
         form, id_, at = payload[at], payload[at + 1 : at + 9], at + 9
@@ -329,11 +330,12 @@ class AdaptiveTable:
         return entry
 
 
-def read_motion(decoder, rows, columns):
-    """Sources (2h, 2w), vectors (2h, 2w, 2) and classes (4h, 4w) of a tile of h x w positions of z."""
+def read_motion(decoder, rows, columns, showing):
+    """Sources (2h, 2w), vectors (2h, 2w, 2), maybe what is shown (2h, 2w), and classes (4h, 4w) of a tile (h, w)."""
     sources, vectors = np.zeros((2 * rows, 2 * columns), np.int64), np.zeros((2 * rows, 2 * columns, 2), np.int64)
     tables = [AdaptiveTable(9, i) for i in range(9)]
     sizes = [[AdaptiveTable(16, 0) for _ in range(2)] for _ in range(2)]
+    shows, shown = [AdaptiveTable(2, i // 2) for i in range(3)], np.zeros_like(sources)
     for r in range(2 * rows):
         for s in range(2 * columns):
             beside = sources[r, s - 1] if s else sources[r - 1, s] if r else 1
@@ -353,6 +355,9 @@ def read_motion(decoder, rows, columns):
                     value = 2 * value + decoder.decode([1 << 23] * 2)
                 vectors[r, s, k] = expected + (value // 2 if value % 2 == 0 else -(value + 1) // 2)
                 assert -8192 <= vectors[r, s, k] <= 8191
+            if showing:
+                beside = (shown[r, s - 1] if s else 0) + (shown[r - 1, s] if r else 0)
+                shown[r, s] = shows[beside].decode(decoder)
     classes, tables = np.zeros((4 * rows, 4 * columns), np.int64), [AdaptiveTable(5, i // 2) for i in range(9)]
     for r in range(4 * rows):
         for s in range(4 * columns):
@@ -360,7 +365,7 @@ def read_motion(decoder, rows, columns):
                 west = classes[r, s - 1] if s else classes[r - 1, s] if r else 0
                 north = classes[r - 1, s] if r else west
                 classes[r, s] = tables[west + north].decode(decoder)
-    return sources, vectors, classes
+    return (sources, vectors, shown, classes) if showing else (sources, vectors, classes)
 
 
 def read_group(decoder, net, indices):
@@ -421,11 +426,13 @@ def decode_symbols(data, part):
 
 
 def decode_motion(data, part):
-    """Sources, vectors and classes of every tile."""
+    """Sources, vectors, what is shown, where that is said, and classes of every tile."""
     header, sections = parse(data)
     assert header["motion"]
     net = integers(part, header)
-    return [decode_tile(net, grid, body, header["mapped"], 1)[1] for grid, body in tiles(header, sections[3])]
+    return [
+        decode_tile(net, grid, body, header["mapped"], header["motion"])[1] for grid, body in tiles(header, sections[3])
+    ]
 
 
 def decode_levels(data, part):
@@ -510,8 +517,8 @@ def decode_tile(net, grid, body, mapped, moved):
         levels = read_levels(decoder, net, body[3], rows, columns)
         net.use(levels.tolist())
     if moved:
-        motion = read_motion(decoder, rows, columns)
-    classes = motion[2] if moved else np.zeros((4 * rows, 4 * columns), np.int64)
+        motion = read_motion(decoder, rows, columns, moved == 2)
+    classes = motion[-1] if moved else np.zeros((4 * rows, 4 * columns), np.int64)
     z = np.array(read_group(decoder, net, net.z_indices(rows, columns))).reshape(rows, columns, net.hyper)
     features = net.features(z)
     y = np.zeros((4 * rows, 4 * columns, net.latent), np.int64)

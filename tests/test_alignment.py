@@ -19,17 +19,20 @@ from nicodec.references.refer import agree
 from nicodec.references.warp import Aligned, warp
 
 
-def random_motion(random, height, width):
-    motion = Motion.none(height, width)
+def random_motion(random, height, width, *, showing=False):
+    motion = Motion.none(height, width, showing=showing)
     motion.sources[:] = random.integers(0, 3, motion.sources.shape)
     motion.vectors[:] = random.integers(-8192, 8192, motion.vectors.shape) * (motion.sources > 0)[..., None]
     taken = motion.sources.repeat(2, 0).repeat(2, 1) > 0
     motion.classes[:] = random.integers(0, CLASSES, motion.classes.shape) * taken
+    if showing:
+        motion.shown[:] = random.integers(0, 2, motion.shown.shape) * (motion.sources > 0)
     return motion
 
 
-def test_the_walk_reads_what_it_wrote():
-    motion, written = random_motion(np.random.default_rng(1), 3, 5), []
+@pytest.mark.parametrize("showing", [False, True])
+def test_the_walk_reads_what_it_wrote(showing):
+    motion, written = random_motion(np.random.default_rng(1), 3, 5, showing=showing), []
 
     def write(weights, entry):
         assert sum(weights) == 1 << 24
@@ -38,7 +41,7 @@ def test_the_walk_reads_what_it_wrote():
         return entry
 
     walk_motion(motion, write)
-    read = Motion.none(3, 5)
+    read = Motion.none(3, 5, showing=showing)
     walk_motion(read, lambda weights, _: written.pop(0))
     assert read.tobytes() == motion.tobytes()
     assert motion_bits(motion) > 0

@@ -12,7 +12,7 @@ import slow_decoder
 from nicodec.conformance.golden import Golden, check_exact, check_pixels, golden_files, symbols_of
 from nicodec.container.layout import Box, Colour, SectionType, Tune
 from nicodec.container.reader import read_file
-from nicodec.container.references import UNLIT, read_aligned
+from nicodec.container.references import UNLIT, is_showing, read_aligned
 from nicodec.errors import ConformanceError, NicodecError
 from nicodec.image.drawn import cover
 from nicodec.image.kept import unpack_blocks
@@ -42,6 +42,7 @@ def test_golden_files_have_every_feature_that_we_write():
     assert {reference.name is None for reference in named} == {False, True}
     assert {reference.alignment.light == UNLIT for reference in named} == {False, True}
     assert {file.header.mapped for file in referring} == {False, True}
+    assert {is_showing(file) for file in referring} == {False, True}
     assert max(len(read_aligned(file)) for file in referring) > 1
     symbols = [np.frombuffer(tile, "<i2") for path in FILES for tile in symbols_of(path)]
     assert {max(tile.max() for tile in symbols), min(tile.min() for tile in symbols)} == {32767, -32768}  # escapes

@@ -18,7 +18,7 @@ from nicodec.codec import decode_taus, encode_picture, verify_bytes
 from nicodec.container.layout import Section, SectionType
 from nicodec.container.limits import DEFAULT_MAX_PIXELS
 from nicodec.container.reader import read_file
-from nicodec.container.references import Reference, read_aligned, write_aligned
+from nicodec.container.references import Reference, is_showing, read_aligned, write_aligned
 from nicodec.container.writer import write_file
 from nicodec.image.arrays import from_array
 from nicodec.options import DecodeOptions, EncodeOptions
@@ -36,6 +36,12 @@ def encode(picture, *references, **options):
 
 def decode(data, *references, **options):
     return np.asarray(api.decode(data, device="cpu", references=references, **options)).astype(int)
+
+
+def naming(reference, data):
+    """The REFERENCES section of a file that names another picture in place of its own."""
+    payload = write_aligned((reference,), showing=is_showing(read_file(data)))
+    return Section(SectionType.REFERENCES, payload)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +117,7 @@ def test_a_wrong_reference_gives_another_picture_of_the_same_symbols(first, seco
     """The symbols do not depend on pixels: parsing and `verify` take no reference."""
     other = encode(pictures.image(200, 150).transpose(Image.Transpose.FLIP_LEFT_RIGHT))
     (held,) = read_aligned(read_file(second))
-    named = Section(SectionType.REFERENCES, write_aligned((replace(held, id=Held.of(other).id),)))
+    named = naming(replace(held, id=Held.of(other).id), second)
     file = read_file(second)
     changed = write_file(file.header, [named, file.sections[SectionType.SQ]])
     right, wrong = (list(OwnDecoder(read_file(data)).symbols().values()) for data in (second, changed))
@@ -195,7 +201,7 @@ def chain_of(length):
     file = read_file((GOLDEN / "refers-96x80.nic").read_bytes())
     held = [Held.of((GOLDEN / "rgb-96x80-q50.nic").read_bytes())]
     for _ in range(length):
-        named = Section(SectionType.REFERENCES, write_aligned((Reference(held[-1].id, ""),)))
+        named = Section(SectionType.REFERENCES, write_aligned((Reference(held[-1].id, ""),), showing=False))
         held.append(Held.of(write_file(file.header, [named, file.sections[SectionType.SQ]])))
     return held
 
@@ -232,7 +238,7 @@ def test_tokens_and_experts_do_not_change_what_a_reference_is(shot):
     file = read_file(with_tokens)
     bare = write_file(file.header, [file.sections[SectionType.SQ]])
     (held,) = read_aligned(read_file(data))
-    named = Section(SectionType.REFERENCES, write_aligned((replace(held, id=Held.of(bare).id),)))
+    named = naming(replace(held, id=Held.of(bare).id), data)
     own = read_file(data)
     renamed = write_file(own.header, [named, own.sections[SectionType.SQ]])
     assert np.array_equal(decode(data, with_tokens), decode(renamed, bare))
@@ -244,7 +250,7 @@ def test_the_page_shows_a_file_that_refers(first, second, tmp_path):
 
     held = Held.of(first, "a.nic")
     (reference,) = read_aligned(read_file(second))
-    named = Section(SectionType.REFERENCES, write_aligned((replace(reference, name="a.nic", id=held.id),)))
+    named = naming(replace(reference, name="a.nic", id=held.id), second)
     file = read_file(second)
     data = write_file(file.header, [named, file.sections[SectionType.SQ]])
     (tmp_path / "a.nic").write_bytes(first)

@@ -25,6 +25,7 @@ from nicodec.zoo.model import Model
 
 if TYPE_CHECKING:
     from nicodec.dictionary.conditioning import Referred
+    from nicodec.drawing import Bits
     from nicodec.latents.analysis import Analysed
     from nicodec.latents.floats import FloatPath
     from nicodec.latents.wording import Wording
@@ -61,6 +62,19 @@ class OwnStreams(Streams):
 
     base: FloatPath
     symbols: Sequence[TileSymbols]
+
+
+@dataclass(frozen=True, eq=False)
+class ReferringStreams(Streams):
+    """Of a file that refers to pictures.
+
+    Attributes:
+        clear: whether it is clearly less than without them.
+        errors: of each block in bits, as a plain decode shows it: (rows, columns).
+    """
+
+    clear: bool
+    errors: Bits
 
 
 class OwnEncoder:
@@ -128,13 +142,10 @@ class OwnEncoder:
         )  # fmt: skip
         return OwnStreams(header, sections, referred.base, kept)
 
-    def code_referring(self, analysed: Analysis, rate: int, offered: Sequence[Offered]) -> tuple[Streams, bool] | None:
-        """As `code`, with what saves bits of the pictures that are offered; None: nothing does.
-
-        Returns:
-            And whether that is clearly less than without them.
-        """
+    def code_referring(self, analysed: Analysis, rate: int, offered: Sequence[Offered]) -> ReferringStreams | None:
+        """As `code`, with what saves bits of the pictures that are offered; None: nothing does."""
         from nicodec.references.refer import refer, section
+        from nicodec.references.shown import show
 
         assert self.scales is not None
         of_blocks = TileRate(rate, self.tune or 0, analysed.levels)
@@ -142,8 +153,10 @@ class OwnEncoder:
         if found is None:
             return None
         header = header_of(analysed.picture, of_blocks, self.model.ids["base"], tune=self.tune, hint=self.hint)
-        sections = [section(found.used), *self.sections(found.symbols)]
-        return Streams(replace(header, referring=True), sections), found.clear
+        header = replace(header, referring=True)
+        shown = show(analysed.picture, found, header, self.model.base, self.model.weight(rate))
+        sections = [section(found.used, showing=shown.any), *self.sections(shown.symbols)]
+        return ReferringStreams(header, sections, found.clear, shown.errors)
 
     @property
     def hint(self) -> Hint | None:

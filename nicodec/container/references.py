@@ -10,7 +10,7 @@ from nicodec.container.reader import NicFile
 from nicodec.errors import CorruptFileError
 
 WHAT = "the REFERENCES section"
-BY_LATENT = 0  # the kind of references whose latent is the mean where a class says so; others are to come
+BY_LATENT, SHOWN = 0, 1  # kinds: whose latent is the mean where a class says so; and whose pixels, where a block does
 FILE, ENTRY = 0, 1  # what a reference is: a file, or an entry of a dictionary
 MAX_NAME = 255  # bytes
 FARTHEST = 1 << 25  # sixteenths of a pixel that a corner may be moved by
@@ -87,9 +87,15 @@ class Reference:
         return f"{self.name or 'a file without a name'} ({self.id.hex()})"
 
 
-def write_aligned(references: tuple[Reference, ...]) -> bytes:
-    """The payload of a REFERENCES section of version 2."""
-    return bytes([BY_LATENT, len(references)]) + b"".join(map(_write_reference, references))
+def write_aligned(references: tuple[Reference, ...], *, showing: bool) -> bytes:
+    """The payload of a REFERENCES section of version 2. `showing`: whether blocks say that they show one."""
+    kind = SHOWN if showing else BY_LATENT
+    return bytes([kind, len(references)]) + b"".join(map(_write_reference, references))
+
+
+def is_showing(file: NicFile) -> bool:
+    """Whether the blocks of a file of version 2 say which of them show a reference's own pixels."""
+    return file.header.referring and (file.payload(SectionType.REFERENCES) or b"")[:1] == bytes([SHOWN])
 
 
 def read_aligned(file: NicFile) -> tuple[Reference, ...]:
@@ -103,9 +109,9 @@ def read_aligned(file: NicFile) -> tuple[Reference, ...]:
         return ()
     cursor = Cursor(payload, WHAT)
     kind, count = cursor.byte(), cursor.byte()
-    if kind != BY_LATENT or not 1 <= count <= MAX_REFERENCES:
+    if kind not in (BY_LATENT, SHOWN) or not 1 <= count <= MAX_REFERENCES:
         raise CorruptFileError(
-            f"{WHAT} has {count} references of kind {kind}, expected 1..{MAX_REFERENCES} of kind {BY_LATENT}"
+            f"{WHAT} has {count} references of kind {kind}, expected 1..{MAX_REFERENCES} of kind {BY_LATENT} or {SHOWN}"
         )
     references = tuple(_read_reference(cursor) for _ in range(count))
     if cursor.rest():

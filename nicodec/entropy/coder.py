@@ -144,7 +144,7 @@ def _y_indices(model: ScaleModel, latent: Latent) -> Iterator[Indices]:
 
 def decode_latent(
     model: ScaleModel, data: bytes, height: int, width: int, rate: TileRate, mapped: bool = False,
-    referring: bool = False,
+    motion: Motion | None = None,
 ) -> Latent:  # fmt: skip
     """Read a tile's symbols back.
 
@@ -152,7 +152,7 @@ def decode_latent(
         height, width: of z, in positions.
         rate: without levels.
         mapped: whether the tile has a quality map; the latent's rate then has the levels.
-        referring: whether it has a motion.
+        motion: if it has one: one of nothing, which is filled in.
 
     Raises:
         CorruptFileError: the stream does not parse, ends early or has words left over; or what the map or a vector
@@ -165,7 +165,8 @@ def decode_latent(
             raise CorruptFileError(f"a quality map is coded by table {data[0]}, expected 0..{SCALE_LEVELS - 1}")
         coded = _decode(decoder, tables, np.full(height * width, data[0], np.uint8))
         rate = replace(rate, levels=rebuild(coded, height, width))
-    motion = _decode_motion(decoder, height, width) if referring else None
+    if motion is not None:
+        _decode_motion(decoder, motion)
     z_indices = model.z_indices(height, width, rate)
     z_hat = _decode(decoder, tables, z_indices.ravel()).reshape(z_indices.shape)
     walk = ScaleWalk(model, z_hat, rate, None if motion is None else motion.classes)
@@ -180,13 +181,11 @@ def decode_latent(
     return Latent(z_hat, symbols, rate, motion=motion)
 
 
-def _decode_motion(decoder: constriction.stream.queue.RangeDecoder, height: int, width: int) -> Motion:
-    motion = Motion.none(height, width)
+def _decode_motion(decoder: constriction.stream.queue.RangeDecoder, motion: Motion) -> None:
     try:
         walk_motion(motion, partial(_decode_step, decoder))
     except AssertionError as error:  # as in `_decode`
         raise CorruptFileError(NO_ENCODER) from error
-    return motion
 
 
 def _encode_step(encoder: constriction.stream.queue.RangeEncoder, weights: list[int], entry: int) -> int:

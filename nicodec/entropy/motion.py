@@ -33,21 +33,27 @@ class Motion:
         sources: number of the reference of each block, from 1; 0: none. (2h, 2w) uint8.
         vectors: (2h, 2w, 2) int16: rows and columns in quarters of a pixel, on top of the reference's alignment.
         classes: (4h, 4w) uint8, 0: as ever; k: the mean of y is the references', scale indices are LOWERED[k] lower.
+        shown: (2h, 2w) uint8, 1: the block shows the reference's own pixels; 0 where there is no source. None: in a
+            file that does not say.
     """
 
     sources: NDArray[np.uint8]
     vectors: NDArray[np.int16]
     classes: NDArray[np.uint8]
+    shown: NDArray[np.uint8] | None = None
 
     def tobytes(self) -> bytes:
-        """Sources, vectors and classes: little-endian int16 in C order."""
-        return b"".join(part.astype("<i2").tobytes() for part in (self.sources, self.vectors, self.classes))
+        """Sources, vectors, what is shown if that is said, and classes: little-endian int16 in C order."""
+        shown = () if self.shown is None else (self.shown,)
+        parts = (self.sources, self.vectors, *shown, self.classes)
+        return b"".join(part.astype("<i2").tobytes() for part in parts)
 
     @classmethod
-    def none(cls, height: int, width: int) -> Motion:
-        """That of a tile of h x w positions of z which takes nothing."""
+    def none(cls, height: int, width: int, *, showing: bool = False) -> Motion:
+        """That of a tile of h x w positions of z which takes nothing. `showing`: and says that it shows nothing."""
         blocks, positions = (2 * height, 2 * width), (4 * height, 4 * width)
-        return cls(np.zeros(blocks, np.uint8), np.zeros((*blocks, 2), np.int16), np.zeros(positions, np.uint8))
+        sources, vectors = np.zeros(blocks, np.uint8), np.zeros((*blocks, 2), np.int16)
+        return cls(sources, vectors, np.zeros(positions, np.uint8), np.zeros(blocks, np.uint8) if showing else None)
 
 
 class AdaptiveTable:
@@ -87,6 +93,7 @@ def _walk_blocks(motion: Motion, step: Step) -> None:
     rows, columns = motion.sources.shape
     sources = [AdaptiveTable(SOURCES, likely) for likely in range(SOURCES)]
     sizes = [[AdaptiveTable(BUCKETS) for _ in range(2)] for _ in range(2)]
+    shows, shown = [AdaptiveTable(2, likely // 2) for likely in range(3)], motion.shown
     vectors: dict[tuple[int, int], tuple[int, int]] = {}
     for r in range(rows):
         for s in range(columns):
@@ -101,6 +108,9 @@ def _walk_blocks(motion: Motion, step: Step) -> None:
                 if not all(-REACH <= part < REACH for part in vector):
                     raise CorruptFileError(f"a vector of a reference is {vector}, expected {-REACH}..{REACH - 1}")
                 motion.vectors[r, s] = vectors[r, s] = vector[0], vector[1]
+                if shown is not None:
+                    west, north = int(shown[r, s - 1]) if s else 0, int(shown[r - 1, s]) if r else 0
+                    shown[r, s] = shows[west + north].code(step, int(shown[r, s]))
 
 
 def predicted(around: list[tuple[int, int]]) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from nicodec.engines import Networks, load_networks
 from nicodec.entropy.motion import Motion
 from nicodec.entropy.order import Pass, checkerboard, passes
 from nicodec.entropy.tables import SYMBOL_MAX
+from nicodec.image.picture import Pixels
 from nicodec.latents.geometry import BLOCK, PATCH, WHOLE, Array, Span, coarser
 from nicodec.latents.rates import interpolate, spread
 from nicodec.rate.scale import LAMBDA_MAX, TUNE_SPACING
@@ -25,9 +26,16 @@ Choice = Callable[[Pass, Array], Array]
 
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """What references say of a tile: its motion, and the latent y (1, M, h, w), in natural units, that it makes."""
+    """What references say of a tile.
+
+    Attributes:
+        motion: what it takes of them.
+        seen: the pixels that this makes (16h, 16w, C), uint8.
+        y: the latent of these (1, M, h, w), in natural units.
+    """
 
     motion: Motion
+    seen: Pixels
     y: Array
 
     @property

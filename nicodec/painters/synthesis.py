@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from nicodec.container.drawn import SIDE
 from nicodec.container.layout import STRIDE, Box, Colour, Header, tiles
 from nicodec.entropy.motion import Motion
 from nicodec.entropy.symbols import TileSymbols
@@ -53,6 +54,7 @@ class Synthesis:
 
     def __init__(self, header: Header, experts: Experts, depth: int = 0, references: Sequence[Aligned] = ()) -> None:
         self.header, self.experts, self.depth, self.references = header, experts, depth, references
+        self._seen: dict[Box, Pixels] = {}  # of tiles that show some of the references themselves
 
     @property
     def halo(self) -> int:
@@ -96,7 +98,10 @@ class Synthesis:
     def expected(self, tile: Box, motion: Motion) -> Expected:
         """What the references say of a tile."""
         place = neighbourhood(tile, self.header.width, self.header.height)
-        return expect(self.experts.base, self.references, motion, *place)
+        found = expect(self.experts.base, self.references, motion, *place)
+        if motion.shown is not None and motion.shown.any():
+            self._seen[tile] = found.seen
+        return found
 
     def fuse(
         self, symbols: Mapping[Box, TileSymbols], y_hat: Array, code: Array | None, region: Span, rendering: Rendering
@@ -156,7 +161,19 @@ class Synthesis:
             for picture, x_hat in zip(pictures, painted, strict=True):
                 own = x_hat[0][:, *in_pixels(core)]
                 picture[target.slices] = to_pixels(own[:, *inside.slices], channels)
+                self._show(tile, held, wanted, picture[target.slices])
         return pictures
+
+    def _show(self, tile: Box, held: TileSymbols, wanted: Box, pixels: Pixels) -> None:
+        """Lay the references' own pixels over those of a part of a tile, in the blocks that show them."""
+        if (seen := self._seen.get(tile)) is None:
+            return
+        assert held.latent is not None
+        assert held.latent.motion is not None
+        assert held.latent.motion.shown is not None
+        inside = Box(wanted.left - tile.left, wanted.top - tile.top, wanted.width, wanted.height).slices
+        mask = held.latent.motion.shown.repeat(SIDE, 0).repeat(SIDE, 1)[inside] > 0
+        pixels[mask] = seen[inside][mask]
 
 
 def in_blocks(halo: int, header: Header) -> int:

@@ -11,7 +11,7 @@ from nicodec.container.references import Alignment
 from nicodec.entropy.motion import Motion
 from nicodec.image.picture import Pixels
 from nicodec.latents.floats import Expected, FloatPath
-from nicodec.latents.geometry import Span, to_input
+from nicodec.latents.geometry import Span, in_pixels, to_input
 from nicodec.references.warp import Aligned, warp
 
 GREY = np.array([19595, 38470, 7471], np.int64)  # of 65536: what of R, G and B is in grey
@@ -41,8 +41,9 @@ def expect(base: FloatPath, references: Sequence[Aligned], motion: Motion, aroun
         around: rows and columns of the picture's latent that the tile and its halo are.
         core: of these, the tile's own.
     """
-    y = base.g_a(to_input(warp(references, grown(motion, around, core), around)))
-    return Expected(motion, y[:, :, core[0], core[1]])
+    pixels = warp(references, grown(motion, around, core), around)
+    y = base.g_a(to_input(pixels))
+    return Expected(motion, pixels[in_pixels(core)], y[:, :, core[0], core[1]])
 
 
 def grown(motion: Motion, around: Span, core: Span) -> Motion:

@@ -66,11 +66,13 @@ class Referring:
     """The references that a picture is coded with, and its symbols.
 
     Attributes:
+        seen: of each tile, what its motion makes of the references (16h, 16w, C).
         clear: so much less than without them that nobody need try that.
     """
 
     used: list[Offered]
     symbols: list[TileSymbols]
+    seen: list[Pixels]
     clear: bool
 
 
@@ -105,9 +107,10 @@ def agree(pixels: Pixels, aligned: Aligned) -> bool:
     return float(own @ seen) >= AGREE * float(np.linalg.norm(own) * np.linalg.norm(seen))
 
 
-def section(offered: Sequence[Offered]) -> Section:
-    """The REFERENCES section that names them."""
-    return Section(SectionType.REFERENCES, write_aligned(tuple(each.reference for each in offered)))
+def section(offered: Sequence[Offered], *, showing: bool) -> Section:
+    """The REFERENCES section that names them. `showing`: as in `write_aligned`."""
+    payload = write_aligned(tuple(each.reference for each in offered), showing=showing)
+    return Section(SectionType.REFERENCES, payload)
 
 
 def lighter(
@@ -134,12 +137,13 @@ def refer(
     numbers = np.zeros(len(offered) + 1, np.uint8)
     numbers[used] = np.arange(1, len(used) + 1)
     kept = [offered[number - 1] for number in used]
-    symbols = [
-        _symbols(replace(each, motion=replace(each.motion, sources=numbers[each.motion.sources])), kept, base, scales,
+    coded = [
+        _coded(replace(each, motion=replace(each.motion, sources=numbers[each.motion.sources])), kept, base, scales,
                  rate, effort)
         for each in chosen
     ]  # fmt: skip
-    return Referring(kept, symbols, share < CLEAR)
+    symbols, seen = map(list, zip(*coded, strict=True))
+    return Referring(kept, symbols, seen, share < CLEAR)
 
 
 def _choose(held: Analysed, offered: Sequence[Offered], base: FloatPath, scales: ScaleModel, rate: TileRate) -> Chosen:
@@ -155,9 +159,10 @@ def _choose(held: Analysed, offered: Sequence[Offered], base: FloatPath, scales:
     return Chosen(held, motion, trust.z_hat, stays, trust.cost, trust.alone)
 
 
-def _symbols(
+def _coded(
     chosen: Chosen, offered: Sequence[Offered], base: FloatPath, scales: ScaleModel, rate: TileRate, effort: int
-) -> TileSymbols:
+) -> tuple[TileSymbols, Pixels]:
+    """A tile's symbols, and what it sees of the references."""
     held = chosen.held
     near = rate.cut(*coarser(held.around))
     y, _ = base.scaled(held.y, to_rates(near), held.core)
@@ -168,4 +173,4 @@ def _symbols(
     latent, _ = encode_tile(
         base, scales, to_input(held.pixels), y, chosen.z_hat, near, held.core, effort, expected=said
     )
-    return TileSymbols(latent, None)
+    return TileSymbols(latent, None), said.seen

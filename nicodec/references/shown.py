@@ -1,0 +1,68 @@
+"""Blocks that show a reference's own pixels: where bits are few, these know more than what networks make of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nicodec.container.drawn import SIDE
+from nicodec.container.layout import Box, Header, tiles
+from nicodec.drawing import Bits, block_errors
+from nicodec.entropy.symbols import TileSymbols
+from nicodec.image.picture import Picture
+from nicodec.latents.floats import FloatPath
+from nicodec.painters.experts import Experts
+from nicodec.painters.synthesis import Synthesis
+from nicodec.references.refer import Referring
+
+LEAST_BITS = 1.0  # of error that a block must gain: about what saying so takes
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A picture that refers to others.
+
+    Attributes:
+        symbols: of each tile.
+        any: whether these say which blocks show a reference's own pixels: if any does.
+        errors: of each block in bits, as a plain decode shows it: (rows, columns).
+    """
+
+    symbols: list[TileSymbols]
+    any: bool
+    errors: Bits
+
+
+def show(picture: Picture, found: Referring, header: Header, base: FloatPath, weight: float) -> Shown:
+    """Let blocks show the references' own pixels where these are nearer to the picture.
+
+    Args:
+        weight: of errors, see `nicodec.drawing`.
+    """
+    places = tiles(header.width, header.height)
+    held = dict(zip(places, found.symbols, strict=True))
+    synthesis = Synthesis(header, Experts(base), references=[each.aligned for each in found.used])
+    (decoded,) = synthesis.paint(held, Box(0, 0, header.width, header.height))
+    seen = np.empty_like(picture.pixels)
+    for tile, pixels in zip(places, found.seen, strict=True):
+        seen[tile.slices] = pixels[: tile.height, : tile.width]
+    coded, own = (block_errors(picture.pixels, pixels, weight) for pixels in (decoded, seen))
+    shown, symbols = own < coded - LEAST_BITS, []
+    for tile, each in held.items():
+        assert each.latent is not None
+        assert each.latent.motion is not None
+        motion, here = each.latent.motion, shown[_blocks(tile)]
+        here &= motion.sources[: here.shape[0], : here.shape[1]] > 0
+        said = np.zeros_like(motion.sources)
+        said[: here.shape[0], : here.shape[1]] = here
+        symbols.append(replace(each, latent=replace(each.latent, motion=replace(motion, shown=said))))
+    if not shown.any():
+        return Shown(found.symbols, False, coded)
+    return Shown(symbols, True, np.where(shown, own, coded))
+
+
+def _blocks(tile: Box) -> tuple[slice, slice]:
+    """Rows and columns of the blocks of a tile, as far as there is a picture."""
+    bottom, right = tile.top + tile.height, tile.left + tile.width
+    return slice(tile.top // SIDE, -(-bottom // SIDE)), slice(tile.left // SIDE, -(-right // SIDE))

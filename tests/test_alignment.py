@@ -3,7 +3,7 @@
 import numpy as np
 import pictures
 import pytest
-import slow_decoder
+import slow_container
 from pictures import error_of
 from PIL import Image
 
@@ -68,7 +68,7 @@ def test_the_warp_is_the_slow_one(light):
     for row, column in random.integers(0, 128, (300, 2)).tolist():
         block = row // SIDE, column // SIDE
         source, vector = max(1, int(motion.sources[block])), motion.vectors[block].tolist()
-        assert found[row, column].tolist() == slow_decoder.warped(
+        assert found[row, column].tolist() == slow_container.warped(
             header, said[source - 1], plain, vector, row, column
         ), (row, column)
 

@@ -7,6 +7,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+import slow_container
 import slow_decoder
 
 from nicodec.conformance.golden import Golden, check_exact, check_pixels, golden_files, symbols_of
@@ -64,10 +65,10 @@ def test_the_decoder(path):
 def test_the_slow_decoder(path):
     data, golden = path.read_bytes(), Golden.read(path)
     parts = {(kind, part.id): part.read() for package in packages() for kind, part in package.parts.items()}
-    header, sections = slow_decoder.parse(data)
+    header, sections = slow_container.parse(data)
     base, tiles = parts.get(("base", header["base"])), [b""] * golden.tiles
     if 9 in sections:
-        held = slow_decoder.decode_drawn(header, sections[9])
+        held = slow_container.decode_drawn(header, sections[9])
         drawn = unpack_blocks(read_file(data))
         picture = np.zeros((header["height"], header["width"], header["channels"]), np.uint8)
         drawn.paint(picture, Box(0, 0, header["width"], header["height"]))

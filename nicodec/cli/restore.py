@@ -44,7 +44,7 @@ def command(
 ) -> None:  # fmt: skip
     """Restore PHOTO.jpg (- is stdin): without its blocks, and with the texture that it lost.
 
-    It takes an installed model with a restorer part; none is shipped yet. Metadata are kept.
+    It takes an installed model with a restorer part, as the default one has. Metadata are kept.
     """
     options = DecodeOptions(taus=taus, seed=seed, device=device, engine=engine, restored=True)
     restoring = Restoring(options, f".{kind}" if kind else None, (), False, force, verbose, False)

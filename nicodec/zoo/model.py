@@ -64,7 +64,7 @@ class Model:
         for package in all_packages():
             if "restorer" in package.parts:
                 return cls({kind: part.id for kind, part in package.parts.items()}, [package], engine, device)
-        raise missing("no model with a restorer part, which restores JPEGs, is installed (none is shipped yet)")
+        raise missing("no model with a restorer part, which restores JPEGs, is installed")
 
     def part(self, kind: str) -> Part:
         """The part of a kind. Raises: as `find_part`."""

@@ -7,31 +7,56 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+import numpy as np
+
 from nicodec.engines import thread_count
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
-MOST_THREADS = 4  # more hold more results at once, and the interpreter's lock lets few of them work
+MOST_THREADS = 2  # of more, few work at a time, for they share the interpreter's lock; and each holds a result
 
 
-def in_threads(work: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> Iterator[ResultT]:
+def in_threads(work: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, each: int = 0) -> Iterator[ResultT]:
     """The results for all items, in order: no more of them than threads are made before they are asked for.
+
+    Args:
+        each: bytes that a thread takes for good; where there are not so many, the caller works alone.
 
     Raises: what `work` does, in place of the first result that it made of it.
     """
     threads = min(MOST_THREADS, thread_count(), len(items))
-    if threads < 2:
+    if threads < 2 or not _has_room(threads * each):
         yield from map(work, items)
         return
     waiting: deque[Future[ResultT]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(work, item))
+                waiting.append(_submitted(pool, work, item))
                 if len(waiting) > threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _has_room(size: int) -> bool:
+    try:
+        np.empty(size, np.uint8)
+    except MemoryError:
+        return False
+    return True
+
+
+def _submitted(pool: ThreadPoolExecutor, work: Callable[[ItemT], ResultT], item: ItemT) -> Future[ResultT]:
+    try:
+        return pool.submit(work, item)
+    except RuntimeError:  # the machine gives no further thread
+        done: Future[ResultT] = Future()
+        try:
+            done.set_result(work(item))
+        except Exception as error:
+            done.set_exception(error)
+        return done

@@ -17,6 +17,7 @@ from nicodec.codec import decode_taus
 from nicodec.container.drawn import SIDE
 from nicodec.container.layout import Box, SectionType
 from nicodec.container.reader import NicFile
+from nicodec.entropy.integer import BLAS_BUFFER
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.image.drawn import blank
 from nicodec.image.kept import unpack_blocks, unpack_metadata
@@ -68,7 +69,7 @@ def _parse(decoder: OwnDecoder, wanted: list[Box]) -> Iterator[tuple[Box, TileSy
     def parse(tile: Box) -> TileSymbols:
         return decode_symbols(decoder.file, decoder.model, None, {tile})[tile]
 
-    return zip(wanted, in_threads(parse, wanted), strict=True)
+    return zip(wanted, in_threads(parse, wanted, each=BLAS_BUFFER), strict=True)
 
 
 def _draw(file: NicFile, pixels: Pixels, crop: Box, scale: int) -> None:

@@ -13,6 +13,7 @@ from nicodec.container.payloads import read_tiles
 from nicodec.container.reader import NicFile, note_damage
 from nicodec.container.references import is_showing, read_aligned
 from nicodec.entropy.coder import Latent, decode_latent, encode_latent
+from nicodec.entropy.integer import BLAS_BUFFER
 from nicodec.entropy.motion import Motion
 from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.symbols import TileSymbols
@@ -97,7 +98,7 @@ def decode_symbols(
 
     numbers = [number for number, tile in enumerate(geometry) if wanted is None or tile in wanted]
     symbols = {}
-    for number, (held, notes) in zip(numbers, in_threads(parse, numbers), strict=True):
+    for number, (held, notes) in zip(numbers, in_threads(parse, numbers, each=BLAS_BUFFER), strict=True):
         symbols[geometry[number]] = held
         if damage is not None:
             damage.extend(notes)

@@ -1,6 +1,7 @@
 """Work in threads: results in order, few of them ahead, errors where they belong."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -36,6 +37,24 @@ def test_few_are_made_before_they_are_taken(threads):
 
 
 def test_an_error_comes_where_its_result_would(threads):
+    results = in_threads(lambda number: 1 // (3 - number), range(6))
+    assert [next(results) for _ in range(3)] == [0, 0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def test_without_room_for_threads_the_caller_works_alone(threads):
+    names = set()
+    results = in_threads(lambda number: names.add(threading.current_thread()) or number, range(5), each=1 << 60)
+    assert list(results) == [0, 1, 2, 3, 4]
+    assert names == {threading.current_thread()}
+
+
+def test_where_no_thread_is_to_be_had_the_caller_works_itself(threads, monkeypatch):
+    def refuse(*given):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", refuse)
     results = in_threads(lambda number: 1 // (3 - number), range(6))
     assert [next(results) for _ in range(3)] == [0, 0, 1]
     with pytest.raises(ZeroDivisionError):

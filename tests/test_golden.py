@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import slow_container
 import slow_decoder
+from PIL import Image
 
+import nicodec
 from nicodec.conformance.golden import Golden, check_exact, check_pixels, golden_files, symbols_of
 from nicodec.container.layout import Box, Colour, SectionType, Tune
 from nicodec.container.reader import read_file
@@ -47,6 +49,26 @@ def test_golden_files_have_every_feature_that_we_write():
     assert max(len(read_aligned(file)) for file in referring) > 1
     symbols = [np.frombuffer(tile, "<i2") for path in FILES for tile in symbols_of(path)]
     assert {max(tile.max() for tile in symbols), min(tile.min() for tile in symbols)} == {32767, -32768}  # escapes
+
+
+def test_shown_blocks_are_the_slow_warp():
+    path = FILES[0].parent / "refers-and-shows.nic"
+    data = path.read_bytes()
+    header, sections = slow_container.parse(data)
+    (reference,) = slow_container.read_references(header, sections[2])
+    ((_, vectors, shown, _),) = slow_decoder.decode_motion(data, base_of(header))
+    pixels = np.asarray(Image.open(path.parent / reference[1]).convert("RGB")).tolist()
+    decoded = np.asarray(nicodec.decode(path, device="cpu"))
+    places = np.argwhere(cover(shown > 0, decoded.shape[:2]))
+    assert len(places) > 1000
+    for row, column in places[::7].tolist():
+        vector = vectors[row // 32, column // 32].tolist()
+        assert decoded[row, column].tolist() == slow_container.warped(header, reference, pixels, vector, row, column)
+
+
+def base_of(header):
+    parts = (package.parts["base"] for package in packages())
+    return next(part.read() for part in parts if part.id == header["base"])
 
 
 def methods(files, kind):

@@ -213,6 +213,18 @@ def test_chains_have_an_end():
         decode(held[-1].data, *[each.data for each in held])
 
 
+@pytest.mark.parametrize("name", ["refers-1100x70", "refers-96x80"])
+def test_where_it_is_lost_what_a_file_refers_to_that_is_damage(name):
+    """Even if a tile takes nothing of it."""
+    file = read_file((GOLDEN / f"{name}.nic").read_bytes())
+    kept = [section for kind, section in file.sections.items() if kind is not SectionType.REFERENCES]
+    data = write_file(file.header, kept)
+    with pytest.raises(errors.CorruptFileError):
+        decode(data)
+    with pytest.raises(errors.CorruptFileError, match="nothing of the picture"):
+        decode_taus(data, DecodeOptions(best_effort=True, device="cpu"))
+
+
 def test_all_that_references_declare_counts_together():
     held = chain_of(3)
     library = Library(lambda data, library: np.zeros((1, 1, 3), np.uint8), held, max_pixels=2 * 96 * 80)

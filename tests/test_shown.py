@@ -12,10 +12,12 @@ import nicodec as api
 from nicodec.bases.own_decoder import OwnDecoder
 from nicodec.codec import library_of, verify_bytes
 from nicodec.container.drawn import SIDE
+from nicodec.container.layout import SectionType
 from nicodec.container.reader import read_file
 from nicodec.container.references import is_showing
 from nicodec.drawing import block_errors
 from nicodec.image.drawn import cover
+from nicodec.image.kept import unpack_blocks
 from nicodec.options import DecodeOptions
 from nicodec.references.library import Held
 
@@ -113,5 +115,40 @@ def test_what_is_new_may_be_drawn_over_it():
     after[:-SCROLLED] = pixels[SCROLLED:]
     after[96:112, 64:120] = np.where(np.arange(56) // 3 % 2, 255, 0)[:, None]
     data, alone = (encode(after, *references, quality=60) for references in ((before,), ()))
+    file, decoded = read_file(data), decode(data, before)
+    assert {SectionType.REFERENCES, SectionType.DRAWN} <= file.sections.keys()
+    drawn = cover(unpack_blocks(file).mask, after.shape[:2])
+    assert np.array_equal(decoded[drawn], after[drawn])
+    assert drawn[100, 90]
     assert len(data) < len(alone)
-    assert error_of(after, decode(data, before)) <= error_of(after, decode(alone))
+    assert error_of(after, decoded) <= error_of(after, decode(alone))
+
+
+def test_two_tiles_of_which_one_shows_something(earlier):
+    """A crop across the seam is the whole picture's."""
+    wide = np.asarray(pictures.grainy(1100, 64))
+    after = wide.copy()
+    after[:, :1024] = wide[::-1, 1023::-1]
+    reference = pictures.file_bytes(Image.fromarray(wide))
+    data = encode(after, reference, quality=20, drawn="off")
+    shown = [held.latent.motion.shown.any() for held in decoder_of(data, reference).symbols().values()]
+    assert shown == [False, True]
+    whole, crop = decode(data, reference), decode(data, reference, crop=(990, 5, 100, 50))
+    assert np.abs(crop - whole[5:55, 990:1090]).max() <= 1
+
+
+@pytest.mark.parametrize("options", [{"mode": "L"}, {"roi": np.eye(9, dtype=np.uint8) * 255}], ids=["grey", "mapped"])
+def test_grey_pictures_and_quality_maps(earlier, later, options):
+    mode, how = options.get("mode", "RGB"), {name: value for name, value in options.items() if name != "mode"}
+    picture = np.asarray(Image.fromarray(later).convert(mode))
+    data = encode(picture, earlier, quality=20, drawn="off", **how)
+    shown = shown_in(data, earlier)
+    assert shown.mean() > 0.3
+    assert np.abs(decode(data, earlier)[shown] - picture[shown]).max() <= 1  # grey of colours is rounded
+
+
+def test_a_file_may_refer_to_one_that_shows(earlier, later, data):
+    """What it sees of that has the shown blocks in it."""
+    third = encode(later, data, earlier, quality=20, drawn="off")
+    assert read_file(third).header.referring
+    assert np.array_equal(decode(third, data, earlier)[:64], decode(data, earlier)[:64])

@@ -85,10 +85,8 @@ class OwnDecoder:
         from nicodec.references.expect import lay
 
         wanted, library = attempt(lambda: read_aligned(self.file), self.damage), self.library
-        if wanted is None:
-            return None
         if not wanted:
-            return ()
+            return None if self.file.header.referring else ()
         assert library is not None
         return tuple(lay(library.pixels(each), each.alignment, self.file.header) for each in wanted)
 
@@ -107,6 +105,8 @@ class OwnDecoder:
         """As `Decoder`."""
         painter = self.synthesis
         wanted = self.tokens if painter.experts.tokens else None
+        if SectionType.SQ in self.file.sections:
+            self.model.base.prepare(mapped=self.file.header.mapped)
         parsed = decode_symbols(self.file, self.model, wanted, painter.needed(crop), self.damage)
         if self.damage and (self.aligned is None or not any(held.size for held in parsed.values())):
             raise CorruptFileError(f"nothing of the picture can be read: {self.damage[0]}")

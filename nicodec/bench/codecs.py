@@ -11,7 +11,7 @@ from typing import Protocol
 from PIL import Image, features
 
 from nicodec.bench.rivals import CompressAI, FlatJpeg, JpegXL, PillowCodec, RestoredJpeg
-from nicodec.errors import MissingPartError, UsageError
+from nicodec.errors import DamagedPartError, MissingPartError, UsageError
 from nicodec.options import DEFAULT_MODEL, DEFAULT_REFERENCES, DEFAULT_STEPS, DEFAULT_TUNE, TUNES, parse_references
 
 
@@ -152,7 +152,7 @@ def missing(name: str) -> str | None:
 
         try:
             Model.restoring()
-        except MissingPartError as error:
+        except (DamagedPartError, MissingPartError) as error:
             return str(error)
     if base == "jxl" and not (shutil.which("cjxl") and shutil.which("djxl")):
         return "cjxl and djxl are not installed"

@@ -35,7 +35,8 @@ class Settings(click.ParamType[Any]):
               help="Folder of the report. A run that was stopped goes on where it was.")  # fmt: skip
 @click.option("--codec", "codecs", multiple=True, default=DEFAULT_CODECS, show_default=True,
               help="What to measure; several times for several. Of nicodec also nicodec:tune=psnr, :sq, :vq, "
-              ":perception, :tau=T, :steps=N, any of them together, and @MODEL; compressai:MODEL.")  # fmt: skip
+              ":perception, :tau=T, :steps=N, any of them together, and @MODEL; of JPEG also jpeg:tau=0, 0.7 and 1, "
+              "restored; compressai:MODEL.")  # fmt: skip
 @click.option("--set", "named", type=click.Choice(list(MANIFESTS)),
               help="IMAGES is a folder with this set: pictures that are missing or other are named.")  # fmt: skip
 @click.option(

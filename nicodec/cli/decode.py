@@ -69,11 +69,11 @@ class Decoding:
             raise PartialPictureError(f"{names} was written, but the file is damaged: " + "; ".join(picture.damage))
         file, alone = read_file(data), len(outputs) == 1
         taus = settled(replace(self.options, taus=tuple(wanted.values())), file).taus
-        led = not file.holds_jpeg or self.options.restores
+        led = self.options.restores if file.holds_jpeg else file.streams
         fields = {
             "input": job.source, "output": outputs[0] if alone else outputs, "width": picture.width,
-            "height": picture.height, "bytes": len(data), "seconds": round(seconds, 3), "anchor": self.options.anchor,
-            "tau": (taus[0] if alone else list(taus)) if led else None,
+            "height": picture.height, "bytes": len(data), "seconds": round(seconds, 3),
+            "anchor": self.options.anchor if led else None, "tau": (taus[0] if alone else list(taus)) if led else None,
         }  # fmt: skip
         return jobs.Outcome(line, fields, notes)
 

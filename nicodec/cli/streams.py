@@ -77,8 +77,12 @@ def set_threads(threads: int | None) -> None:
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if threads is not None:
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-            os.environ[name] = str(threads)
+        os.environ.update(thread_limits(threads))
+
+
+def thread_limits(threads: int) -> dict[str, str]:
+    """What the environment says where numeric libraries are to have so many threads."""
+    return {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1"}
 
 
 def resolve_input(name: str | None) -> str:

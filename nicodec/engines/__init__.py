@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, Protocol
 
@@ -24,6 +24,9 @@ class Networks(Protocol):
 
     def __call__(self, name: str, *arrays: Array) -> tuple[Array, ...]:
         """What a function gives for arrays in its order. Safe to call from several threads."""
+
+    def prepare(self, names: Sequence[str]) -> None:
+        """Get functions ready that will soon be called, in this order, while the caller is busy with something else."""
 
     def weight(self, name: str) -> NDArray[Any]:
         """A weight that is read and not run, such as a table over the rate: float32."""

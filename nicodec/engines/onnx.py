@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from weakref import WeakSet
 
@@ -46,6 +47,15 @@ class OnnxNetworks:
             return tuple(session.run(None, given))
         except FAILURES as error:
             raise self._translated(error, f"graph {name} does not run") from None
+
+    def prepare(self, names: Sequence[str]) -> None:
+        with suppress(RuntimeError):  # the machine gives no further thread
+            threading.Thread(target=self._prepare, args=(names,)).start()
+
+    def _prepare(self, names: Sequence[str]) -> None:
+        with suppress(NicodecError):  # whoever calls the function hears of it
+            for name in names:
+                self._session(name)
 
     def weight(self, name: str) -> NDArray[Any]:
         return self.weights[name]

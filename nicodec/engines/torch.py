@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,6 +38,9 @@ class TorchNetworks:
         with torch.autocast(torch.device(self.device).type, enabled=False):  # whatever the host program is in
             found = self.functions[name].call(*given)
         return tuple(x.contiguous().cpu().numpy() for x in (found if isinstance(found, tuple) else (found,)))
+
+    def prepare(self, names: Sequence[str]) -> None:
+        """Nothing is to be done."""
 
     def weight(self, name: str) -> NDArray[Any]:
         return self.module.state_dict()[name].float().cpu().numpy()

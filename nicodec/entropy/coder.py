@@ -152,7 +152,7 @@ def decode_latent(
         height, width: of z, in positions.
         rate: without levels.
         mapped: whether the tile has a quality map; the latent's rate then has the levels.
-        motion: if it has one: one of nothing, which is filled in.
+        motion: an empty one (`Motion.none`), which is filled in; None: the tile has none.
 
     Raises:
         CorruptFileError: the stream does not parse, ends early or has words left over; or what the map or a vector

@@ -40,7 +40,7 @@ TURNS = {
 # JPEG and AVIF are lossy: as close as they come.
 SAVING: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True, "exact": True},
-    "AVIF": {"quality": 95, "subsampling": "4:4:4"},
+    "AVIF": {"quality": 95, "subsampling": "4:4:4"}, "PNG": {"compress_level": 4},  # half of the time, 2 % of the bytes
 }  # fmt: skip
 PILLOW = threading.Lock()
 

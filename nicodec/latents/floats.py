@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nicodec.engines import Networks, load_networks
+from nicodec.engines import MAPPED, Networks, load_networks
 from nicodec.entropy.motion import Motion
 from nicodec.entropy.order import Pass, checkerboard, passes
 from nicodec.entropy.tables import SYMBOL_MAX
@@ -30,7 +30,7 @@ class Expected:
 
     Attributes:
         motion: what it takes of them.
-        seen: the pixels that this makes (16h, 16w, C), uint8.
+        seen: the pixels that this makes (16h, 16w, C), uint8; of blocks that take nothing, the first reference's.
         y: the latent of these (1, M, h, w), in natural units.
     """
 
@@ -152,6 +152,11 @@ class FloatPath:
         """Symbols to y_hat in natural units, for g_s."""
         _, y_hat = self._passes(z_hat, rates, lambda step, _: symbols[:, step.start : step.stop], expected)
         return y_hat * spread(self.ungain(rates), y_hat)
+
+    def prepare(self, *, mapped: bool) -> None:
+        """Have the networks that make a picture of symbols started meanwhile. `mapped`: with a quality map."""
+        by_rate = ["hyper_features", *(f"means_{step.index}" for step in passes(self.latent, self.slices)), "g_s"]
+        self.networks.prepare([*(name + MAPPED * mapped for name in by_rate), "linear"])
 
     def changed(self, weights: Mapping[str, Array]) -> FloatPath:
         """With some other weights of the networks."""

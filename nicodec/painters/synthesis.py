@@ -99,8 +99,9 @@ class Synthesis:
         """What the references say of a tile."""
         place = neighbourhood(tile, self.header.width, self.header.height)
         found = expect(self.experts.base, self.references, motion, *place)
+        self._seen.pop(tile, None)
         if motion.shown is not None and motion.shown.any():
-            self._seen[tile] = found.seen
+            self._seen[tile] = found.seen.copy()  # without the halo
         return found
 
     def fuse(

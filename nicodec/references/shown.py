@@ -9,6 +9,7 @@ import numpy as np
 from nicodec.container.drawn import SIDE
 from nicodec.container.layout import Box, Header, tiles
 from nicodec.drawing import Bits, block_errors
+from nicodec.entropy.coder import motion_bits
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.image.picture import Picture
 from nicodec.latents.floats import FloatPath
@@ -16,7 +17,7 @@ from nicodec.painters.experts import Experts
 from nicodec.painters.synthesis import Synthesis
 from nicodec.references.refer import Referring
 
-LEAST_BITS = 1.0  # of error that a block must gain: about what saying so takes
+LEAST_BITS = 1.0  # of error that a block must gain: about what saying so takes where its neighbours are not shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +58,14 @@ def show(picture: Picture, found: Referring, header: Header, base: FloatPath, we
         said = np.zeros_like(motion.sources)
         said[: here.shape[0], : here.shape[1]] = here
         symbols.append(replace(each, latent=replace(each.latent, motion=replace(motion, shown=said))))
-    if not shown.any():
+    more = sum(map(_motion_bits, symbols)) - sum(map(_motion_bits, found.symbols))
+    if (coded - own)[shown].sum() <= more:
         return Shown(found.symbols, False, coded)
     return Shown(symbols, True, np.where(shown, own, coded))
+
+
+def _motion_bits(held: TileSymbols) -> float:
+    return 0.0 if held.latent is None or held.latent.motion is None else motion_bits(held.latent.motion)
 
 
 def _blocks(tile: Box) -> tuple[slice, slice]:

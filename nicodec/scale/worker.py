@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nicodec.cli.streams import thread_limits
 from nicodec.errors import InputError, NicodecError, OutOfMemoryError, OutputError, WorkerDiedError
 from nicodec.scale.ledger import Failure, Ledger, Tally
 from nicodec.scale.places import Folder, FullError, read
@@ -32,7 +33,6 @@ TRIES = 2  # of a file that the process dies of
 LONGEST = 3600.0  # seconds that a file may take
 OFTEN = 1.0  # seconds between two words of progress
 START = "import sys; sys.path[:] = sys.argv[1:]; from nicodec.scale.process import serve; serve()"
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class Worker:
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", START, *sys.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                env={**os.environ, **dict.fromkeys(THREADS, str(self.order.threads))},
+                env={**os.environ, **thread_limits(self.order.threads)},
                 start_new_session=True,  # Ctrl-C is for the parent to answer
             )  # fmt: skip
         except OSError as error:

@@ -14,6 +14,7 @@ from PIL import Image
 import nicodec
 from nicodec import errors
 from nicodec.bases.own_decoder import OwnDecoder
+from nicodec.codec import decode_taus
 from nicodec.container.layout import Anchor, SectionType
 from nicodec.container.reader import read_file
 from nicodec.engines.torch import TorchNetworks
@@ -24,6 +25,7 @@ from nicodec.latents.geometry import HALO
 from nicodec.networks.base import Base, BaseConfig
 from nicodec.networks.mode import MoDE
 from nicodec.networks.vq import VQConfig, VQExpert
+from nicodec.options import DecodeOptions
 from nicodec.painters.experts import Experts
 from nicodec.painters.synthesis import LEAD_REACH
 from nicodec.zoo.load import load_prior
@@ -190,6 +192,19 @@ def test_tiles_fail_alone(nicodec_decode):
     assert (painted[:, :1024] == 128).all()
     assert np.abs(painted - whole)[:, 1024 + 128 :].max(initial=0) <= 1
     assert (painted[:, 1024:] != 128).any()
+
+
+def test_tiles_in_threads_say_what_tiles_in_turn_say(monkeypatch):
+    data = bytearray(encode(pictures.image(3500, 40), streams="sq", quality=20, drawn="off"))
+    for share in (0.4, 0.8):
+        data[int(share * len(data))] ^= 255
+    found = []
+    for threads in (1, 4):
+        monkeypatch.setattr("nicodec.ahead.thread_count", lambda count=threads: count)
+        (picture,) = decode_taus(bytes(data), DecodeOptions(best_effort=True, device="cpu"))
+        found.append((picture.damage, picture.pixels.tobytes()))
+    assert found[0] == found[1]
+    assert len(found[0][0]) == 3  # the section, and two of its four tiles
 
 
 def test_a_cut_file_gives_what_is_left(nicodec_decode):

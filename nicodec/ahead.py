@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from nicodec.engines import thread_count
+from nicodec.threads import thread_count
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")

@@ -128,8 +128,8 @@ def _crew(
         from nicodec.scale import cluster
 
         return cluster.run(order, shards, workers, address=address, gpus=gpus)
-    from nicodec.engines import thread_count
     from nicodec.scale import local
+    from nicodec.threads import thread_count
 
     return local.run(order, shards, workers or max(1, thread_count() // order.threads))
 

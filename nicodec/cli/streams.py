@@ -18,6 +18,7 @@ from nicodec.cli.interrupts import uninterrupted
 from nicodec.container.limits import DEFAULT_MAX_PIXELS, FREE_DRAWN, FREE_PIXELS, PIXELS_A_BYTE
 from nicodec.errors import InputError, NicodecError, OutputError, OutputExistsError, UsageError
 from nicodec.options import ENGINES
+from nicodec.threads import thread_limits
 
 STANDARD = "-"
 TEMPORARY = ".nicodec."  # without the output's own name, which may be as long as the system allows
@@ -78,11 +79,6 @@ def set_threads(threads: int | None) -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if threads is not None:
         os.environ.update(thread_limits(threads))
-
-
-def thread_limits(threads: int) -> dict[str, str]:
-    """What the environment says where numeric libraries are to have so many threads."""
-    return {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1"}
 
 
 def resolve_input(name: str | None) -> str:

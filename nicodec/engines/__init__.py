@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -76,11 +75,3 @@ def load_networks(part: Part, engine: str, device: str) -> Networks:
     from nicodec.engines.torch import load_torch
 
     return load_torch(part, device)
-
-
-def thread_count() -> int:
-    """As many threads as the caller allows numeric libraries, or else as this process may use cores."""
-    try:
-        return max(1, int(os.environ["OMP_NUM_THREADS"]))
-    except (KeyError, ValueError):
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

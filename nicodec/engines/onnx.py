@@ -15,8 +15,9 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
-from nicodec.engines import MAPPED, Array, thread_count
+from nicodec.engines import MAPPED, Array
 from nicodec.errors import DamagedPartError, NicodecError, OutOfMemoryError, brief, out_of_memory
+from nicodec.threads import thread_count
 from nicodec.zoo.load import read_weights
 from nicodec.zoo.manifest import Part
 from nicodec.zoo.once import once

@@ -21,13 +21,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nicodec.cli.streams import thread_limits
 from nicodec.errors import InputError, NicodecError, OutOfMemoryError, OutputError, WorkerDiedError
 from nicodec.scale.ledger import Failure, Ledger, Tally
 from nicodec.scale.places import Folder, FullError, read
 from nicodec.scale.shards import Shard, Source
 from nicodec.scale.tars import Files, Tar, members
 from nicodec.scale.work import work_of
+from nicodec.threads import thread_limits
 
 TRIES = 2  # of a file that the process dies of
 LONGEST = 3600.0  # seconds that a file may take

@@ -119,11 +119,8 @@ class OwnEncoder:
         """As `Encoder`: each tile as it is asked for. `keep`: all of them, for several files."""
         from nicodec.latents.analysis import analyse
 
-        levels = self.levels(picture)
-        if self.scales is not None:
-            self.model.base.prepare(mapped=levels is not None)
         found = Anew(partial(analyse, picture, self.model.base, self.vq, self.depth))
-        return Analysis(picture, list(found) if keep else found, levels)
+        return Analysis(picture, list(found) if keep else found, self.levels(picture))
 
     def code(self, analysed: Analysis, rate: int, referred: Referred | None = None, keep: bool = False) -> OwnStreams:
         """As `Encoder`: tile by tile.

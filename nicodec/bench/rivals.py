@@ -76,7 +76,8 @@ class RestoredJpeg(PillowCodec):
         from nicodec import __version__
         from nicodec.zoo.model import Model
 
-        parts = ", ".join(f"{kind} {Model.restoring().ids[kind].hex()}" for kind in ("base", "restorer"))
+        ids = Model.restoring().ids
+        parts = ", ".join(f"{kind} {ids[kind].hex()}" for kind in ("base", "restorer"))
         return f"{super().encoder}; decoded by nicodec {__version__} ({parts}), tau={self.tau:g}"
 
     def decode(self, data: bytes) -> Image.Image:

@@ -49,7 +49,7 @@ def show(picture: Picture, found: Referring, header: Header, base: FloatPath, we
     for tile, pixels in zip(places, found.seen, strict=True):
         seen[tile.slices] = pixels[: tile.height, : tile.width]
     coded, own = (block_errors(picture.pixels, pixels, weight) for pixels in (decoded, seen))
-    shown, symbols = own < coded - LEAST_BITS, []
+    shown, symbols, more = own < coded - LEAST_BITS, [], 0.0
     for tile, each in held.items():
         assert each.latent is not None
         assert each.latent.motion is not None
@@ -57,15 +57,12 @@ def show(picture: Picture, found: Referring, header: Header, base: FloatPath, we
         here &= motion.sources[: here.shape[0], : here.shape[1]] > 0
         said = np.zeros_like(motion.sources)
         said[: here.shape[0], : here.shape[1]] = here
-        symbols.append(replace(each, latent=replace(each.latent, motion=replace(motion, shown=said))))
-    more = sum(map(_motion_bits, symbols)) - sum(map(_motion_bits, found.symbols))
+        saying = replace(motion, shown=said)
+        more += motion_bits(saying) - motion_bits(motion)
+        symbols.append(replace(each, latent=replace(each.latent, motion=saying)))
     if (coded - own)[shown].sum() <= more:
         return Shown(found.symbols, False, coded)
     return Shown(symbols, True, np.where(shown, own, coded))
-
-
-def _motion_bits(held: TileSymbols) -> float:
-    return 0.0 if held.latent is None or held.latent.motion is None else motion_bits(held.latent.motion)
 
 
 def _blocks(tile: Box) -> tuple[slice, slice]:

@@ -11,7 +11,7 @@ from nicodec.ahead import in_threads
 from nicodec.container.layout import Box, Header, Prior, SectionType, TileBody, TokenStreams, tiles
 from nicodec.container.payloads import read_tiles
 from nicodec.container.reader import NicFile, note_damage
-from nicodec.container.references import is_showing, read_aligned
+from nicodec.container.references import read_aligned, what_blocks_say
 from nicodec.entropy.coder import Latent, decode_latent, encode_latent
 from nicodec.entropy.integer import BLAS_BUFFER
 from nicodec.entropy.motion import Motion
@@ -35,7 +35,7 @@ def code_latent(scales: ScaleModel, latent: Latent, verify: bool) -> tuple[int, 
     if verify:
         height, width, _ = latent.z_hat.shape
         plain, mapped, held = replace(latent.rate, levels=None), latent.rate.levels is not None, latent.motion
-        motion = None if held is None else Motion.none(height, width, showing=held.shown is not None)
+        motion = None if held is None else Motion.none(height, width, held.says)
         if decode_latent(scales, stream, height, width, plain, mapped, motion).crc() != latent.crc():
             raise InexactError("the encoded symbols do not decode to themselves on this machine; please report it")
     return latent.crc(), stream
@@ -85,13 +85,13 @@ def decode_symbols(
         raise CorruptFileError(f"the file says {said} of a base that has {scales.tunes}")
     prior = None if streams is None else model.prior(streams.kind)
     references = attempt(lambda: read_aligned(file), damage)
-    showing, count = is_showing(file), len(references or ())
+    says, count = what_blocks_say(file), len(references or ())
 
     def parse(number: int) -> tuple[TileSymbols, list[str]]:
         notes: list[str] = []
         own = None if damage is None else notes
         tile = geometry[number]
-        motion = Motion.none(*tile.grid, showing=showing) if header.referring else None
+        motion = Motion.none(*tile.grid, says) if header.referring else None
         latent = attempt(partial(read_latent, scales, header, tile, sq_tiles[number], motion, count), own)
         tokens = attempt(partial(read_token_map, prior, streams, number, tile, latent), own)
         return TileSymbols(latent, tokens), notes

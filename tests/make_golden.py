@@ -87,6 +87,14 @@ def two_halves():
     return Image.fromarray(np.concatenate([left, right], 1))
 
 
+def split_shot():
+    """A golden picture of which a part, that is no whole block of 32x32, lies elsewhere."""
+    pixels = np.asarray(Image.open(FOLDER / "rgb-96x80-q50.png"))
+    moved = pixels.copy()
+    moved[24:64, 40:72] = pixels[30:70, 29:61]
+    return Image.fromarray(moved)
+
+
 def turned_jpeg():
     """A JPEG file that is to be shown turned, with a profile, restart markers, and bytes behind its end."""
     exif = Image.Exif()
@@ -150,6 +158,7 @@ CASES = {
     "refers-to-two-mapped": (two_halves(), {"roi": RAMP, **EYE, **to("rgb-96x80-q50.png", "rgba-50x90-q40.png")}),
     "refers-to-the-same": (Image.open(FOLDER / "rgb-96x80-q50.png"), to("rgb-96x80-q50.nic")),
     "refers-and-shows": (pictures.another_shot(96, 80), {"quality": 20, **to("rgb-96x80-q50.png")}),
+    "refers-and-splits": (split_shot(), {"quality": 70, **to("rgb-96x80-q50.png")}),
     "refers-in-grey": (pictures.another_shot(96, 80).convert("L"), to("rgb-96x80-q50.nic")),
     "refers-1100x70": (pictures.another_shot(1100, 70, across=9), {"quality": 30, **to("rgb-1100x70-q20.nic")}),
     "refers-to-an-entry": (
@@ -180,6 +189,7 @@ DECODED = {
     "refers-1100x70": {"-seam": {"crop": (960, 3, 120, 60)}},
     "refers-96x80": {"": {}, "-tau1": {"tau": 1.0}},
     "refers-and-shows": {"": {}, "-tau1": {"tau": 1.0}, "-crop": {"crop": (20, 10, 60, 50)}},
+    "refers-and-splits": {"": {}, "-crop": {"crop": (20, 10, 60, 50)}},
     "map-1100x70": {"-seam": {"crop": (950, 3, 130, 60)}},
     "rgb-1100x70-q20": {"": {}, "-crop": {"crop": (1030, 5, 60, 40)},
                         "-tau": {"crop": (1000, 5, 60, 40), "tau": 1.0, **FOUR}},

@@ -38,6 +38,7 @@ from nicodec.container.writer import (  # noqa: E402
     write_tokens,
 )
 from nicodec.entropy.coder import encode_latent  # noqa: E402
+from nicodec.entropy.motion import Says  # noqa: E402
 from nicodec.rate.tile import TileRate  # noqa: E402
 from nicodec.zoo.load import load_scales  # noqa: E402
 from nicodec.zoo.store import find_part  # noqa: E402
@@ -126,7 +127,7 @@ def referring(data=None, **fields):
     """REFERS with fields of its one reference changed."""
     data = data or REFERS
     (held,) = read_aligned(read_file(data))
-    return remade(data, REFERENCES=write_aligned((replace(held, **fields),), showing=False))
+    return remade(data, REFERENCES=write_aligned((replace(held, **fields),), Says()))
 
 
 def aligned(**fields):
@@ -318,9 +319,11 @@ def cases():
                 replace(read_file(BESIDE).header, base_id=bytes(8)), list(read_file(BESIDE).sections.values())
             ),
             "references-of-version-2": second(REFERRING),
-            "refers-in-another-way": remade(REFERS, REFERENCES=b"\2" + payload(REFERS)[1:]),
+            "refers-in-another-way": remade(REFERS, REFERENCES=b"\4" + payload(REFERS)[1:]),
             "refers-and-does-not-say-what-is-shown": remade(
                 REFERS_TO_ENTRY, REFERENCES=b"\1" + payload(REFERS_TO_ENTRY)[1:]),
+            "refers-and-does-not-say-how-blocks-are-split": remade(
+                REFERS_TO_ENTRY, REFERENCES=b"\2" + payload(REFERS_TO_ENTRY)[1:]),
             "refers-to-none": remade(REFERS, REFERENCES=b"\0\0" + payload(REFERS)[2:]),
             "refers-to-nine": remade(REFERS, REFERENCES=b"\0\x09" + 9 * payload(REFERS)[2:]),
             "refers-to-two-of-one": remade(REFERS, REFERENCES=b"\0\2" + payload(REFERS)[2:]),

@@ -60,7 +60,7 @@ def parse(data):
             tune, mapped = settings & 3, settings >> 2 & 1
             header = {"width": width, "height": height, "rate": rate, "base": base, "tune": tune, "mapped": mapped}
             header["channels"], header["motion"] = 3 if data[4] & 1 else 1, settings >> 4 & 1
-            header["motion"] += header["motion"] and sections[2][0]  # 2 if it says what is shown
+            header["kind"] = sections[2][0] if header["motion"] else 0  # of references
             return header, sections
 
 
@@ -72,7 +72,7 @@ def signed(data, at):
 def read_references(header, payload):
     """Of each: id, name or index, corners (top left, top right, bottom left, bottom right; x and y), light."""
     kind, count, at, found = payload[0], payload[1], 2, []
-    assert kind < 2
+    assert kind < 4
     assert 1 <= count <= 8
     for _ in range(count):
         form, id_, at = payload[at], payload[at + 1 : at + 9], at + 9

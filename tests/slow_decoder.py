@@ -140,32 +140,20 @@ class AdaptiveTable:
         return entry
 
 
-def read_motion(decoder, rows, columns, showing):
-    """Sources (2h, 2w), vectors (2h, 2w, 2), maybe what is shown (2h, 2w), and classes (4h, 4w) of a tile (h, w)."""
-    sources, vectors = np.zeros((2 * rows, 2 * columns), np.int64), np.zeros((2 * rows, 2 * columns, 2), np.int64)
+def read_motion(decoder, rows, columns, kind):
+    """Sources (2h, 2w), vectors (8h, 8w, 2), splits (4h, 4w), shown (2h, 2w), classes (4h, 4w) of a tile (h, w)."""
+    sources = np.zeros((2 * rows, 2 * columns), np.int64)
     tables = [AdaptiveTable(9, i) for i in range(9)]
-    sizes = [[AdaptiveTable(16, 0) for _ in range(2)] for _ in range(2)]
     shows, shown = [AdaptiveTable(2, i // 2) for i in range(3)], np.zeros_like(sources)
+    reader = VectorReader(decoder, rows, columns)
     for r in range(2 * rows):
         for s in range(2 * columns):
             beside = sources[r, s - 1] if s else sources[r - 1, s] if r else 1
             sources[r, s] = tables[beside].decode(decoder)
             if not sources[r, s]:
                 continue
-            places = [(r, s - 1), (r - 1, s), (r - 1, s + 1)]
-            inside = [(i, j) for i, j in places if i >= 0 and 0 <= j < 2 * columns]
-            around = [vectors[at].tolist() for at in inside if sources[at]]
-            agree = len(around) > 1 and around[0] == around[1]
-            for k in (0, 1):
-                parts = [vector[k] for vector in around]
-                expected = sorted(parts)[1] if len(parts) == 3 else parts[0] if parts else 0
-                digits = sizes[agree][k].decode(decoder)
-                value = 1 if digits else 0
-                for _ in range(digits - 1):
-                    value = 2 * value + decoder.decode([1 << 23] * 2)
-                vectors[r, s, k] = expected + (value // 2 if value % 2 == 0 else -(value + 1) // 2)
-                assert -8192 <= vectors[r, s, k] <= 8191
-            if showing:
+            reader.read_block(r, s, splits=kind & 2)
+            if kind & 1:
                 beside = (shown[r, s - 1] if s else 0) + (shown[r - 1, s] if r else 0)
                 shown[r, s] = shows[beside].decode(decoder)
     classes, tables = np.zeros((4 * rows, 4 * columns), np.int64), [AdaptiveTable(5, i // 2) for i in range(9)]
@@ -175,7 +163,55 @@ def read_motion(decoder, rows, columns, showing):
                 west = classes[r, s - 1] if s else classes[r - 1, s] if r else 0
                 north = classes[r - 1, s] if r else west
                 classes[r, s] = tables[west + north].decode(decoder)
-    return (sources, vectors, shown, classes) if showing else (sources, vectors, classes)
+    return sources, reader.vectors, reader.splits, shown, classes
+
+
+def said(motion, kind):
+    """What a file of this kind of references says of it."""
+    sources, vectors, splits, shown, classes = motion
+    parts = [sources, vectors if kind & 2 else vectors[::4, ::4]]
+    return [*parts, *([splits] if kind & 2 else []), *([shown] if kind & 1 else []), classes]
+
+
+class VectorReader:
+    def __init__(self, decoder, rows, columns):
+        self.decoder = decoder
+        self.vectors, self.known = np.zeros((8 * rows, 8 * columns, 2), np.int64), set()
+        self.splits = np.zeros((4 * rows, 4 * columns), np.int64)
+        self.sizes = [[[AdaptiveTable(16, 0) for _ in range(2)] for _ in range(2)] for _ in range(3)]
+        self.tables = [[AdaptiveTable(2, i // 2) for i in range(3)] for _ in range(2)]
+
+    def read_block(self, r, s, splits):
+        if not splits or not self.read_split(2 * r, 2 * s, 1):
+            self.read_square(4 * r, 4 * s, 4, 0)
+            return
+        for i, j in ((2 * r, 2 * s), (2 * r, 2 * s + 1), (2 * r + 1, 2 * s), (2 * r + 1, 2 * s + 1)):
+            self.splits[i, j] = 1 + self.read_split(i, j, 2)
+            if self.splits[i, j] == 1:
+                self.read_square(2 * i, 2 * j, 2, 1)
+                continue
+            for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+                self.read_square(2 * i + row, 2 * j + column, 1, 2)
+
+    def read_split(self, i, j, least):
+        beside = [self.splits[at] >= least for at in ((i, j - 1), (i - 1, j)) if min(at) >= 0]
+        return self.tables[least - 1][sum(beside)].decode(self.decoder)
+
+    def read_square(self, r, s, side, level):
+        around = [at for at in ((r, s - 1), (r - 1, s), (r - 1, s + side)) if at in self.known]
+        around = [self.vectors[at].tolist() for at in around]
+        agree = len(around) > 1 and around[0] == around[1]
+        for k in (0, 1):
+            parts = [vector[k] for vector in around]
+            expected = sorted(parts)[1] if len(parts) == 3 else parts[0] if parts else 0
+            digits = self.sizes[level][agree][k].decode(self.decoder)
+            value = 1 if digits else 0
+            for _ in range(digits - 1):
+                value = 2 * value + self.decoder.decode([1 << 23] * 2)
+            part = expected + (value // 2 if value % 2 == 0 else -(value + 1) // 2)
+            assert -8192 <= part <= 8191
+            self.vectors[r : r + side, s : s + side, k] = part
+        self.known |= {(i, j) for i in range(r, r + side) for j in range(s, s + side)}
 
 
 def read_group(decoder, net, indices):
@@ -204,20 +240,16 @@ def decode_symbols(data, part):
     """z (h, w, N) and y (4h, 4w, M) of every tile, int64, checked against the file's own CRCs."""
     header, sections = parse(data)
     net = integers(part, header)
-    found = [
-        decode_tile(net, grid, body, header["mapped"], header["motion"]) for grid, body in tiles(header, sections[3])
-    ]
+    found = [decode_tile(net, grid, body, header) for grid, body in tiles(header, sections[3])]
     return [tile[-2:] for tile in found]
 
 
 def decode_motion(data, part):
-    """Sources, vectors, what is shown, where that is said, and classes of every tile."""
+    """Sources, vectors, splits, what is shown, and classes of every tile."""
     header, sections = parse(data)
     assert header["motion"]
     net = integers(part, header)
-    return [
-        decode_tile(net, grid, body, header["mapped"], header["motion"])[1] for grid, body in tiles(header, sections[3])
-    ]
+    return [decode_tile(net, grid, body, header)[1] for grid, body in tiles(header, sections[3])]
 
 
 def decode_levels(data, part):
@@ -225,7 +257,7 @@ def decode_levels(data, part):
     header, sections = parse(data)
     assert header["mapped"]
     net = integers(part, header)
-    return [decode_tile(net, grid, body, True, header["motion"])[0] for grid, body in tiles(header, sections[3])]
+    return [decode_tile(net, grid, body, header)[0] for grid, body in tiles(header, sections[3])]
 
 
 class TokenIntegers(Integers):
@@ -294,15 +326,16 @@ def read_levels(decoder, net, number, rows, columns):
     return levels
 
 
-def decode_tile(net, grid, body, mapped, moved):
+def decode_tile(net, grid, body, header):
     """Levels and motion, if there are any, or None, z and y."""
     crc, rows, columns, levels, motion = body[:3], *grid, None, None
+    mapped, moved, kind = header["mapped"], header["motion"], header["kind"]
     decoder = RangeDecoder(body[4:] if mapped else body[3:])
     if mapped:
         levels = read_levels(decoder, net, body[3], rows, columns)
         net.use(levels.tolist())
     if moved:
-        motion = read_motion(decoder, rows, columns, moved == 2)
+        motion = read_motion(decoder, rows, columns, kind)
     classes = motion[-1] if moved else np.zeros((4 * rows, 4 * columns), np.int64)
     z = np.array(read_group(decoder, net, net.z_indices(rows, columns))).reshape(rows, columns, net.hyper)
     features = net.features(z)
@@ -318,7 +351,7 @@ def decode_tile(net, grid, body, mapped, moved):
             y[r, s, channels.start : channels.stop] = values
     decoder.finish()
     check = 0
-    for part in (*([levels] if mapped else []), *(motion if moved else ()), z, y):
+    for part in (*([levels] if mapped else []), *(said(motion, kind) if moved else ()), z, y):
         check = zlib.crc32(part.astype("<i2").tobytes(), check)
     assert check & 0xFFFFFF == int.from_bytes(crc, "little")
     return levels, motion, z, y

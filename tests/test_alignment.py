@@ -1,5 +1,7 @@
 """Where references lie: motion as it is coded, the warp against a slow one, alignments, and what looks alike."""
 
+from itertools import product
+
 import numpy as np
 import pictures
 import pytest
@@ -11,28 +13,43 @@ from nicodec import errors
 from nicodec.container.drawn import SIDE
 from nicodec.container.references import GAIN, Alignment
 from nicodec.entropy.coder import motion_bits
-from nicodec.entropy.motion import CLASSES, Motion, walk_motion
+from nicodec.entropy.motion import CELLS, CLASSES, NOTHING_MORE, Motion, Says, walk_motion
 from nicodec.references.align import align
 from nicodec.references.build import clusters
 from nicodec.references.look import look
 from nicodec.references.refer import agree
 from nicodec.references.warp import Aligned, warp
 
+CELL = SIDE // CELLS
 
-def random_motion(random, height, width, *, showing=False):
-    motion = Motion.none(height, width, showing=showing)
+
+def larger(values, times):
+    return values.repeat(times, 0).repeat(times, 1)
+
+
+def random_motion(random, height, width, says=NOTHING_MORE):
+    motion = Motion.none(height, width, says)
     motion.sources[:] = random.integers(0, 3, motion.sources.shape)
-    motion.vectors[:] = random.integers(-8192, 8192, motion.vectors.shape) * (motion.sources > 0)[..., None]
-    taken = motion.sources.repeat(2, 0).repeat(2, 1) > 0
-    motion.classes[:] = random.integers(0, CLASSES, motion.classes.shape) * taken
-    if showing:
-        motion.shown[:] = random.integers(0, 2, motion.shown.shape) * (motion.sources > 0)
+    taken = motion.sources > 0
+    motion.classes[:] = random.integers(0, CLASSES, motion.classes.shape) * larger(taken, 2)
+    if says.shown:
+        motion.shown[:] = random.integers(0, 2, motion.shown.shape) * taken
+    if says.splits:
+        split = larger(random.integers(0, 2, taken.shape) * taken, 2)
+        motion.splits[:] = split * random.integers(1, 3, split.shape)
+    cells, finest = random.integers(-8192, 8192, motion.vectors.shape), larger(motion.classes * 0, 2)
+    if says.splits:
+        finest = larger(motion.splits, 2)
+    for level, side in enumerate((CELLS, 2, 1)):
+        vectors = larger(cells[::side, ::side], side)
+        motion.vectors[:] = np.where((finest == level)[..., None], vectors, motion.vectors)
+    motion.vectors[:] *= larger(taken, CELLS)[..., None]
     return motion
 
 
-@pytest.mark.parametrize("showing", [False, True])
-def test_the_walk_reads_what_it_wrote(showing):
-    motion, written = random_motion(np.random.default_rng(1), 3, 5, showing=showing), []
+@pytest.mark.parametrize("says", [Says(*each) for each in product((False, True), repeat=2)])
+def test_the_walk_reads_what_it_wrote(says):
+    motion, written = random_motion(np.random.default_rng(1), 3, 5, says), []
 
     def write(weights, entry):
         assert sum(weights) == 1 << 24
@@ -41,7 +58,7 @@ def test_the_walk_reads_what_it_wrote(showing):
         return entry
 
     walk_motion(motion, write)
-    read = Motion.none(3, 5, showing=showing)
+    read = Motion.none(3, 5, says)
     walk_motion(read, lambda weights, _: written.pop(0))
     assert read.tobytes() == motion.tobytes()
     assert motion_bits(motion) > 0
@@ -59,15 +76,15 @@ def test_the_warp_is_the_slow_one(light):
     random = np.random.default_rng(2)
     pixels = random.integers(0, 256, (50, 70, 3), np.uint8)
     corners = ((37, -90), (-400, 211), (150, -333), (-77, 5))
-    motion = random_motion(random, 2, 2)
+    motion = random_motion(random, 2, 2, Says(splits=True))
     motion.vectors[:] //= 40
     aligned = [Aligned(pixels, Alignment(corners, light), 90, 100), Aligned(pixels, Alignment(), 90, 100)]
     found = warp(aligned, motion, (slice(0, 8), slice(0, 8)))
     header, plain = {"width": 90, "height": 100}, pixels.astype(int).tolist()
     said = [(b"", "", list(each.alignment.corners), each.alignment.light) for each in aligned]
     for row, column in random.integers(0, 128, (300, 2)).tolist():
-        block = row // SIDE, column // SIDE
-        source, vector = max(1, int(motion.sources[block])), motion.vectors[block].tolist()
+        source = max(1, int(motion.sources[row // SIDE, column // SIDE]))
+        vector = motion.vectors[row // CELL, column // CELL].tolist()
         assert found[row, column].tolist() == slow_container.warped(
             header, said[source - 1], plain, vector, row, column
         ), (row, column)

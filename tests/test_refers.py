@@ -18,8 +18,9 @@ from nicodec.codec import decode_taus, encode_picture, verify_bytes
 from nicodec.container.layout import Section, SectionType
 from nicodec.container.limits import DEFAULT_MAX_PIXELS
 from nicodec.container.reader import read_file
-from nicodec.container.references import Reference, is_showing, read_aligned, write_aligned
+from nicodec.container.references import Reference, read_aligned, what_blocks_say, write_aligned
 from nicodec.container.writer import write_file
+from nicodec.entropy.motion import Says
 from nicodec.image.arrays import from_array
 from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.references.align import align
@@ -40,7 +41,7 @@ def decode(data, *references, **options):
 
 def naming(reference, data):
     """The REFERENCES section of a file that names another picture in place of its own."""
-    payload = write_aligned((reference,), showing=is_showing(read_file(data)))
+    payload = write_aligned((reference,), what_blocks_say(read_file(data)))
     return Section(SectionType.REFERENCES, payload)
 
 
@@ -201,7 +202,7 @@ def chain_of(length):
     file = read_file((GOLDEN / "refers-96x80.nic").read_bytes())
     held = [Held.of((GOLDEN / "rgb-96x80-q50.nic").read_bytes())]
     for _ in range(length):
-        named = Section(SectionType.REFERENCES, write_aligned((Reference(held[-1].id, ""),), showing=False))
+        named = Section(SectionType.REFERENCES, write_aligned((Reference(held[-1].id, ""),), Says()))
         held.append(Held.of(write_file(file.header, [named, file.sections[SectionType.SQ]])))
     return held
 

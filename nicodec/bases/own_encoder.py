@@ -155,7 +155,7 @@ class OwnEncoder:
         header = header_of(analysed.picture, of_blocks, self.model.ids["base"], tune=self.tune, hint=self.hint)
         header = replace(header, referring=True)
         shown = show(analysed.picture, found, header, self.model.base, self.model.weight(rate))
-        sections = [section(found.used, showing=shown.any), *self.sections(shown.symbols)]
+        sections = [section(found.used, shown.says), *self.sections(shown.symbols)]
         return ReferringStreams(header, sections, found.clear, shown.errors)
 
     @property

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from nicodec.container.drawn import SIDE
 from nicodec.container.layout import ID_BYTES, MAX_REFERENCES, Cursor, SectionType, write_varint
 from nicodec.container.reader import NicFile
+from nicodec.entropy.motion import Says
 from nicodec.errors import CorruptFileError
 
 WHAT = "the REFERENCES section"
-BY_LATENT, SHOWN = 0, 1  # kinds: whose latent is the mean where a class says so; and whose pixels, where a block does
+SHOWN, SPLIT = 1, 2  # bits of `kind`: blocks say whether they show a reference's own pixels; and how they are split
 FILE, ENTRY = 0, 1  # what a reference is: a file, or an entry of a dictionary
 MAX_NAME = 255  # bytes
 FARTHEST = 1 << 25  # sixteenths of a pixel that a corner may be moved by
@@ -87,15 +88,17 @@ class Reference:
         return f"{self.name or 'a file without a name'} ({self.id.hex()})"
 
 
-def write_aligned(references: tuple[Reference, ...], *, showing: bool) -> bytes:
-    """The payload of a REFERENCES section of version 2. `showing`: whether blocks say that they show one."""
-    kind = SHOWN if showing else BY_LATENT
+def write_aligned(references: tuple[Reference, ...], says: Says) -> bytes:
+    """The payload of a REFERENCES section of version 2. `says`: what its blocks do."""
+    kind = SHOWN * says.shown | SPLIT * says.splits
     return bytes([kind, len(references)]) + b"".join(map(_write_reference, references))
 
 
-def is_showing(file: NicFile) -> bool:
-    """Whether the blocks of a file of version 2 say which of them show a reference's own pixels."""
-    return file.header.referring and (file.payload(SectionType.REFERENCES) or b"")[:1] == bytes([SHOWN])
+def what_blocks_say(file: NicFile) -> Says:
+    """What the blocks of a file of version 2 say."""
+    payload = file.payload(SectionType.REFERENCES) if file.header.referring else None
+    kind = payload[0] if payload else 0
+    return Says(bool(kind & SHOWN), bool(kind & SPLIT))
 
 
 def read_aligned(file: NicFile) -> tuple[Reference, ...]:
@@ -109,10 +112,9 @@ def read_aligned(file: NicFile) -> tuple[Reference, ...]:
         return ()
     cursor = Cursor(payload, WHAT)
     kind, count = cursor.byte(), cursor.byte()
-    if kind not in (BY_LATENT, SHOWN) or not 1 <= count <= MAX_REFERENCES:
-        raise CorruptFileError(
-            f"{WHAT} has {count} references of kind {kind}, expected 1..{MAX_REFERENCES} of kind {BY_LATENT} or {SHOWN}"
-        )
+    if kind > SHOWN | SPLIT or not 1 <= count <= MAX_REFERENCES:
+        expected = f"1..{MAX_REFERENCES} of kind 0..{SHOWN | SPLIT}"
+        raise CorruptFileError(f"{WHAT} has {count} references of kind {kind}, expected {expected}")
     references = tuple(_read_reference(cursor) for _ in range(count))
     if cursor.rest():
         raise CorruptFileError(f"{WHAT} has bytes after its last reference")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +20,21 @@ LOWERED = (0, 0, 3, 9, 15)  # by class, what the scale indices of a position's s
 CLASSES = len(LOWERED)
 REACH = 1 << 13  # quarters of a pixel: every part of a vector is -REACH .. REACH - 1
 BUCKETS = 16  # of what a vector is off by: a number of n binary digits is in bucket n
+CELLS = 4  # along a side of a block: squares of 8x8 pixels, the smallest that have a vector of their own
 GAINED, MOST = 24, 1024  # what an entry that was coded gains, and the sum beyond which all are halved
 
 # One step of coding: the weights of the entries, and the entry that is there (whatever it is, where it is read).
 Step = Callable[[list[int], int], int]
+
+
+class Says(NamedTuple):
+    """What the blocks of a file say besides their sources, their vectors and their positions' classes."""
+
+    shown: bool = False
+    splits: bool = False
+
+
+NOTHING_MORE = Says()
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,29 +43,46 @@ class Motion:
 
     Attributes:
         sources: number of the reference of each block, from 1; 0: none. (2h, 2w) uint8.
-        vectors: (2h, 2w, 2) int16: rows and columns in quarters of a pixel, on top of the reference's alignment.
+        vectors: of each cell of 8x8 pixels, rows and columns in quarters of a pixel, on top of the reference's
+            alignment. (8h, 8w, 2) int16.
         classes: (4h, 4w) uint8, 0: as ever; k: the mean of y is the references', scale indices are LOWERED[k] lower.
         shown: (2h, 2w) uint8, 1: the block shows the reference's own pixels; 0 where there is no source. None: in a
             file that does not say.
+        splits: (4h, 4w) uint8: what the vectors of a position's four cells are, 0: those of its whole block; 1: one of
+            its own; 2: one each. 0 in all positions of a block or in none. None: in a file that does not say: all 0.
     """
 
     sources: NDArray[np.uint8]
     vectors: NDArray[np.int16]
     classes: NDArray[np.uint8]
     shown: NDArray[np.uint8] | None = None
+    splits: NDArray[np.uint8] | None = None
+
+    @property
+    def says(self) -> Says:
+        """What is said."""
+        return Says(self.shown is not None, self.splits is not None)
 
     def tobytes(self) -> bytes:
-        """Sources, vectors, what is shown if that is said, and classes: little-endian int16 in C order."""
-        shown = () if self.shown is None else (self.shown,)
-        parts = (self.sources, self.vectors, *shown, self.classes)
-        return b"".join(part.astype("<i2").tobytes() for part in parts)
+        """Sources, vectors, splits and what is shown as far as they are said, classes: little-endian int16, C order.
+
+        Where splits are not said, vectors are those of whole blocks (2h, 2w, 2).
+        """
+        vectors = self.vectors[::CELLS, ::CELLS] if self.splits is None else self.vectors
+        said = (part for part in (self.splits, self.shown) if part is not None)
+        return b"".join(part.astype("<i2").tobytes() for part in (self.sources, vectors, *said, self.classes))
 
     @classmethod
-    def none(cls, height: int, width: int, *, showing: bool = False) -> Motion:
-        """That of a tile of h x w positions of z which takes nothing. `showing`: and says that it shows nothing."""
-        blocks, positions = (2 * height, 2 * width), (4 * height, 4 * width)
-        sources, vectors = np.zeros(blocks, np.uint8), np.zeros((*blocks, 2), np.int16)
-        return cls(sources, vectors, np.zeros(positions, np.uint8), np.zeros(blocks, np.uint8) if showing else None)
+    def none(cls, height: int, width: int, says: Says = NOTHING_MORE) -> Motion:
+        """That of a tile of h x w positions of z which takes nothing."""
+        blocks, positions, cells = ((times * height, times * width) for times in (2, 4, 2 * CELLS))
+        return cls(
+            np.zeros(blocks, np.uint8),
+            np.zeros((*cells, 2), np.int16),
+            np.zeros(positions, np.uint8),
+            np.zeros(blocks, np.uint8) if says.shown else None,
+            np.zeros(positions, np.uint8) if says.splits else None,
+        )
 
 
 class AdaptiveTable:
@@ -92,25 +121,65 @@ def walk_motion(motion: Motion, step: Step) -> None:
 def _walk_blocks(motion: Motion, step: Step) -> None:
     rows, columns = motion.sources.shape
     sources = [AdaptiveTable(SOURCES, likely) for likely in range(SOURCES)]
-    sizes = [[AdaptiveTable(BUCKETS) for _ in range(2)] for _ in range(2)]
     shows, shown = [AdaptiveTable(2, likely // 2) for likely in range(3)], motion.shown
-    vectors: dict[tuple[int, int], tuple[int, int]] = {}
+    vectors = _Vectors(motion, step)
     for r in range(rows):
         for s in range(columns):
             beside = motion.sources[r, s - 1] if s else motion.sources[r - 1, s] if r else 1
             source = sources[int(beside)].code(step, int(motion.sources[r, s]))
             motion.sources[r, s] = source
             if source:
-                around = [vectors[at] for at in ((r, s - 1), (r - 1, s), (r - 1, s + 1)) if at in vectors]
-                tables = sizes[len(around) > 1 and around[0] == around[1]]
-                expected, own = predicted(around), motion.vectors[r, s].tolist()
-                vector = [e + _code_signed(step, t, v - e) for t, e, v in zip(tables, expected, own, strict=True)]
-                if not all(-REACH <= part < REACH for part in vector):
-                    raise CorruptFileError(f"a vector of a reference is {vector}, expected {-REACH}..{REACH - 1}")
-                motion.vectors[r, s] = vectors[r, s] = vector[0], vector[1]
+                vectors.walk(r, s)
                 if shown is not None:
                     west, north = int(shown[r, s - 1]) if s else 0, int(shown[r - 1, s]) if r else 0
                     shown[r, s] = shows[west + north].code(step, int(shown[r, s]))
+
+
+class _Vectors:
+    """The vectors of a tile as they are coded, block by block; how a block is split first."""
+
+    def __init__(self, motion: Motion, step: Step) -> None:
+        self.motion, self.step = motion, step
+        self.splits = motion.splits
+        self.sizes = [[[AdaptiveTable(BUCKETS) for _ in range(2)] for _ in range(2)] for _ in range(3)]
+        self.split, self.again = ([AdaptiveTable(2, likely // 2) for likely in range(3)] for _ in range(2))
+        self.coded: dict[tuple[int, int], tuple[int, int]] = {}  # of cells
+
+    def walk(self, r: int, s: int) -> None:
+        """A block that has a source."""
+        if self.splits is None:
+            self._code(CELLS * r, CELLS * s, 0)
+            return
+        quarters = [(2 * r + i, 2 * s + j) for i in range(2) for j in range(2)]
+        if not self.split[self._beside(2 * r, 2 * s, 1)].code(self.step, int(self.splits[quarters[0]] > 0)):
+            self._code(CELLS * r, CELLS * s, 0)
+            return
+        for i, j in quarters:
+            level = 1 + self.again[self._beside(i, j, 2)].code(self.step, int(self.splits[i, j] > 1))
+            self.splits[i, j] = level
+            for k in range(1 if level == 1 else 4):
+                self._code(2 * i + k // 2, 2 * j + k % 2, level)
+
+    def _beside(self, i: int, j: int, level: int) -> int:
+        """How many of the positions on the left and above are split so far."""
+        assert self.splits is not None
+        west, north = self.splits[i, j - 1] if j else 0, self.splits[i - 1, j] if i else 0
+        return int(west >= level) + int(north >= level)
+
+    def _code(self, r: int, s: int, level: int) -> None:
+        """The vector of a square whose first cell is at (r, s)."""
+        side = CELLS >> level
+        places = ((r, s - 1), (r - 1, s), (r - 1, s + side))
+        around = [self.coded[at] for at in places if at in self.coded]
+        tables = self.sizes[level][len(around) > 1 and around[0] == around[1]]
+        expected, own = predicted(around), self.motion.vectors[r, s].tolist()
+        vector = [e + _code_signed(self.step, t, v - e) for t, e, v in zip(tables, expected, own, strict=True)]
+        if not all(-REACH <= part < REACH for part in vector):
+            raise CorruptFileError(f"a vector of a reference is {vector}, expected {-REACH}..{REACH - 1}")
+        self.motion.vectors[r : r + side, s : s + side] = vector
+        for i in range(r, r + side):
+            for j in range(s, s + side):
+                self.coded[i, j] = vector[0], vector[1]
 
 
 def predicted(around: list[tuple[int, int]]) -> tuple[int, int]:

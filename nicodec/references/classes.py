@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nicodec.entropy.coder import Indices
-from nicodec.entropy.motion import CLASSES, LOWERED, Motion
+from nicodec.entropy.motion import CELLS, CLASSES, LOWERED, Motion
 from nicodec.entropy.scales import ScaleModel
 from nicodec.latents.effort import CURVATURE, ThriftyRounding, to_array
 from nicodec.latents.floats import Expected, FloatPath
@@ -134,4 +134,7 @@ def settled(motion: Motion, classes: Classes) -> Motion:
     """A motion with these classes, and without what none of them needs."""
     height, width = motion.sources.shape
     used = classes.reshape(height, 2, width, 2).any((1, 3))
-    return Motion(motion.sources * used, (motion.vectors * used[..., None]).astype(np.int16), classes)
+    cells = used.repeat(CELLS, 0).repeat(CELLS, 1)
+    splits = None if motion.splits is None else motion.splits * used.repeat(2, 0).repeat(2, 1)
+    vectors = (motion.vectors * cells[..., None]).astype(np.int16)
+    return Motion(motion.sources * used, vectors, classes, splits=splits)

@@ -8,7 +8,7 @@ import numpy as np
 
 from nicodec.container.layout import Colour, Header
 from nicodec.container.references import Alignment
-from nicodec.entropy.motion import Motion
+from nicodec.entropy.motion import CELLS, Motion
 from nicodec.image.picture import Pixels
 from nicodec.latents.floats import Expected, FloatPath
 from nicodec.latents.geometry import Span, in_pixels, to_input
@@ -50,8 +50,9 @@ def grown(motion: Motion, around: Span, core: Span) -> Motion:
     """A tile's motion with that of its halo."""
     halo = [(c.start, a.stop - a.start - c.stop) for a, c in zip(around, core, strict=True)]
     blocks = [(before // 2, after // 2) for before, after in halo]
+    cells = [(CELLS * before, CELLS * after) for before, after in blocks]
     return Motion(
         np.pad(motion.sources, blocks, mode="edge"),
-        np.pad(motion.vectors, [*blocks, (0, 0)], mode="edge"),
+        np.pad(motion.vectors, [*cells, (0, 0)], mode="edge"),
         np.pad(motion.classes, halo, mode="edge"),
     )

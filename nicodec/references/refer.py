@@ -11,7 +11,7 @@ from nicodec.container.layout import MAX_REFERENCES, STRIDE, Section, SectionTyp
 from nicodec.container.reader import read_file
 from nicodec.container.references import Reference, write_aligned
 from nicodec.drawing import block_errors
-from nicodec.entropy.motion import Motion
+from nicodec.entropy.motion import Motion, Says
 from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.image.picture import Picture, Pixels
@@ -107,9 +107,9 @@ def agree(pixels: Pixels, aligned: Aligned) -> bool:
     return float(own @ seen) >= AGREE * float(np.linalg.norm(own) * np.linalg.norm(seen))
 
 
-def section(offered: Sequence[Offered], *, showing: bool) -> Section:
-    """The REFERENCES section that names them. `showing`: as in `write_aligned`."""
-    payload = write_aligned(tuple(each.reference for each in offered), showing=showing)
+def section(offered: Sequence[Offered], says: Says) -> Section:
+    """The REFERENCES section that names them. `says`: as in `write_aligned`."""
+    payload = write_aligned(tuple(each.reference for each in offered), says)
     return Section(SectionType.REFERENCES, payload)
 
 
@@ -137,11 +137,15 @@ def refer(
     numbers = np.zeros(len(offered) + 1, np.uint8)
     numbers[used] = np.arange(1, len(used) + 1)
     kept = [offered[number - 1] for number in used]
-    coded = [
-        _coded(replace(each, motion=replace(each.motion, sources=numbers[each.motion.sources])), kept, base, scales,
-                 rate, effort)
+    split = any(each.motion.splits is not None and each.motion.splits.any() for each in chosen)
+    motions = [
+        replace(each.motion, sources=numbers[each.motion.sources], splits=each.motion.splits if split else None)
         for each in chosen
-    ]  # fmt: skip
+    ]
+    coded = [
+        _coded(replace(each, motion=motion), kept, base, scales, rate, effort)
+        for each, motion in zip(chosen, motions, strict=True)
+    ]
     symbols, seen = map(list, zip(*coded, strict=True))
     return Referring(kept, symbols, seen, share < CLEAR)
 

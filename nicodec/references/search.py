@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from nicodec.container.drawn import SIDE
-from nicodec.entropy.motion import REACH, Motion
+from nicodec.entropy.motion import CELLS, REACH, Motion, Says
 from nicodec.image.picture import Pixels
 from nicodec.latents.geometry import PATCH, Array, Span, coarser, cut, in_pixels
 from nicodec.rate.scale import lambda_from_rate
@@ -25,13 +27,22 @@ MARGIN = COARSE * (SPAN + 2)  # pixels around a plane that blocks are found in
 SMOOTHINGS = 2  # rounds in which blocks try their neighbours' vectors
 PHASES = 4
 NAMED = 8 * 32  # bits, about, that the name and the place of a reference take
+WORTH_SPLITTING = 24  # bits that a square must cost for its parts to be looked for
+SPLIT = 2  # bits, about, that saying so takes
 
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """Vectors of a tile's blocks in one reference, as seen in the picture, and what each block costs: bits."""
+    """Vectors of a tile's cells in one reference, as seen in the picture, and what each block costs.
+
+    Attributes:
+        vectors: (8h, 8w, 2).
+        splits: (4h, 4w), as in `Motion`.
+        costs: (2h, 2w) bits.
+    """
 
     vectors: Vectors
+    splits: NDArray[np.uint8]
     costs: NDArray[np.float64]
 
 
@@ -56,9 +67,11 @@ def find_motion(pixels: Pixels, references: Sequence[Aligned], around: Span, cor
         fields.append(field)
         moved.append(_in_reference(field.vectors, reference, place))
     best = sources(np.stack([field.costs for field in fields]))
-    motion = Motion.none(*((s.stop - s.start) // 4 for s in core))
+    motion = Motion.none(*((s.stop - s.start) // 4 for s in core), Says(splits=True))
+    assert motion.splits is not None
     motion.sources[:] = best + 1
-    motion.vectors[:] = np.take_along_axis(np.stack(moved), best[None, :, :, None], 0)[0]
+    motion.vectors[:] = np.take_along_axis(np.stack(moved), _larger(best, CELLS)[None, :, :, None], 0)[0]
+    motion.splits[:] = np.take_along_axis(np.stack([field.splits for field in fields]), _larger(best, 2)[None], 0)[0]
     return motion
 
 
@@ -104,15 +117,44 @@ def search(own: Array, seen: Array, origin: tuple[int, int], step: float) -> Fie
     seen = np.pad(seen, MARGIN, mode="edge")
     origin = origin[0] + MARGIN, origin[1] + MARGIN
     vectors = _coarse(own, seen, origin, step)
-    middle = _Matching(halved(own), halved(seen)[None], (origin[0] // 2, origin[1] // 2), SIDE // 2, 1, step)
+    middle = _Matching(halved(own), halved(seen)[None], (origin[0] // 2, origin[1] // 2), SIDE // 2, SIDE, step)
     vectors = middle.refined(middle.smoothed(2 * vectors), 1)
-    fine = _Matching(own, phases(seen), origin, SIDE, PHASES, step)
+    planes = phases(seen)
+    fine = _Matching(own, planes, origin, SIDE, SIDE, step)
     vectors = fine.smoothed(2 * PHASES * vectors)
     for reach in (PHASES, PHASES // 2, PHASES // 4):
         vectors = fine.refined(vectors, reach)
     for _ in range(SMOOTHINGS):
         vectors = fine.smoothed(vectors)
-    return Field(vectors, fine.costs(vectors))
+    return _split(own, planes, origin, vectors, fine.costs(vectors), step)
+
+
+def _split(
+    own: Array, planes: Array, origin: tuple[int, int], vectors: Vectors, costs: NDArray[np.float64], step: float
+) -> Field:
+    """Blocks in quarters, and quarters in cells, where their own vectors save more than they cost."""
+    found = [(vectors, costs)]
+    for side in (SIDE // 2, SIDE // CELLS):
+        parts = _Matching(own, planes, origin, side, side, step, _larger(costs > WORTH_SPLITTING, 2))
+        vectors = parts.smoothed(_larger(vectors, 2))
+        for reach in (4 * PHASES, 2 * PHASES, PHASES, PHASES // 2, PHASES // 4):
+            vectors = parts.refined(vectors, reach)
+        vectors = parts.smoothed(vectors)
+        costs = parts.costs(vectors)
+        found.append((vectors, costs))
+    (whole, costs), (quarters, of_quarters), (cells, of_cells) = found
+    by_cells = sums(of_cells, 2) + SPLIT
+    again = by_cells < of_quarters
+    by_quarters = sums(np.minimum(by_cells, of_quarters), 2) + SPLIT
+    split = _larger(by_quarters < costs, 2)
+    quarters = np.where(_larger(again, 2)[..., None], cells, _larger(quarters, 2))
+    vectors = np.where(_larger(split, 2)[..., None], quarters, _larger(whole, CELLS))
+    return Field(vectors, split * (1 + again).astype(np.uint8), np.minimum(by_quarters, costs))
+
+
+def _larger(values: NDArray[Any], times: int) -> NDArray[Any]:
+    """Each of (h, w, ..) so many times down and across."""
+    return values.repeat(times, 0).repeat(times, 1)
 
 
 def _coarse(own: Array, seen: Array, origin: tuple[int, int], step: float) -> Vectors:
@@ -132,9 +174,9 @@ def _coarse(own: Array, seen: Array, origin: tuple[int, int], step: float) -> Ve
     return vectors
 
 
-def worth(errors: NDArray[np.float32] | NDArray[np.float64], step: float) -> NDArray[np.float64]:
-    """Bits that a block's prediction costs, by its mean squared error: half a binary logarithm a pixel."""
-    return SIDE**2 / 2 * np.log2(1 + errors / step**2)
+def worth(errors: NDArray[np.float32] | NDArray[np.float64], step: float, side: int = SIDE) -> NDArray[np.float64]:
+    """Bits that a square's prediction costs, by its mean squared error: half a binary logarithm a pixel."""
+    return side**2 / 2 * np.log2(1 + errors / step**2)
 
 
 def spent(off: Vectors) -> NDArray[np.float64]:
@@ -156,10 +198,19 @@ def phases(plane: Array) -> Array:
 
 
 class _Matching:
-    """Blocks of one plane in the phases of another."""
+    """Squares of one plane in the phases of another.
 
-    def __init__(self, own: Array, planes: Array, origin: tuple[int, int], side: int, unit: int, step: float) -> None:
-        self.unit, self.step = unit, step
+    Args:
+        side: of a square, in pixels of the plane.
+        pixels: of the picture, along a side of a square.
+        some: which squares are looked for; None: all.
+    """
+
+    def __init__(
+        self, own: Array, planes: Array, origin: tuple[int, int], side: int, pixels: int, step: float,
+        some: NDArray[np.bool_] | None = None,
+    ) -> None:  # fmt: skip
+        self.unit, self.pixels, self.step, self.some = math.isqrt(len(planes)), pixels, step, some
         rows, columns = (length // side for length in own.shape)
         self.own = own.reshape(rows, side, columns, side).swapaxes(1, 2)
         self.windows = sliding_window_view(planes, (1, side, side))[:, :, :, 0]
@@ -176,9 +227,8 @@ class _Matching:
     def costs(self, vectors: Vectors) -> NDArray[np.float64]:
         """Bits of all blocks (rows, columns)."""
         everywhere = np.ones(vectors.shape[:2], np.bool_)
-        return worth(self.errors(vectors, everywhere), self.step).reshape(everywhere.shape) + self._spent(
-            vectors, vectors
-        )
+        bits = worth(self.errors(vectors, everywhere), self.step, self.pixels)
+        return bits.reshape(everywhere.shape) + self._spent(vectors, vectors)
 
     def refined(self, vectors: Vectors, reach: int) -> Vectors:
         """Each vector, or one of the eight that are `reach` from it."""
@@ -196,7 +246,9 @@ class _Matching:
         for candidate in others:
             cost = self._spent(candidate, vectors)
             promising = (cost < least) & (candidate != best).any(2)  # no error is below 0
-            cost[promising] += worth(self.errors(candidate, promising), self.step)
+            if self.some is not None:
+                promising &= self.some
+            cost[promising] += worth(self.errors(candidate, promising), self.step, self.pixels)
             better = promising & (cost < least)
             best[better], least[better] = candidate[better], cost[better]
         return best
@@ -216,7 +268,7 @@ def _in_reference(vectors: Vectors, reference: Aligned, place: Span) -> Vectors:
     """Vectors in the picture as the file has them: in the reference, which may be larger, or turned."""
     rows, columns = (slice(s.start, s.stop + 1) for s in place)
     corners = reference.corners(rows, columns) / (SIDE * UNIT)
-    down = (corners[1:] - corners[:-1])[:, :-1]
-    across = (corners[:, 1:] - corners[:, :-1])[:-1]
+    down = _larger((corners[1:] - corners[:-1])[:, :-1], CELLS)
+    across = _larger((corners[:, 1:] - corners[:, :-1])[:-1], CELLS)
     moved = vectors[..., :1] * down + vectors[..., 1:] * across
     return np.rint(moved).clip(-REACH, REACH - 1).astype(np.int64)

@@ -10,6 +10,7 @@ from nicodec.container.drawn import SIDE
 from nicodec.container.layout import Box, Header, tiles
 from nicodec.drawing import Bits, block_errors
 from nicodec.entropy.coder import motion_bits
+from nicodec.entropy.motion import Says
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.image.picture import Picture
 from nicodec.latents.floats import FloatPath
@@ -26,12 +27,12 @@ class Shown:
 
     Attributes:
         symbols: of each tile.
-        any: whether these say which blocks show a reference's own pixels: if any does.
+        says: what its blocks say; which of them show a reference's own pixels, if any does.
         errors: of each block in bits, as a plain decode shows it: (rows, columns).
     """
 
     symbols: list[TileSymbols]
-    any: bool
+    says: Says
     errors: Bits
 
 
@@ -61,8 +62,11 @@ def show(picture: Picture, found: Referring, header: Header, base: FloatPath, we
         more += motion_bits(saying) - motion_bits(motion)
         symbols.append(replace(each, latent=replace(each.latent, motion=saying)))
     if (coded - own)[shown].sum() <= more:
-        return Shown(found.symbols, False, coded)
-    return Shown(symbols, True, np.where(shown, own, coded))
+        symbols, own = found.symbols, coded
+    latent = symbols[0].latent
+    assert latent is not None
+    assert latent.motion is not None
+    return Shown(symbols, latent.motion.says, np.where(shown, own, coded))
 
 
 def _blocks(tile: Box) -> tuple[slice, slice]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nicodec.container.drawn import SIDE
 from nicodec.container.references import Alignment
-from nicodec.entropy.motion import Motion
+from nicodec.entropy.motion import CELLS, Motion
 from nicodec.image.picture import Pixels
 from nicodec.latents.geometry import Span
 
@@ -73,8 +73,8 @@ def warp(references: Sequence[Aligned], motion: Motion, around: Span) -> Pixels:
     """
     rows, columns = (slice(s.start // 2, s.stop // 2 + 1) for s in around)
     sources = np.maximum(motion.sources, 1)
-    vectors = motion.vectors.astype(np.int64) * QUARTER
     height, width = sources.shape
+    vectors = motion.vectors.astype(np.int64).reshape(height, CELLS, width, CELLS, 2).swapaxes(1, 2) * QUARTER
     blocks = np.empty((height, SIDE, width, SIDE, references[0].pixels.shape[2]), np.uint8)
     for number, reference in enumerate(references, 1):
         taken = sources == number
@@ -90,7 +90,7 @@ def _places(corners: Integers, vectors: Integers, taken: NDArray[np.bool_]) -> I
 
     Args:
         corners: of all blocks (h + 1, w + 1).
-        vectors: (h, w) in units.
+        vectors: (h, w, CELLS, CELLS) in units.
         taken: which of the h x w blocks.
     """
     at = 2 * np.arange(SIDE, dtype=np.int64) + 1
@@ -99,7 +99,11 @@ def _places(corners: Integers, vectors: Integers, taken: NDArray[np.bool_]) -> I
         for side in (slice(None, -1), slice(1, None))
     )
     shifts = (1 << 11) + ((vectors[taken] - UNIT // 2) << 12)
-    return ((2 * SIDE - at) * left[:, :, None] + at * right[:, :, None] + shifts[:, None, None]) >> 12
+    places = (2 * SIDE - at) * left[:, :, None] + at * right[:, :, None]
+    cells = places.reshape(len(places), CELLS, SIDE // CELLS, CELLS, SIDE // CELLS)
+    cells += shifts[:, :, None, :, None]
+    places >>= 12
+    return places
 
 
 def _sampled(reference: Aligned, y: Integers, x: Integers) -> Pixels:

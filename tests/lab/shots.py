@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from points import Results, pixels_of
 
-from nicodec.entropy.motion import Motion
+from nicodec.entropy.motion import CELLS, Motion
 from nicodec.image.picture import Pixels
 from nicodec.references import refer
 from nicodec.references.classes import Trust
@@ -90,5 +90,6 @@ def shuffled_classes(found: Trust) -> Trust:
 def shuffled_vectors(found: Motion) -> Motion:
     """Those of other blocks, as far off again."""
     order = np.random.default_rng(0).permutation(found.sources.size)
-    vectors = found.vectors.reshape(-1, 2)[order] + np.array([40, -40], np.int16)
-    return replace(found, vectors=vectors.reshape(found.vectors.shape))
+    blocks = found.vectors[::CELLS, ::CELLS]
+    vectors = (blocks.reshape(-1, 2)[order] + np.array([40, -40], np.int16)).reshape(blocks.shape)
+    return replace(found, vectors=vectors.repeat(CELLS, 0).repeat(CELLS, 1), splits=np.zeros_like(found.classes))

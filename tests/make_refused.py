@@ -25,7 +25,12 @@ from nicodec.container.layout import Colour, Foreign, Header, Section, SectionTy
 from nicodec.container.limits import MAX_METADATA  # noqa: E402
 from nicodec.container.payloads import read_foreign, read_references, read_tiles, read_tokens  # noqa: E402
 from nicodec.container.reader import read_file  # noqa: E402
-from nicodec.container.references import Alignment, read_aligned, write_aligned  # noqa: E402
+from nicodec.container.references import (  # noqa: E402
+    Alignment,
+    Says,
+    read_aligned,
+    write_aligned,
+)
 from nicodec.container.writer import (  # noqa: E402
     write_file,
     write_foreign,
@@ -38,7 +43,6 @@ from nicodec.container.writer import (  # noqa: E402
     write_tokens,
 )
 from nicodec.entropy.coder import encode_latent  # noqa: E402
-from nicodec.entropy.motion import Says  # noqa: E402
 from nicodec.rate.tile import TileRate  # noqa: E402
 from nicodec.zoo.load import load_scales  # noqa: E402
 from nicodec.zoo.store import find_part  # noqa: E402

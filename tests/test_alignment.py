@@ -11,9 +11,9 @@ from PIL import Image
 
 from nicodec import errors
 from nicodec.container.drawn import SIDE
-from nicodec.container.references import GAIN, Alignment
+from nicodec.container.references import GAIN, NOTHING_MORE, Alignment, Says
 from nicodec.entropy.coder import motion_bits
-from nicodec.entropy.motion import CELLS, CLASSES, NOTHING_MORE, Motion, Says, walk_motion
+from nicodec.entropy.motion import CELLS, CLASSES, Motion, walk_motion
 from nicodec.references.align import align
 from nicodec.references.build import clusters
 from nicodec.references.look import look

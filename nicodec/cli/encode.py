@@ -6,8 +6,10 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from click.core import ParameterSource
@@ -25,6 +27,7 @@ from nicodec.options import (
     DEFAULT_TUNE,
     DRAWN,
     EFFORT_RANGE,
+    KEY_EVERY,
     LONGEST_CHAIN,
     PICTURES,
     QUALITY_RANGE,
@@ -36,7 +39,15 @@ from nicodec.options import (
 )
 
 if TYPE_CHECKING:
+    from nicodec.image.picture import Picture
     from nicodec.references.series import Series
+
+
+class Reached(NamedTuple):
+    """What a line, and its fields, say of a target; nothing where there was none."""
+
+    words: str = ""
+    fields: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -62,46 +73,48 @@ class Encoding:
         data = io.read_input(job.source)
         started = time.perf_counter()
 
-        from nicodec.codec import encode_picture
         from nicodec.container.info import describe
         from nicodec.container.reader import read_file
         from nicodec.image.files import read_picture
-        from nicodec.target import Target, encode_to_target
 
         picture = read_picture(data, self.frame, allow_8bit=self.allow_8bit, allow_damaged=self.allow_damaged)
         picture = picture.stripped(self.strip)
-        options = self.options
-        if self.series is not None:
-            options = self.series.options(options, picture.pixels, Path(output))
-        quality, reached, report = options.quality, "", {}
-        if self.target is None:
-            encoded = encode_picture(picture, options)
-        else:
-            kind, value = self.target
-            if kind == "bpp":
-                kind, value = "bytes", value * picture.width * picture.height / 8
-            target = Target(kind, value, self.trunk)
-            encoded, quality, best = encode_to_target(picture, options, target)
-            reached = f" ({target.spell(best)}, asked for {target.name})"
-            report = {"target": target.kind, "asked": target.value, "reached": best if math.isfinite(best) else None}
+        encoded, reached = self._encoded(picture, Path(output))
         io.write_output(output, encoded, self.force, like=job.source if self.preserve_time else None)
-        if self.series is not None:
-            self.series.add(Path(output), encoded, picture.pixels)
         seconds = time.perf_counter() - started
         facts = describe(read_file(encoded))
         named = io.printable(f"{job.source} -> {output}")
         line = (
             f"{named}: {facts['width']}x{facts['height']}, {len(data)} -> {len(encoded)} bytes, "
-            f"{facts['bpp']:.3f} bpp, {io.quality_of(facts['quality'] and quality)}{reached}, {seconds:.2f} s"
+            f"{facts['bpp']:.3f} bpp, {io.quality_of(facts['quality'])}{reached.words}, {seconds:.2f} s"
         )
         if self.verbose:
             line += "".join(f"\n  {name}: {size} bytes" for name, size in facts["sections"].items())
         fields = {
             "input": job.source, "output": output, "input_bytes": len(data), "seconds": round(seconds, 3), **facts,
-            **report,
+            **reached.fields,
         }  # fmt: skip
         notes = () if self.options.base == JPEG else picture.notes  # it keeps all that is lost otherwise
         return jobs.Outcome(line, fields, (*notes, *left_out(self.options, facts)))
+
+    def _encoded(self, picture: Picture, output: Path) -> tuple[bytes, Reached]:
+        """The file, and what there is to be said of its target."""
+        from nicodec.codec import encode_picture
+        from nicodec.target import Target, encode_to_target
+
+        if self.target is None:
+            encode = encode_picture if self.series is None else partial(self.series.encode, output=output)
+            return encode(picture, self.options), Reached()
+        options = self.options if self.series is None else self.series.options(self.options, picture.pixels, output)
+        kind, value = self.target
+        if kind == "bpp":
+            kind, value = "bytes", value * picture.width * picture.height / 8
+        target = Target(kind, value, self.trunk)
+        encoded, _, best = encode_to_target(picture, options, target)
+        if self.series is not None:
+            self.series.add(output, encoded, picture.pixels)
+        said = {"target": target.kind, "asked": target.value, "reached": best if math.isfinite(best) else None}
+        return encoded, Reached(f" ({target.spell(best)}, asked for {target.name})", said)
 
 
 def left_out(options: EncodeOptions, facts: Mapping[str, Any]) -> tuple[str, ...]:
@@ -167,7 +180,8 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
               help="Search such pictures in a dictionary, see `nicodec dictionary`. Decoding takes it as "
               "well.")  # fmt: skip
 @click.option("--series", is_flag=True, help="Let pictures of a folder refer to earlier ones of it: each takes at most "
-              f"{LONGEST_CHAIN} others to decode.")  # fmt: skip
+              f"{LONGEST_CHAIN} others to decode. One in {KEY_EVERY} of a scene is coded better, which the others then "
+              "gain by.")  # fmt: skip
 @click.option("--drawn", type=click.Choice(DRAWN), default=DRAWN[0], show_default=True,
               help="Blocks of 32x32 pixels that are kept exactly (drawings, text): auto: where that costs less, in "
               "bits and error; all: the picture without loss.")  # fmt: skip

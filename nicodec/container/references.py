@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from nicodec.container.drawn import SIDE
 from nicodec.container.layout import ID_BYTES, MAX_REFERENCES, Cursor, SectionType, write_varint
 from nicodec.container.reader import NicFile
-from nicodec.entropy.motion import Says
 from nicodec.errors import CorruptFileError
 
 WHAT = "the REFERENCES section"
@@ -20,6 +20,16 @@ GAIN = 1024  # that leaves a channel as it is
 GAINS, OFFSETS = range(1, 4 * GAIN + 1), range(-1024, 1025)
 UNLIT = ((GAIN, 0),) * 3
 Homography = tuple[tuple[int, int, int], ...]
+
+
+class Says(NamedTuple):
+    """What the blocks of a file say besides their sources, their vectors and their positions' classes."""
+
+    shown: bool = False
+    splits: bool = False
+
+
+NOTHING_MORE = Says()
 
 
 @dataclass(frozen=True)

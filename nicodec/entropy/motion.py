@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nicodec.container.references import NOTHING_MORE, Says
 from nicodec.entropy.tables import WEIGHT_TOTAL
 from nicodec.errors import CorruptFileError
 
@@ -25,16 +26,6 @@ GAINED, MOST = 24, 1024  # what an entry that was coded gains, and the sum beyon
 
 # One step of coding: the weights of the entries, and the entry that is there (whatever it is, where it is read).
 Step = Callable[[list[int], int], int]
-
-
-class Says(NamedTuple):
-    """What the blocks of a file say besides their sources, their vectors and their positions' classes."""
-
-    shown: bool = False
-    splits: bool = False
-
-
-NOTHING_MORE = Says()
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +60,9 @@ class Motion:
         Where splits are not said, vectors are those of whole blocks (2h, 2w, 2).
         """
         vectors = self.vectors[::CELLS, ::CELLS] if self.splits is None else self.vectors
-        said = (part for part in (self.splits, self.shown) if part is not None)
-        return b"".join(part.astype("<i2").tobytes() for part in (self.sources, vectors, *said, self.classes))
+        parts: list[NDArray[Any]] = [self.sources, vectors]
+        parts += [part for part in (self.splits, self.shown) if part is not None]
+        return b"".join(part.astype("<i2").tobytes() for part in (*parts, self.classes))
 
     @classmethod
     def none(cls, height: int, width: int, says: Says = NOTHING_MORE) -> Motion:

@@ -7,6 +7,7 @@ agree weighing little.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -261,12 +262,11 @@ def means(plane: Array) -> Array:
     return sums(plane, CELL).ravel() / np.float32(CELL**2)
 
 
-def sums(plane: Array, side: int) -> Array:
+def sums(plane: NDArray[Any], side: int) -> NDArray[Any]:
     """Sums over squares of `side` values, whole ones: (H, W) to (rows, columns)."""
     rows, columns = (length // side for length in plane.shape)
     lines = plane.reshape(rows, side, -1).sum(1)
-    whole: Array = lines.reshape(rows, columns, side).sum(2)
-    return whole
+    return lines.reshape(rows, columns, side).sum(2)
 
 
 def _line(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[int, int]:

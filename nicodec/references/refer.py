@@ -9,9 +9,9 @@ import numpy as np
 
 from nicodec.container.layout import MAX_REFERENCES, STRIDE, Section, SectionType
 from nicodec.container.reader import read_file
-from nicodec.container.references import Reference, write_aligned
+from nicodec.container.references import Reference, Says, write_aligned
 from nicodec.drawing import block_errors
-from nicodec.entropy.motion import Motion, Says
+from nicodec.entropy.motion import Motion
 from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.image.picture import Picture, Pixels

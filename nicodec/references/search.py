@@ -12,7 +12,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from nicodec.container.drawn import SIDE
-from nicodec.entropy.motion import CELLS, REACH, Motion, Says
+from nicodec.container.references import Says
+from nicodec.entropy.motion import CELLS, REACH, Motion
 from nicodec.image.picture import Pixels
 from nicodec.latents.geometry import PATCH, Array, Span, coarser, cut, in_pixels
 from nicodec.rate.scale import lambda_from_rate
@@ -67,7 +68,8 @@ def find_motion(pixels: Pixels, references: Sequence[Aligned], around: Span, cor
         fields.append(field)
         moved.append(_in_reference(field.vectors, reference, place))
     best = sources(np.stack([field.costs for field in fields]))
-    motion = Motion.none(*((s.stop - s.start) // 4 for s in core), Says(splits=True))
+    height, width = ((s.stop - s.start) // 4 for s in core)
+    motion = Motion.none(height, width, Says(splits=True))
     assert motion.splits is not None
     motion.sources[:] = best + 1
     motion.vectors[:] = np.take_along_axis(np.stack(moved), _larger(best, CELLS)[None, :, :, None], 0)[0]
@@ -147,9 +149,10 @@ def _split(
     again = by_cells < of_quarters
     by_quarters = sums(np.minimum(by_cells, of_quarters), 2) + SPLIT
     split = _larger(by_quarters < costs, 2)
+    splits = np.where(split, np.where(again, 2, 1), 0).astype(np.uint8)
     quarters = np.where(_larger(again, 2)[..., None], cells, _larger(quarters, 2))
     vectors = np.where(_larger(split, 2)[..., None], quarters, _larger(whole, CELLS))
-    return Field(vectors, split * (1 + again).astype(np.uint8), np.minimum(by_quarters, costs))
+    return Field(vectors, splits, np.minimum(by_quarters, costs))
 
 
 def _larger(values: NDArray[Any], times: int) -> NDArray[Any]:

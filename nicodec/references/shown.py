@@ -8,9 +8,9 @@ import numpy as np
 
 from nicodec.container.drawn import SIDE
 from nicodec.container.layout import Box, Header, tiles
+from nicodec.container.references import Says
 from nicodec.drawing import Bits, block_errors
 from nicodec.entropy.coder import motion_bits
-from nicodec.entropy.motion import Says
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.image.picture import Picture
 from nicodec.latents.floats import FloatPath

@@ -99,7 +99,7 @@ def _places(corners: Integers, vectors: Integers, taken: NDArray[np.bool_]) -> I
         for side in (slice(None, -1), slice(1, None))
     )
     shifts = (1 << 11) + ((vectors[taken] - UNIT // 2) << 12)
-    places = (2 * SIDE - at) * left[:, :, None] + at * right[:, :, None]
+    places = np.asarray((2 * SIDE - at) * left[:, :, None] + at * right[:, :, None], np.int64)
     cells = places.reshape(len(places), CELLS, SIDE // CELLS, CELLS, SIDE // CELLS)
     cells += shifts[:, :, None, :, None]
     places >>= 12

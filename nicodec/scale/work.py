@@ -70,11 +70,11 @@ class Encode:
 
         tolerance = {name: self.given[name] for name in ("allow_8bit", "allow_damaged")}
         picture = read_picture(data, **tolerance).stripped(tuple(self.given["strip"]))
-        options = self.series.options(self.options, picture.pixels, output) if self.keeps else self.options
-        encoded = encode_picture(picture, options)
-        output.write_bytes(encoded)
         if self.keeps:
-            self.series.add(output, encoded, picture.pixels)
+            encoded = self.series.encode(picture, self.options, output)
+        else:
+            encoded = encode_picture(picture, self.options)
+        output.write_bytes(encoded)
         return picture.notes
 
 

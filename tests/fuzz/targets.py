@@ -14,10 +14,10 @@ from nicodec.container.info import describe
 from nicodec.container.layout import Header, Section, SectionType, Tune
 from nicodec.container.payloads import read_foreign, read_tiles, read_tokens
 from nicodec.container.reader import read_file
-from nicodec.container.references import read_aligned
+from nicodec.container.references import Says, read_aligned
 from nicodec.container.writer import write_file, write_packed
 from nicodec.entropy.coder import decode_latent
-from nicodec.entropy.motion import Motion, Says
+from nicodec.entropy.motion import Motion
 from nicodec.entropy.tokens import decode_tokens
 from nicodec.errors import NicodecError
 from nicodec.image.files import read_picture

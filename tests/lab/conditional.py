@@ -7,6 +7,7 @@ python tests/lab/conditional.py WHAT FOLDER --out DIR [--count N]
     controls   with references that say nothing: never more bytes than without
     noise      the gain against noise in the reference
     family     and against the size of a dictionary of other shots of a scene
+    versions   a screen with itself as it was before, of `screens.py render --later`
     series     a folder as `encode -r --series`, against AVIF, JPEG XL and a film
 
 Bytes are those of files on disk, all counted; a dictionary, which files share, is not. Every figure is written to
@@ -30,7 +31,10 @@ import numpy as np
 from folders import ways_of
 from PIL import Image
 from points import QUALITIES, Results, mean_row, pictures_in, pixels_of, saved, table
+from screens import LATER
 from shots import noisy, shoot, shuffled_classes, shuffled_vectors, spoilt
+
+import nicodec
 
 NOISES = (0, 2, 5, 10, 20, 40)  # levels
 SIZES = (1, 2, 4, 8, 16, 32)
@@ -155,6 +159,22 @@ def family(paths: list[Path], results: Results) -> None:
         held = [share for share in shares if share is not None]
         rows.append({"K": size, "bytes at equal PSNR": statistics.mean(held), "pictures": len(held)})
     table(results, rows)
+
+
+@measured("versions")
+def versions(paths: list[Path], results: Results) -> None:
+    """Each screen with the default file of what it was before: bytes at equal quality, and how much more PSNR."""
+    rows = []
+    for before in [path for path in paths if not path.stem.endswith(LATER)]:
+        after, reference = before.with_stem(f"{before.stem}{LATER}"), results.folder / f"{before.stem}.nic"
+        reference.write_bytes(nicodec.encode(before))
+        without = results.curve(f"{after.stem}-alone", after)
+        referring = results.curve(f"{after.stem}-with", after, references=[reference])
+        pairs_of = list(zip(without, referring, strict=True))
+        shares = {f"q{q}": b.bytes / a.bytes - 1 for q, (a, b) in zip(QUALITIES, pairs_of, strict=True)}
+        more = [f"{b.psnr - a.psnr:+.1f}" for a, b in pairs_of]
+        rows.append({"screen": before.stem, **shares, "mean": statistics.mean(shares.values()), "dB": ", ".join(more)})
+    table(results, [*rows, mean_row(rows, "screen")])
 
 
 @measured("series")

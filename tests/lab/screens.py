@@ -1,6 +1,7 @@
 """Screens as people save them, rendered in a real browser, and what they cost against AVIF.
 
-python tests/lab/screens.py render PHOTOS OUT      ten kinds of windows, light and dark, with pictures of PHOTOS inside
+python tests/lab/screens.py render PHOTOS OUT [--later]      ten kinds of windows, light and dark, with pictures of
+    PHOTOS inside; or each, and as it is later: scrolled, and with two texts changed (for conditional.py versions)
 python tests/lab/screens.py measure SCREENS --out results.json [--qualities 10,40,70]
 
 Needs Chromium on the path. Figures are bytes of ours over AVIF's (Pillow's, default tune, speed 4, 4:4:4) at equal
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -33,6 +35,7 @@ from nicodec.metrics.visible import ssimulacra2
 
 ROOT = Path(__file__).parents[2]
 WIDTH, HEIGHT = 1024, 640
+LATER = "-later"
 AVIF_QUALITIES = (20, 35, 50, 60, 70, 80, 88, 94, 98, 100)
 THEMES = {
     "light": ("#ffffff", "#f0f2f5", "#1b1e22", "#6b7480", "#2f6fdb"),
@@ -200,6 +203,19 @@ def shot(body: str, theme: str, path: Path) -> None:
         )  # fmt: skip
 
 
+def edited(body: str, page: Page) -> str:
+    """With two of its longer texts changed."""
+    texts = sorted(set(re.findall(r">([^<>]{20,})<", body)), key=body.index)
+    for text in page.random.permutation(texts)[:2].tolist():
+        body = body.replace(text, html.escape(page.text(len(text.split()))), 1)
+    return body
+
+
+def scrolled(body: str) -> str:
+    """By a little more than two lines."""
+    return f"<div style='margin-top: -37px'>{body}</div>"
+
+
 @click.group(help=__doc__)
 def main() -> None:
     """See above."""
@@ -208,13 +224,17 @@ def main() -> None:
 @main.command()
 @click.argument("photos", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
-def render(photos: Path, out: Path) -> None:
+@click.option("--later", is_flag=True, help="Each as it is later, too.")
+def render(photos: Path, out: Path, later: bool) -> None:
     """Each window in each theme."""
     out.mkdir(parents=True, exist_ok=True)
     page = Page(pictures_in(photos), np.random.default_rng(1))
     for window in WINDOWS:
         for theme in THEMES:
-            shot(window(page), theme, out / f"{window.__name__}-{theme}.png")
+            body, path = window(page), out / f"{window.__name__}-{theme}.png"
+            shot(body, theme, path)
+            if later:
+                shot(scrolled(edited(body, page)), theme, path.with_stem(f"{path.stem}{LATER}"))
 
 
 def point(picture: Path, data: bytes, decoded: Image.Image) -> Point:

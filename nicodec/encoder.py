@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,8 @@ from nicodec.bases import Streams, header_of
 from nicodec.container.layout import Section
 from nicodec.container.limits import is_usual
 from nicodec.container.writer import write_file
-from nicodec.drawing import Guess, drawn_section, guess, may_mix, sketch
-from nicodec.image.drawn import grid
+from nicodec.drawing import SPILT, Guess, drawn_section, guess, may_mix, sketch
+from nicodec.image.drawn import cover, grid
 from nicodec.image.kept import kept_sections
 from nicodec.image.picture import Picture
 from nicodec.options import EncodeOptions
@@ -55,16 +56,22 @@ class PictureEncoder:
 
         if found.clear and not guessed.draws:
             return self.file(found)
-        referring = self.file(self.drawn_over(found, weight) if guessed.draws else found)
+        referring = self.file(self.drawn_over(found, rate, weight) if guessed.draws else found)
         return lighter(self.picture, self.encode_alone(rate, guessed), referring, self.library.picture, weight)
 
-    def drawn_over(self, found: ReferringStreams, weight: float) -> Streams:
-        """Streams that refer to pictures, and what is cheaper to draw than to leave as they show it."""
-        mask, _ = sketch(self.picture.pixels, weight).chosen(self.picture.pixels, found.errors)
+    def drawn_over(self, found: ReferringStreams, rate: int, weight: float) -> Streams:
+        """Streams that refer to pictures, and what is cheaper to draw, where networks see what references show."""
+        from nicodec.weighing import bits_of
+
+        pixels = self.picture.pixels
+        costs = bits_of(found.header, found.symbols, self.base) + found.errors
+        mask, _ = sketch(pixels, weight).chosen(pixels, SPILT * costs)
         if not mask.any() or mask.all() or not may_mix(self.options):
             return found
-        drawn = drawn_section(self.picture.pixels, mask, found.header, self.options)
-        return Streams(found.header, [*found.sections, drawn])
+        under = np.where(cover(mask, (pixels.shape[0], pixels.shape[1]))[..., None], found.seen, pixels)
+        analysed = self.base.analyse(replace(self.picture, pixels=under))
+        below = self.base.code_referring(analysed, rate, self.offered) or found
+        return Streams(below.header, [*below.sections, drawn_section(pixels, mask, below.header, self.options)])
 
     def encode_alone(self, rate: int, guessed: Guess) -> bytes:
         """The file without such references. No network is loaded where none is needed. Raises: as `encode_picture`.

@@ -50,7 +50,7 @@ def lightest(
     errors = errors_of(picture, plain)
     size = read_file(plain.data).without_tokens.size
     files = {8 * size + errors.sum(): plain.data, 8.0 * len(drawn): drawn}
-    mask, _ = sketch.chosen(picture.pixels, SPILT * (bits_of(plain, encoder) + errors))
+    mask, _ = sketch.chosen(picture.pixels, SPILT * (bits_of(plain.header, plain.symbols, encoder) + errors))
     if mask.any() and not mask.all() and may_mix(encoder.options):
         mixed = mix(picture, mask, plain.header.rate, encoder, kept)
         files[8 * len(mixed.data) + errors_of(picture, mixed)[~mask].sum()] = mixed.data
@@ -76,12 +76,12 @@ def errors_of(picture: Picture, coded: Coded) -> Bits:
     return block_errors(picture.pixels, decoded, lambda_from_rate(header.rate, coded.base.lambda_max))
 
 
-def bits_of(coded: Coded, encoder: OwnEncoder) -> Bits:
+def bits_of(header: Header, symbols: Sequence[TileSymbols], encoder: OwnEncoder) -> Bits:
     """What each block takes in the SQ stream: (rows, columns)."""
-    rows, columns = grid(coded.header.height, coded.header.width)
+    rows, columns = grid(header.height, header.width)
     each = SIDE // PATCH
     bits = np.zeros((rows + STRIDE // SIDE, columns + STRIDE // SIDE))
-    for tile, held in zip(tiles(coded.header.width, coded.header.height), coded.symbols, strict=True):
+    for tile, held in zip(tiles(header.width, header.height), symbols, strict=True):
         assert encoder.scales is not None
         assert held.latent is not None
         part = by_block(cost_map(encoder.scales, held.latent), each)

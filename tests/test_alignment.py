@@ -18,6 +18,7 @@ from nicodec.references.align import align
 from nicodec.references.build import clusters
 from nicodec.references.look import look
 from nicodec.references.refer import agree
+from nicodec.references.search import find_motion
 from nicodec.references.warp import Aligned, warp
 
 CELL = SIDE // CELLS
@@ -112,6 +113,39 @@ def test_a_camera_that_stood_still_copies_without_interpolation():
     pixels = pictures.scene(300, 200)
     noise = np.random.default_rng(0).normal(0, 2, pixels.shape)
     assert align(np.clip(pixels + noise, 0, 255).round().astype(np.uint8), pixels) == Alignment()
+
+
+def lettered(width, height):
+    """Lines of text without end, in columns, as windows have them."""
+    page = np.asarray(pictures.captioned(width, height))
+    return np.concatenate([page[::-1], page], 0)[:height]
+
+
+@pytest.mark.parametrize("move", [(0, 37), (14, 0), (-6, -23)])
+def test_what_moved_by_whole_pixels_is_copied_without_interpolation(move):
+    x, y = move
+    page = lettered(420, 340)
+    rows, columns = (slice(50 + way, size - 50 + way) for way, size in zip((y, x), page.shape, strict=False))
+    pixels, later = page[50:-50, 50:-50], page[rows, columns]
+    found = align(later, pixels)
+    assert found.corners == ((16 * x, 16 * y),) * 4
+    assert found.light == Alignment().light
+
+
+def test_what_stood_still_while_the_rest_scrolled_is_found():
+    page = lettered(512, 420)
+    pixels, later = page[:384], page[37:421].copy()
+    later[:, :128] = pixels[: len(later), :128]
+    later = later[:320]
+    reference = Aligned(pixels, align(later, pixels), later.shape[1], later.shape[0])
+    assert reference.alignment.corners == ((0, 16 * 37),) * 4
+    around = (slice(0, 20), slice(0, 32))
+    motion = find_motion(later, [reference], around, around, 100)
+    seen = warp([reference], motion, around)
+    same = (seen == later).all(2)
+    assert same[:, :128].mean() > 0.9
+    assert same[:, 128:].mean() > 0.9
+    assert (motion.vectors[:, : 4 * CELLS, 0] == -4 * 37).mean() > 0.5
 
 
 def test_what_was_searched_in_vain_is_not_tried():

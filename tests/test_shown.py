@@ -113,6 +113,7 @@ def test_what_is_new_may_be_drawn_over_it():
     before = pictures.file_bytes(Image.fromarray(pixels))
     after = pixels.copy()
     after[:-SCROLLED] = pixels[SCROLLED:]
+    same = after.copy()
     after[96:112, 64:120] = np.where(np.arange(56) // 3 % 2, 255, 0)[:, None]
     data, alone = (encode(after, *references, quality=60) for references in ((before,), ()))
     file, decoded = read_file(data), decode(data, before)
@@ -122,6 +123,8 @@ def test_what_is_new_may_be_drawn_over_it():
     assert drawn[100, 90]
     assert len(data) < len(alone)
     assert error_of(after, decoded) <= error_of(after, decode(alone))
+    without = read_file(encode(same, before, quality=60))
+    assert len(file.payload(SectionType.SQ)) < 1.1 * len(without.payload(SectionType.SQ)), "it is not coded twice"
 
 
 def test_two_tiles_of_which_one_shows_something(earlier):

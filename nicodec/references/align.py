@@ -6,6 +6,7 @@ agree weighing little.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +19,14 @@ from nicodec.image.picture import Pixels
 from nicodec.latents.geometry import Array
 
 Matrix = NDArray[np.float64]
+Move = tuple[int, int]  # x and y in pixels
 
 COARSEST = 96  # pixels of the shorter side, about, at which the search begins
 BLOCK = 8  # pixels along a side of a block, at any scale
 REACHES = (6, 4, 3)  # pixels around its place that a block is searched in: at the coarsest scale, then finer ones
-STILL = 0.97  # of the error of what stays where it is, at which it is taken to be still
+STILL = 0.97  # of the error of what has moved by whole pixels, at which it is taken to have done so
+LIKELY = 6  # moves that are tried
+EVERY = 5  # rows of which one tells whether a move is right
 OFF = 12.0  # levels, beyond which an error says no more
 FITS = 5  # rounds of reweighting
 OUTLIER = 0.7  # pixels off at which a block's weight is a quarter
@@ -48,10 +52,10 @@ def align(pixels: Pixels, reference: Pixels) -> Alignment:
         if level > finest:
             matrix = scaled(matrix, 2)
     matrix = refined(pyramid[finest], below[finest], matrix, 1)  # again: parabolas are right about what is near 0
-    if STILL * unlike(pyramid[finest], below[finest], np.eye(3)) <= unlike(pyramid[finest], below[finest], matrix):
-        matrix = np.eye(3)  # a camera that stood still: what is copied stays sharp
-    light = brightness(reduced(pixels, finest), reduced(reference, finest), matrix)
-    return Alignment(to_corners(scaled(matrix, 2**finest), pixels.shape[1], pixels.shape[0]), light)
+    moves = [(2**finest * x, 2**finest * y) for x, y in peaks(pyramid[finest], below[finest], LIKELY)]
+    matrix = straight(pyramid[0], below[0], scaled(matrix, 2**finest), moves)
+    light = brightness(reduced(pixels, finest), reduced(reference, finest), scaled(matrix, 0.5**finest))
+    return Alignment(to_corners(matrix, pixels.shape[1], pixels.shape[0]), light)
 
 
 def scaled(matrix: Matrix, times: float) -> Matrix:
@@ -82,8 +86,17 @@ def halved(plane: Array) -> Array:
     return (lines[:, ::2] + lines[:, 1::2]) * np.float32(0.25)
 
 
-def translation(plane: Array, reference: Array) -> tuple[float, float]:
-    """Where (x, y) the reference has the picture's origin, in whole pixels, by phase correlation."""
+def translation(plane: Array, reference: Array) -> Move:
+    """Where (x, y) the reference has the picture's origin, in whole pixels."""
+    places = ((0, 0), *peaks(plane, reference, 1))
+    return min(places, key=lambda place: dissimilarity(plane, reference, place))
+
+
+def peaks(plane: Array, reference: Array, count: int) -> list[Move]:
+    """Where (x, y) the reference most likely has the picture's origin, in whole pixels, by phase correlation.
+
+    Up to `count` places that are no neighbours.
+    """
     shape = tuple(2 * max(lengths) for lengths in zip(plane.shape, reference.shape, strict=True))
     spectra = []
     for each in (plane, reference):
@@ -91,10 +104,44 @@ def translation(plane: Array, reference: Array) -> tuple[float, float]:
         spectra.append(np.fft.rfft2((each - each.mean()) * window, shape))
     cross = spectra[1] * np.conj(spectra[0])
     power = np.abs(cross)
-    peaks = np.fft.irfft2(cross / (power + max(1e-3 * power.max(), 1e-9)), shape)  # of one colour, nothing is told
-    y, x = np.unravel_index(peaks.argmax(), shape)
-    right, below = (float(v - n if v > n / 2 else v) for v, n in zip((x, y), shape[::-1], strict=True))
-    return min(((0.0, 0.0), (right, below)), key=lambda place: dissimilarity(plane, reference, place))
+    found = np.fft.irfft2(cross / (power + max(1e-3 * power.max(), 1e-9)), shape)  # of one colour, nothing is told
+    highest = np.argpartition(-found, 8 * count, axis=None)[: 8 * count]
+    highest = highest[np.argsort(-found.ravel()[highest])]
+    y, x = (np.where(at > n // 2, at - n, at) for at, n in zip(np.unravel_index(highest, shape), shape, strict=True))
+    places: list[Move] = []
+    for right, below in zip(x.tolist(), y.tolist(), strict=True):
+        if all(max(abs(right - a), abs(below - b)) > 1 for a, b in places):
+            places.append((right, below))
+    return places[:count]
+
+
+def straight(plane: Array, reference: Array, matrix: Matrix, moves: Sequence[Move]) -> Matrix:
+    """Not a homography but a plain move, none or one by whole pixels, if it fits about as well: copies stay sharp.
+
+    Args:
+        moves: that are tried, with those by one pixel more or less.
+    """
+    own, other = flat(plane), flat(reference)
+    around = {(right + x, below + y) for right, below in moves for y in (-1, 0, 1) for x in (-1, 0, 1)}
+    errors = {move: _misses(own, other, *move) for move in {(0, 0), *around}}
+    best = min(errors, key=lambda move: errors[move])
+    if errors[best] < OFF / 2 and STILL * errors[best] <= unlike(plane, reference, matrix):
+        matrix = np.eye(3)
+        matrix[:2, 2] = best
+    return matrix
+
+
+def _misses(plane: Array, reference: Array, x: int, y: int) -> float:
+    """As `unlike`, of flat planes, moved by whole pixels; OFF where less than a quarter overlaps."""
+    rows, columns = (
+        slice(max(0, -way), min(length, other - way))
+        for way, length, other in zip((y, x), plane.shape, reference.shape, strict=True)
+    )
+    if 4 * max(0, rows.stop - rows.start) * max(0, columns.stop - columns.start) < plane.size:
+        return OFF
+    own = plane[rows, columns]
+    other = reference[rows.start + y : rows.stop + y, columns.start + x : columns.stop + x]
+    return float(np.minimum(np.abs(other[::EVERY] - own[::EVERY]), OFF).mean())
 
 
 def unlike(plane: Array, reference: Array, matrix: Matrix) -> float:
@@ -103,7 +150,7 @@ def unlike(plane: Array, reference: Array, matrix: Matrix) -> float:
     return float(np.minimum(np.abs(flat(moved) - flat(plane)), OFF)[inside].mean()) if inside.any() else OFF
 
 
-def dissimilarity(plane: Array, reference: Array, place: tuple[float, float]) -> float:
+def dissimilarity(plane: Array, reference: Array, place: Move) -> float:
     """One minus the correlation of what overlaps; 1 where less than a quarter does."""
     matrix = np.eye(3)
     matrix[:2, 2] = place

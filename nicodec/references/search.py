@@ -64,7 +64,7 @@ def find_motion(pixels: Pixels, references: Sequence[Aligned], around: Span, cor
     fields, moved = [], []
     for reference in references:
         seen = warp([grey(reference)], nothing, around)[:, :, 0].astype(np.float32)
-        field = search(own, seen, origin, step_of(rate))
+        field = search(own, seen, origin, step_of(rate), _still(reference, place))
         fields.append(field)
         moved.append(_in_reference(field.vectors, reference, place))
     best = sources(np.stack([field.costs for field in fields]))
@@ -114,8 +114,11 @@ def step_of(rate: int) -> float:
     return 255 * float(np.sqrt(4e-4 / lambda_from_rate(rate)))
 
 
-def search(own: Array, seen: Array, origin: tuple[int, int], step: float) -> Field:
-    """Match the blocks of a plane (h, w), whole ones, in a larger one, in which it lies at `origin`."""
+def search(own: Array, seen: Array, origin: tuple[int, int], step: float, still: Vectors) -> Field:
+    """Match the blocks of a plane (h, w), whole ones, in a larger one, in which it lies at `origin`.
+
+    `still`: vectors in quarters of a pixel that are tried besides.
+    """
     seen = np.pad(seen, MARGIN, mode="edge")
     origin = origin[0] + MARGIN, origin[1] + MARGIN
     vectors = _coarse(own, seen, origin, step)
@@ -123,7 +126,7 @@ def search(own: Array, seen: Array, origin: tuple[int, int], step: float) -> Fie
     vectors = middle.refined(middle.smoothed(2 * vectors), 1)
     planes = phases(seen)
     fine = _Matching(own, planes, origin, SIDE, SIDE, step)
-    vectors = fine.smoothed(2 * PHASES * vectors)
+    vectors = fine.smoothed(fine.best(2 * PHASES * vectors, [still]))
     for reach in (PHASES, PHASES // 2, PHASES // 4):
         vectors = fine.refined(vectors, reach)
     for _ in range(SMOOTHINGS):
@@ -236,15 +239,16 @@ class _Matching:
     def refined(self, vectors: Vectors, reach: int) -> Vectors:
         """Each vector, or one of the eight that are `reach` from it."""
         steps = [(dy, dx) for dy in (-reach, 0, reach) for dx in (-reach, 0, reach) if dy or dx]
-        return self._best(vectors, [vectors + np.array(step) for step in steps])
+        return self.best(vectors, [vectors + np.array(step) for step in steps])
 
     def smoothed(self, vectors: Vectors) -> Vectors:
         """Each vector, or a neighbour's, or what the neighbours say."""
         padded = np.pad(vectors, ((1, 1), (1, 1), (0, 0)), mode="edge")
         beside = [padded[1:-1, :-2], padded[:-2, 1:-1], padded[1:-1, 2:], padded[2:, 1:-1]]
-        return self._best(vectors, [*beside, expected(vectors), np.zeros_like(vectors)])
+        return self.best(vectors, [*beside, expected(vectors), np.zeros_like(vectors)])
 
-    def _best(self, vectors: Vectors, others: list[Vectors]) -> Vectors:
+    def best(self, vectors: Vectors, others: list[Vectors]) -> Vectors:
+        """Of each square that vector, or the one of others', that costs least."""
         best, least = vectors.copy(), self.costs(vectors)
         for candidate in others:
             cost = self._spent(candidate, vectors)
@@ -265,6 +269,15 @@ def expected(vectors: Vectors) -> Vectors:
     """What neighbours say of each vector, about as `entropy.motion.predicted` has it."""
     padded = np.pad(vectors, ((1, 0), (1, 1), (0, 0)), mode="edge")
     return np.median(np.stack([padded[1:, :-2], padded[:-1, 1:-1], padded[:-1, 2:]]), axis=0).astype(np.int64)
+
+
+def _still(reference: Aligned, place: Span) -> Vectors:
+    """Vectors in the picture that undo the alignment: of what has not moved, where most of a picture has."""
+    rows, columns = (np.arange(s.start, s.stop) for s in place)
+    corners = reference.corners(*(slice(s.start, s.stop + 1) for s in place))
+    there = (corners[:-1, :-1] + corners[1:, 1:]) / 2
+    here = SIDE * UNIT * (np.stack(np.meshgrid(rows, columns, indexing="ij"), 2) + 0.5)
+    return np.rint((here - there) * PHASES / UNIT).astype(np.int64)
 
 
 def _in_reference(vectors: Vectors, reference: Aligned, place: Span) -> Vectors:

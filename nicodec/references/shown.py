@@ -12,7 +12,7 @@ from nicodec.container.references import Says
 from nicodec.drawing import Bits, block_errors
 from nicodec.entropy.coder import motion_bits
 from nicodec.entropy.symbols import TileSymbols
-from nicodec.image.picture import Picture
+from nicodec.image.picture import Picture, Pixels
 from nicodec.latents.floats import FloatPath
 from nicodec.painters.experts import Experts
 from nicodec.painters.synthesis import Synthesis
@@ -29,11 +29,13 @@ class Shown:
         symbols: of each tile.
         says: what its blocks say; which of them show a reference's own pixels, if any does.
         errors: of each block in bits, as a plain decode shows it: (rows, columns).
+        seen: what the motion makes of the references, as the picture (H, W, C).
     """
 
     symbols: list[TileSymbols]
     says: Says
     errors: Bits
+    seen: Pixels
 
 
 def show(picture: Picture, found: Referring, header: Header, base: FloatPath, weight: float) -> Shown:
@@ -66,7 +68,7 @@ def show(picture: Picture, found: Referring, header: Header, base: FloatPath, we
     latent = symbols[0].latent
     assert latent is not None
     assert latent.motion is not None
-    return Shown(symbols, latent.motion.says, np.where(shown, own, coded))
+    return Shown(symbols, latent.motion.says, np.where(shown, own, coded), seen)
 
 
 def _blocks(tile: Box) -> tuple[slice, slice]:

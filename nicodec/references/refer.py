@@ -19,7 +19,7 @@ from nicodec.latents.analysis import Analysed
 from nicodec.latents.effort import encode_tile
 from nicodec.latents.floats import Expected, FloatPath
 from nicodec.latents.geometry import BLOCK, Array, coarser, cut, in_pixels, to_input
-from nicodec.latents.rates import to_rates
+from nicodec.latents.rates import spread, to_rates
 from nicodec.rate.tile import TileRate
 from nicodec.references.align import align, flat, luma
 from nicodec.references.classes import choose_classes, settled
@@ -66,12 +66,14 @@ class Referring:
     """The references that a picture is coded with, and its symbols.
 
     Attributes:
+        y_hats: of each tile, what its symbols make of y, in natural units (1, M, 4h, 4w).
         seen: of each tile, what its motion makes of the references (16h, 16w, C).
         clear: so much less than without them that nobody need try that.
     """
 
     used: list[Offered]
     symbols: list[TileSymbols]
+    y_hats: list[Array]
     seen: list[Pixels]
     clear: bool
 
@@ -146,8 +148,8 @@ def refer(
         _coded(replace(each, motion=motion), kept, base, scales, rate, effort)
         for each, motion in zip(chosen, motions, strict=True)
     ]
-    symbols, seen = map(list, zip(*coded, strict=True))
-    return Referring(kept, symbols, seen, share < CLEAR)
+    symbols, y_hats, seen = map(list, zip(*coded, strict=True))
+    return Referring(kept, symbols, y_hats, seen, share < CLEAR)
 
 
 def _choose(held: Analysed, offered: Sequence[Offered], base: FloatPath, scales: ScaleModel, rate: TileRate) -> Chosen:
@@ -165,8 +167,8 @@ def _choose(held: Analysed, offered: Sequence[Offered], base: FloatPath, scales:
 
 def _coded(
     chosen: Chosen, offered: Sequence[Offered], base: FloatPath, scales: ScaleModel, rate: TileRate, effort: int
-) -> tuple[TileSymbols, Pixels]:
-    """A tile's symbols, and what it sees of the references."""
+) -> tuple[TileSymbols, Array, Pixels]:
+    """A tile's symbols, the y_hat that they make, and what it sees of the references."""
     held = chosen.held
     near = rate.cut(*coarser(held.around))
     y, _ = base.scaled(held.y, to_rates(near), held.core)
@@ -174,7 +176,7 @@ def _coded(
         said = expect(base, [each.aligned for each in offered], chosen.motion, held.around, held.core)
     else:
         said = replace(chosen.said, motion=chosen.motion)
-    latent, _ = encode_tile(
+    latent, y_hat = encode_tile(
         base, scales, to_input(held.pixels), y, chosen.z_hat, near, held.core, effort, expected=said
     )
-    return TileSymbols(latent, None), said.seen
+    return TileSymbols(latent, None), y_hat * spread(base.ungain(to_rates(latent.rate)), y_hat), said.seen

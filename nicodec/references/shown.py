@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from nicodec.entropy.coder import motion_bits
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.image.picture import Picture, Pixels
 from nicodec.latents.floats import FloatPath
+from nicodec.latents.geometry import Array, Span, paste, positions
 from nicodec.painters.experts import Experts
 from nicodec.painters.synthesis import Synthesis
 from nicodec.references.refer import Referring
@@ -38,6 +40,21 @@ class Shown:
     seen: Pixels
 
 
+class Coded(Synthesis):
+    """Of tiles whose y_hat is there already: the encoder's."""
+
+    def __init__(self, header: Header, experts: Experts, y_hats: Mapping[Box, Array]) -> None:
+        super().__init__(header, experts)
+        self.y_hats = y_hats
+
+    def gather(self, symbols: Mapping[Box, TileSymbols], region: Span) -> tuple[Array, None]:
+        """As ever."""
+        y_hat = np.zeros((1, self.experts.base.latent, *(s.stop - s.start for s in region)), np.float32)
+        for tile in symbols:
+            paste(y_hat, region, self.y_hats[tile], positions(tile))
+        return y_hat, None
+
+
 def show(picture: Picture, found: Referring, header: Header, base: FloatPath, weight: float) -> Shown:
     """Let blocks show the references' own pixels where these are nearer to the picture.
 
@@ -46,7 +63,7 @@ def show(picture: Picture, found: Referring, header: Header, base: FloatPath, we
     """
     places = tiles(header.width, header.height)
     held = dict(zip(places, found.symbols, strict=True))
-    synthesis = Synthesis(header, Experts(base), references=[each.aligned for each in found.used])
+    synthesis = Coded(header, Experts(base), dict(zip(places, found.y_hats, strict=True)))
     (decoded,) = synthesis.paint(held, Box(0, 0, header.width, header.height))
     seen = np.empty_like(picture.pixels)
     for tile, pixels in zip(places, found.seen, strict=True):

@@ -12,7 +12,7 @@ from nicodec.bases import Streams, header_of
 from nicodec.container.layout import Section
 from nicodec.container.limits import is_usual
 from nicodec.container.writer import write_file
-from nicodec.drawing import SPILT, Guess, drawn_section, guess, may_mix, sketch
+from nicodec.drawing import SPILT, Guess, by_block, drawn_section, guess, may_mix, sketch
 from nicodec.image.drawn import cover, grid
 from nicodec.image.kept import kept_sections
 from nicodec.image.picture import Picture
@@ -60,15 +60,16 @@ class PictureEncoder:
         return lighter(self.picture, self.encode_alone(rate, guessed), referring, self.library.picture, weight)
 
     def drawn_over(self, found: ReferringStreams, rate: int, weight: float) -> Streams:
-        """Streams that refer to pictures, and what is cheaper to draw, where networks see what references show."""
+        """Streams that refer to pictures, and what is cheaper to draw; the networks see a reference there."""
         from nicodec.weighing import bits_of
 
-        pixels = self.picture.pixels
+        pixels, laid = self.picture.pixels, found.used[0].aligned.laid()
         costs = bits_of(found.header, found.symbols, self.base) + found.errors
+        costs[by_block((laid != pixels).any(2)) == 0] = 0  # what looks costly there is what lies beside it
         mask, _ = sketch(pixels, weight).chosen(pixels, SPILT * costs)
         if not mask.any() or mask.all() or not may_mix(self.options):
             return found
-        under = np.where(cover(mask, (pixels.shape[0], pixels.shape[1]))[..., None], found.seen, pixels)
+        under = np.where(cover(mask, (pixels.shape[0], pixels.shape[1]))[..., None], laid, pixels)
         analysed = self.base.analyse(replace(self.picture, pixels=under))
         below = self.base.code_referring(analysed, rate, self.offered) or found
         return Streams(below.header, [*below.sections, drawn_section(pixels, mask, below.header, self.options)])

@@ -16,7 +16,7 @@ from nicodec.container.layout import Anchor, Hint, Prior, Section, SectionType, 
 from nicodec.container.writer import write_texture, write_tiles, write_tokens
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.errors import MissingPartError, UsageError
-from nicodec.image.picture import Picture, Pixels
+from nicodec.image.picture import Picture
 from nicodec.options import EncodeOptions
 from nicodec.rate.map import contrast_levels, mask_levels, total
 from nicodec.rate.tile import Levels, TileRate
@@ -72,13 +72,13 @@ class ReferringStreams(Streams):
         clear: whether it is clearly less than without them.
         symbols: of each tile.
         errors: of each block in bits, as a plain decode shows it: (rows, columns).
-        seen: what its motion makes of the references, as the picture (H, W, C).
+        used: the references.
     """
 
     clear: bool
     symbols: Sequence[TileSymbols]
     errors: Bits
-    seen: Pixels
+    used: Sequence[Offered]
 
 
 class OwnEncoder:
@@ -160,7 +160,7 @@ class OwnEncoder:
         header = replace(header, referring=True)
         shown = show(analysed.picture, found, header, self.model.base, self.model.weight(rate))
         sections = [section(found.used, shown.says), *self.sections(shown.symbols)]
-        return ReferringStreams(header, sections, found.clear, shown.symbols, shown.errors, shown.seen)
+        return ReferringStreams(header, sections, found.clear, shown.symbols, shown.errors, found.used)
 
     @property
     def hint(self) -> Hint | None:

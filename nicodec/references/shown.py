@@ -13,7 +13,7 @@ from nicodec.container.references import Says
 from nicodec.drawing import Bits, block_errors
 from nicodec.entropy.coder import motion_bits
 from nicodec.entropy.symbols import TileSymbols
-from nicodec.image.picture import Picture, Pixels
+from nicodec.image.picture import Picture
 from nicodec.latents.floats import FloatPath
 from nicodec.latents.geometry import Array, Span, paste, positions
 from nicodec.painters.experts import Experts
@@ -31,13 +31,11 @@ class Shown:
         symbols: of each tile.
         says: what its blocks say; which of them show a reference's own pixels, if any does.
         errors: of each block in bits, as a plain decode shows it: (rows, columns).
-        seen: what the motion makes of the references, as the picture (H, W, C).
     """
 
     symbols: list[TileSymbols]
     says: Says
     errors: Bits
-    seen: Pixels
 
 
 class Coded(Synthesis):
@@ -85,7 +83,7 @@ def show(picture: Picture, found: Referring, header: Header, base: FloatPath, we
     latent = symbols[0].latent
     assert latent is not None
     assert latent.motion is not None
-    return Shown(symbols, latent.motion.says, np.where(shown, own, coded), seen)
+    return Shown(symbols, latent.motion.says, np.where(shown, own, coded))
 
 
 def _blocks(tile: Box) -> tuple[slice, slice]:

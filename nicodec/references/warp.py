@@ -60,6 +60,12 @@ class Aligned:
         exact = (2 * (UNIT // 16) * over + under[:, :, None]) // (2 * under[:, :, None])
         return np.clip(exact, -FURTHEST, FURTHEST).astype(np.int64)
 
+    def laid(self) -> Pixels:
+        """What the picture shows of it if nothing has moved but the camera: (height, width, C)."""
+        down, across = (-(-length // (2 * SIDE)) for length in (self.height, self.width))
+        whole = warp([self], Motion.none(down, across), (slice(0, 4 * down), slice(0, 4 * across)))
+        return whole[: self.height, : self.width]
+
 
 def warp(references: Sequence[Aligned], motion: Motion, around: Span) -> Pixels:
     """What the references make of a part of the picture: (h, w, C).

@@ -9,6 +9,7 @@ import slow_container
 from pictures import error_of
 from PIL import Image
 
+import nicodec
 from nicodec import errors
 from nicodec.container.drawn import SIDE
 from nicodec.container.references import GAIN, NOTHING_MORE, Alignment, Says
@@ -130,6 +131,21 @@ def test_what_moved_by_whole_pixels_is_copied_without_interpolation(move):
     found = align(later, pixels)
     assert found.corners == ((16 * x, 16 * y),) * 4
     assert found.light == Alignment().light
+
+
+@pytest.mark.parametrize("sides", [(1, 1), (1, 90), (40, 2), (17, 16)])
+def test_the_smallest_pictures_are_aligned(sides):
+    pixels, larger = (pictures.scene(*each) for each in (sides, (30, 20)))
+    for picture, reference in ((pixels, pixels), (pixels, larger), (larger, pixels)):
+        assert align(picture, reference).homography(picture.shape[1], picture.shape[0])
+
+
+@pytest.mark.parametrize("sides", [(1, 1), (90, 3), (5, 17)])
+def test_the_smallest_pictures_refer(sides):
+    picture, reference = pictures.image(*sides), pictures.file_bytes(pictures.image(sides[1], sides[0]))
+    options = {"model": "tiny", "device": "cpu", "drawn": "off"}
+    data = nicodec.encode(picture, references=[reference], **options)
+    assert nicodec.decode(data, device="cpu", references=[reference]).size == sides
 
 
 def test_what_stood_still_while_the_rest_scrolled_is_found():

@@ -21,12 +21,13 @@ from nicodec.latents.geometry import Array
 Matrix = NDArray[np.float64]
 Move = tuple[int, int]  # x and y in pixels
 
+SMALLEST = 16  # pixels of a side from which on blocks tell anything
 COARSEST = 96  # pixels of the shorter side, about, at which the search begins
 BLOCK = 8  # pixels along a side of a block, at any scale
 REACHES = (6, 4, 3)  # pixels around its place that a block is searched in: at the coarsest scale, then finer ones
 STILL = 0.97  # of the error of what has moved by whole pixels, at which it is taken to have done so
 LIKELY = 6  # moves that are tried
-EVERY = 5  # rows of which one tells whether a move is right
+SPARSE = 5  # rows of which one tells whether a move is right
 OFF = 12.0  # levels, beyond which an error says no more
 FITS = 5  # rounds of reweighting
 OUTLIER = 0.7  # pixels off at which a block's weight is a quarter
@@ -40,7 +41,9 @@ def luma(pixels: Pixels) -> Array:
 
 
 def align(pixels: Pixels, reference: Pixels) -> Alignment:
-    """The alignment of a reference (h, w, C) under a picture (H, W, C)."""
+    """The alignment of a reference (h, w, C) under a picture (H, W, C); where either is very small, none."""
+    if min(*pixels.shape[:2], *reference.shape[:2]) < SMALLEST:
+        return Alignment()
     pyramid, below = pyramid_of(luma(pixels)), pyramid_of(luma(reference))
     depth = min(len(pyramid), len(below)) - 1
     finest = 1 if depth > 1 else 0  # what is between pixels there is told by hundreds of blocks together
@@ -141,7 +144,7 @@ def _misses(plane: Array, reference: Array, x: int, y: int) -> float:
         return OFF
     own = plane[rows, columns]
     other = reference[rows.start + y : rows.stop + y, columns.start + x : columns.stop + x]
-    return float(np.minimum(np.abs(other[::EVERY] - own[::EVERY]), OFF).mean())
+    return float(np.minimum(np.abs(other[::SPARSE] - own[::SPARSE]), OFF).mean())
 
 
 def unlike(plane: Array, reference: Array, matrix: Matrix) -> float:

@@ -38,8 +38,8 @@ class Shown:
     errors: Bits
 
 
-class Coded(Synthesis):
-    """Of tiles whose y_hat is there already: the encoder's."""
+class KnownLatents(Synthesis):
+    """Of tiles whose y_hat the encoder has already, in natural units."""
 
     def __init__(self, header: Header, experts: Experts, y_hats: Mapping[Box, Array]) -> None:
         super().__init__(header, experts)
@@ -61,7 +61,7 @@ def show(picture: Picture, found: Referring, header: Header, base: FloatPath, we
     """
     places = tiles(header.width, header.height)
     held = dict(zip(places, found.symbols, strict=True))
-    synthesis = Coded(header, Experts(base), dict(zip(places, found.y_hats, strict=True)))
+    synthesis = KnownLatents(header, Experts(base), dict(zip(places, found.y_hats, strict=True)))
     (decoded,) = synthesis.paint(held, Box(0, 0, header.width, header.height))
     seen = np.empty_like(picture.pixels)
     for tile, pixels in zip(places, found.seen, strict=True):

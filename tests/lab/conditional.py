@@ -185,7 +185,7 @@ def series(paths: list[Path], results: Results) -> None:
     named = [folder / f"{path.stem}.png" for path in paths]
     for path, copy in zip(paths, named, strict=True):
         if not copy.exists():
-            Image.open(path).convert("RGB").save(copy)
+            Image.fromarray(pixels_of(path)).save(copy)  # without metadata, which other codecs would keep
     (ways, lacking), rows = ways_of(), []
     for name, (measure, settings) in ways.items():
         for setting in settings:

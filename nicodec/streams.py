@@ -35,7 +35,9 @@ def code_latent(scales: ScaleModel, latent: Latent, verify: bool) -> tuple[int, 
     if verify:
         height, width, _ = latent.z_hat.shape
         plain, mapped, held = replace(latent.rate, levels=None), latent.rate.levels is not None, latent.motion
-        motion = None if held is None else Motion.none(height, width, held.says)
+        motion = None
+        if held is not None:
+            motion = Motion.none(height, width, shown=held.shown is not None, splits=held.splits is not None)
         if decode_latent(scales, stream, height, width, plain, mapped, motion).crc() != latent.crc():
             raise InexactError("the encoded symbols do not decode to themselves on this machine; please report it")
     return latent.crc(), stream
@@ -91,7 +93,7 @@ def decode_symbols(
         notes: list[str] = []
         own = None if damage is None else notes
         tile = geometry[number]
-        motion = Motion.none(*tile.grid, says) if header.referring else None
+        motion = Motion.none(*tile.grid, **says._asdict()) if header.referring else None
         latent = attempt(partial(read_latent, scales, header, tile, sq_tiles[number], motion, count), own)
         tokens = attempt(partial(read_token_map, prior, streams, number, tile, latent), own)
         return TileSymbols(latent, tokens), notes

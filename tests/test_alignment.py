@@ -12,7 +12,7 @@ from PIL import Image
 import nicodec
 from nicodec import errors
 from nicodec.container.drawn import SIDE
-from nicodec.container.references import GAIN, NOTHING_MORE, Alignment, Says
+from nicodec.container.references import GAIN, Alignment
 from nicodec.entropy.coder import motion_bits
 from nicodec.entropy.motion import CELLS, CLASSES, Motion, walk_motion
 from nicodec.references.align import align
@@ -29,18 +29,18 @@ def larger(values, times):
     return values.repeat(times, 0).repeat(times, 1)
 
 
-def random_motion(random, height, width, says=NOTHING_MORE):
-    motion = Motion.none(height, width, says)
+def random_motion(random, height, width, shown=False, splits=False):
+    motion = Motion.none(height, width, shown=shown, splits=splits)
     motion.sources[:] = random.integers(0, 3, motion.sources.shape)
     taken = motion.sources > 0
     motion.classes[:] = random.integers(0, CLASSES, motion.classes.shape) * larger(taken, 2)
-    if says.shown:
+    if shown:
         motion.shown[:] = random.integers(0, 2, motion.shown.shape) * taken
-    if says.splits:
+    if splits:
         split = larger(random.integers(0, 2, taken.shape) * taken, 2)
         motion.splits[:] = split * random.integers(1, 3, split.shape)
     cells, finest = random.integers(-8192, 8192, motion.vectors.shape), larger(motion.classes * 0, 2)
-    if says.splits:
+    if splits:
         finest = larger(motion.splits, 2)
     for level, side in enumerate((CELLS, 2, 1)):
         vectors = larger(cells[::side, ::side], side)
@@ -49,9 +49,9 @@ def random_motion(random, height, width, says=NOTHING_MORE):
     return motion
 
 
-@pytest.mark.parametrize("says", [Says(*each) for each in product((False, True), repeat=2)])
-def test_the_walk_reads_what_it_wrote(says):
-    motion, written = random_motion(np.random.default_rng(1), 3, 5, says), []
+@pytest.mark.parametrize(("shown", "splits"), product((False, True), repeat=2))
+def test_the_walk_reads_what_it_wrote(shown, splits):
+    motion, written = random_motion(np.random.default_rng(1), 3, 5, shown, splits), []
 
     def write(weights, entry):
         assert sum(weights) == 1 << 24
@@ -60,7 +60,7 @@ def test_the_walk_reads_what_it_wrote(says):
         return entry
 
     walk_motion(motion, write)
-    read = Motion.none(3, 5, says)
+    read = Motion.none(3, 5, shown=shown, splits=splits)
     walk_motion(read, lambda weights, _: written.pop(0))
     assert read.tobytes() == motion.tobytes()
     assert motion_bits(motion) > 0
@@ -78,7 +78,7 @@ def test_the_warp_is_the_slow_one(light):
     random = np.random.default_rng(2)
     pixels = random.integers(0, 256, (50, 70, 3), np.uint8)
     corners = ((37, -90), (-400, 211), (150, -333), (-77, 5))
-    motion = random_motion(random, 2, 2, Says(splits=True))
+    motion = random_motion(random, 2, 2, splits=True)
     motion.vectors[:] //= 40
     aligned = [Aligned(pixels, Alignment(corners, light), 90, 100), Aligned(pixels, Alignment(), 90, 100)]
     found = warp(aligned, motion, (slice(0, 8), slice(0, 8)))

@@ -29,9 +29,6 @@ class Says(NamedTuple):
     splits: bool = False
 
 
-NOTHING_MORE = Says()
-
-
 @dataclass(frozen=True)
 class Alignment:
     """How a reference lies under the picture.

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nicodec.container.references import NOTHING_MORE, Says
 from nicodec.entropy.tables import WEIGHT_TOTAL
 from nicodec.errors import CorruptFileError
 
@@ -49,11 +48,6 @@ class Motion:
     shown: NDArray[np.uint8] | None = None
     splits: NDArray[np.uint8] | None = None
 
-    @property
-    def says(self) -> Says:
-        """What is said."""
-        return Says(self.shown is not None, self.splits is not None)
-
     def tobytes(self) -> bytes:
         """Sources, vectors, splits and what is shown as far as they are said, classes: little-endian int16, C order.
 
@@ -65,15 +59,15 @@ class Motion:
         return b"".join(part.astype("<i2").tobytes() for part in (*parts, self.classes))
 
     @classmethod
-    def none(cls, height: int, width: int, says: Says = NOTHING_MORE) -> Motion:
-        """That of a tile of h x w positions of z which takes nothing."""
+    def none(cls, height: int, width: int, *, shown: bool = False, splits: bool = False) -> Motion:
+        """That of a tile of h x w positions of z which takes nothing; and says what is shown, and how it is split."""
         blocks, positions, cells = ((times * height, times * width) for times in (2, 4, 2 * CELLS))
         return cls(
             np.zeros(blocks, np.uint8),
             np.zeros((*cells, 2), np.int16),
             np.zeros(positions, np.uint8),
-            np.zeros(blocks, np.uint8) if says.shown else None,
-            np.zeros(positions, np.uint8) if says.splits else None,
+            np.zeros(blocks, np.uint8) if shown else None,
+            np.zeros(positions, np.uint8) if splits else None,
         )
 
 

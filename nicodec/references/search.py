@@ -12,7 +12,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from nicodec.container.drawn import SIDE
-from nicodec.container.references import Says
 from nicodec.entropy.motion import CELLS, REACH, Motion
 from nicodec.image.picture import Pixels
 from nicodec.latents.geometry import PATCH, Array, Span, coarser, cut, in_pixels
@@ -69,7 +68,7 @@ def find_motion(pixels: Pixels, references: Sequence[Aligned], around: Span, cor
         moved.append(_in_reference(field.vectors, reference, place))
     best = sources(np.stack([field.costs for field in fields]))
     height, width = ((s.stop - s.start) // 4 for s in core)
-    motion = Motion.none(height, width, Says(splits=True))
+    motion = Motion.none(height, width, splits=True)
     assert motion.splits is not None
     motion.sources[:] = best + 1
     motion.vectors[:] = np.take_along_axis(np.stack(moved), _larger(best, CELLS)[None, :, :, None], 0)[0]

@@ -83,7 +83,8 @@ def show(picture: Picture, found: Referring, header: Header, base: FloatPath, we
     latent = symbols[0].latent
     assert latent is not None
     assert latent.motion is not None
-    return Shown(symbols, latent.motion.says, np.where(shown, own, coded))
+    says = Says(latent.motion.shown is not None, latent.motion.splits is not None)
+    return Shown(symbols, says, np.where(shown, own, coded))
 
 
 def _blocks(tile: Box) -> tuple[slice, slice]:

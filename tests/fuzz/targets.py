@@ -14,7 +14,7 @@ from nicodec.container.info import describe
 from nicodec.container.layout import Header, Section, SectionType, Tune
 from nicodec.container.payloads import read_foreign, read_tiles, read_tokens
 from nicodec.container.reader import read_file
-from nicodec.container.references import Says, read_aligned
+from nicodec.container.references import read_aligned
 from nicodec.container.writer import write_file, write_packed
 from nicodec.entropy.coder import decode_latent
 from nicodec.entropy.motion import Motion
@@ -90,8 +90,8 @@ def entropy(data):
     kind, rate, stream = data[:1], int.from_bytes(data[1:3].ljust(2, b"\0"), "big"), data[3:]
     flags = kind[0] if kind else 0
     rows, columns, mapped, referring = 1, 1 + (flags & 1), flags in (2, 3, 6, 7), flags in (4, 5, 6, 7)
-    says = Says(shown=flags in (5, 7), splits=bool(rate & 1))
-    motion = Motion.none(rows, columns, says) if referring else None
+    said = {"shown": flags in (5, 7), "splits": bool(rate & 1)}
+    motion = Motion.none(rows, columns, **said) if referring else None
     latent = None
     with contextlib.suppress(NicodecError):
         latent = decode_latent(load_scales(parts["base"]), stream, rows, columns, TileRate(rate), mapped, motion)

@@ -63,11 +63,13 @@ class PictureEncoder:
         """Streams that refer to pictures, and what is cheaper to draw; the networks see a reference there."""
         from nicodec.weighing import bits_of
 
+        if not may_mix(self.options):
+            return found
         pixels, laid = self.picture.pixels, found.used[0].aligned.laid()
         costs = bits_of(found.header, found.symbols, self.base) + found.errors
         costs[by_block((laid != pixels).any(2)) == 0] = 0  # what looks costly there is what lies beside it
         mask, _ = sketch(pixels, weight).chosen(pixels, SPILT * costs)
-        if not mask.any() or mask.all() or not may_mix(self.options):
+        if not mask.any() or mask.all():
             return found
         under = np.where(cover(mask, (pixels.shape[0], pixels.shape[1]))[..., None], laid, pixels)
         analysed = self.base.analyse(replace(self.picture, pixels=under))

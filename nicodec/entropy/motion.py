@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -128,29 +129,25 @@ class _Vectors:
         self.motion, self.step = motion, step
         self.splits = motion.splits
         self.sizes = [[[AdaptiveTable(BUCKETS) for _ in range(2)] for _ in range(2)] for _ in range(3)]
-        self.split, self.again = ([AdaptiveTable(2, likely // 2) for likely in range(3)] for _ in range(2))
+        self.tables = [[AdaptiveTable(2, likely // 2) for likely in range(3)] for _ in range(2)]  # of splits
         self.coded: dict[tuple[int, int], tuple[int, int]] = {}  # of cells
 
     def walk(self, r: int, s: int) -> None:
         """A block that has a source."""
-        if self.splits is None:
+        if self.splits is None or not self._is_split(self.splits, 2 * r, 2 * s, 1):
             self._code(CELLS * r, CELLS * s, 0)
             return
-        quarters = [(2 * r + i, 2 * s + j) for i in range(2) for j in range(2)]
-        if not self.split[self._beside(2 * r, 2 * s, 1)].code(self.step, int(self.splits[quarters[0]] > 0)):
-            self._code(CELLS * r, CELLS * s, 0)
-            return
-        for i, j in quarters:
-            level = 1 + self.again[self._beside(i, j, 2)].code(self.step, int(self.splits[i, j] > 1))
+        for i, j in product((2 * r, 2 * r + 1), (2 * s, 2 * s + 1)):
+            level = 1 + self._is_split(self.splits, i, j, 2)
             self.splits[i, j] = level
             for k in range(1 if level == 1 else 4):
                 self._code(2 * i + k // 2, 2 * j + k % 2, level)
 
-    def _beside(self, i: int, j: int, level: int) -> int:
-        """How many of the positions on the left and above are split so far."""
-        assert self.splits is not None
-        west, north = self.splits[i, j - 1] if j else 0, self.splits[i - 1, j] if i else 0
-        return int(west >= level) + int(north >= level)
+    def _is_split(self, splits: NDArray[np.uint8], i: int, j: int, level: int) -> int:
+        """1 where the block (level 1) or the quarter (level 2) whose first position is at (i, j) is, or else 0."""
+        west, north = splits[i, j - 1] if j else 0, splits[i - 1, j] if i else 0
+        table = self.tables[level - 1][int(west >= level) + int(north >= level)]
+        return table.code(self.step, int(splits[i, j] >= level))
 
     def _code(self, r: int, s: int, level: int) -> None:
         """The vector of a square whose first cell is at (r, s)."""

@@ -6,6 +6,8 @@ the encoder, their y_hat in the decoder. The halo is wider than any receptive fi
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +27,11 @@ def coarser(span: Span, side: int = BLOCK) -> Span:
     """Rows and columns of a map whose positions are `side` x `side` of the latent's."""
     rows, columns = (slice(s.start // side, s.stop // side) for s in span)
     return rows, columns
+
+
+def enlarged(values: NDArray[Any], times: int) -> NDArray[Any]:
+    """Each of (h, w, ..) so many times down and across."""
+    return values.repeat(times, 0).repeat(times, 1)
 
 
 def in_pixels(span: Span) -> Span:

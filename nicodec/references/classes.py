@@ -12,7 +12,7 @@ from nicodec.entropy.motion import CELLS, CLASSES, LOWERED, Motion
 from nicodec.entropy.scales import ScaleModel
 from nicodec.latents.effort import CURVATURE, ThriftyRounding, to_array
 from nicodec.latents.floats import Expected, FloatPath
-from nicodec.latents.geometry import BLOCK, Array
+from nicodec.latents.geometry import BLOCK, Array, enlarged
 from nicodec.latents.rates import to_rates
 from nicodec.rate.tile import TileRate
 
@@ -65,7 +65,7 @@ def choose_classes(
     by_block = [_blocks(costs).sum((1, 3)) + bits for (_, costs), bits in zip(said, z_bits, strict=True)]
     hushed = by_block[1] < by_block[0]
     z = np.where(hushed, silent, z_hat)
-    classes = np.where(hushed.repeat(BLOCK, 0).repeat(BLOCK, 1), said[1][0], said[0][0])
+    classes = np.where(enlarged(hushed, BLOCK), said[1][0], said[0][0])
     alone = float(plain.cost_map.sum() + z_bits[0].sum())
     return Trust(z, classes, float(np.minimum(*by_block).sum()), alone)
 
@@ -134,7 +134,6 @@ def settled(motion: Motion, classes: Classes) -> Motion:
     """A motion with these classes, and without what none of them needs."""
     height, width = motion.sources.shape
     used = classes.reshape(height, 2, width, 2).any((1, 3))
-    cells = used.repeat(CELLS, 0).repeat(CELLS, 1)
-    splits = None if motion.splits is None else motion.splits * used.repeat(2, 0).repeat(2, 1)
-    vectors = (motion.vectors * cells[..., None]).astype(np.int16)
+    splits = None if motion.splits is None else motion.splits * enlarged(used, 2)
+    vectors = (motion.vectors * enlarged(used, CELLS)[..., None]).astype(np.int16)
     return Motion(motion.sources * used, vectors, classes, splits=splits)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from nicodec.container.drawn import SIDE
 from nicodec.entropy.motion import CELLS, REACH, Motion
 from nicodec.image.picture import Pixels
-from nicodec.latents.geometry import PATCH, Array, Span, coarser, cut, in_pixels
+from nicodec.latents.geometry import PATCH, Array, Span, coarser, cut, enlarged, in_pixels
 from nicodec.rate.scale import lambda_from_rate
 from nicodec.references.align import LUMA, halved, luma, sums
 from nicodec.references.warp import TAPS, UNIT, Aligned, warp
@@ -71,8 +70,8 @@ def find_motion(pixels: Pixels, references: Sequence[Aligned], around: Span, cor
     motion = Motion.none(height, width, splits=True)
     assert motion.splits is not None
     motion.sources[:] = best + 1
-    motion.vectors[:] = np.take_along_axis(np.stack(moved), _larger(best, CELLS)[None, :, :, None], 0)[0]
-    motion.splits[:] = np.take_along_axis(np.stack([field.splits for field in fields]), _larger(best, 2)[None], 0)[0]
+    motion.vectors[:] = np.take_along_axis(np.stack(moved), enlarged(best, CELLS)[None, :, :, None], 0)[0]
+    motion.splits[:] = np.take_along_axis(np.stack([field.splits for field in fields]), enlarged(best, 2)[None], 0)[0]
     return motion
 
 
@@ -139,8 +138,8 @@ def _split(
     """Blocks in quarters, and quarters in cells, where their own vectors save more than they cost."""
     found = [(vectors, costs)]
     for side in (SIDE // 2, SIDE // CELLS):
-        parts = _Matching(own, planes, origin, side, side, step, _larger(costs > WORTH_SPLITTING, 2))
-        vectors = parts.smoothed(_larger(vectors, 2))
+        parts = _Matching(own, planes, origin, side, side, step, enlarged(costs > WORTH_SPLITTING, 2))
+        vectors = parts.smoothed(enlarged(vectors, 2))
         for reach in (4 * PHASES, 2 * PHASES, PHASES, PHASES // 2, PHASES // 4):
             vectors = parts.refined(vectors, reach)
         vectors = parts.smoothed(vectors)
@@ -150,16 +149,11 @@ def _split(
     by_cells = sums(of_cells, 2) + SPLIT
     again = by_cells < of_quarters
     by_quarters = sums(np.minimum(by_cells, of_quarters), 2) + SPLIT
-    split = _larger(by_quarters < costs, 2)
+    split = enlarged(by_quarters < costs, 2)
     splits = np.where(split, np.where(again, 2, 1), 0).astype(np.uint8)
-    quarters = np.where(_larger(again, 2)[..., None], cells, _larger(quarters, 2))
-    vectors = np.where(_larger(split, 2)[..., None], quarters, _larger(whole, CELLS))
+    quarters = np.where(enlarged(again, 2)[..., None], cells, enlarged(quarters, 2))
+    vectors = np.where(enlarged(split, 2)[..., None], quarters, enlarged(whole, CELLS))
     return Field(vectors, splits, np.minimum(by_quarters, costs))
-
-
-def _larger(values: NDArray[Any], times: int) -> NDArray[Any]:
-    """Each of (h, w, ..) so many times down and across."""
-    return values.repeat(times, 0).repeat(times, 1)
 
 
 def _coarse(own: Array, seen: Array, origin: tuple[int, int], step: float) -> Vectors:
@@ -283,7 +277,7 @@ def _in_reference(vectors: Vectors, reference: Aligned, place: Span) -> Vectors:
     """Vectors in the picture as the file has them: in the reference, which may be larger, or turned."""
     rows, columns = (slice(s.start, s.stop + 1) for s in place)
     corners = reference.corners(rows, columns) / (SIDE * UNIT)
-    down = _larger((corners[1:] - corners[:-1])[:, :-1], CELLS)
-    across = _larger((corners[:, 1:] - corners[:, :-1])[:-1], CELLS)
+    down = enlarged((corners[1:] - corners[:-1])[:, :-1], CELLS)
+    across = enlarged((corners[:, 1:] - corners[:, :-1])[:-1], CELLS)
     moved = vectors[..., :1] * down + vectors[..., 1:] * across
     return np.rint(moved).clip(-REACH, REACH - 1).astype(np.int64)

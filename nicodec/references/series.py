@@ -53,7 +53,6 @@ class Earlier:
     look: bytes
     chain: int
     scene: Scene
-    is_key: bool
 
 
 @dataclass
@@ -78,7 +77,7 @@ class Series:
     def options(
         self, options: EncodeOptions, pixels: Pixels, output: Path, longest: int = LONGEST_CHAIN
     ) -> EncodeOptions:
-        """How to encode the next picture: with earlier ones that it is most like, a key first, besides what is given.
+        """How to encode the next picture: with the earlier ones that it is most like, on top of what is given.
 
         Args:
             longest: chain that this may make; 0: with none.
@@ -91,9 +90,8 @@ class Series:
 
         likeness = likenesses(look(pixels), [each.look for each in usable]).tolist()
         ranked = sorted(zip(likeness, usable, strict=True), key=lambda pair: -pair[0])
-        near = [each for value, each in ranked if value >= ALIKE]
-        near.sort(key=lambda each: each is not next((key for key in near if key.is_key), None))
-        found = tuple(each.held for each in near[: min(TRIED, MAX_REFERENCES - len(given))])
+        near = [each.held for value, each in ranked if value >= ALIKE]
+        found = tuple(near[: min(TRIED, MAX_REFERENCES - len(given))])
         return replace(options, references=(*given, *found)) if found else options
 
     def add(self, output: Path, data: bytes, pixels: Pixels) -> None:
@@ -109,7 +107,7 @@ class Series:
         elif scene.since is not None:
             scene.since += 1
         held = Held.of(data, output.name, output.parent)
-        self.done.setdefault(output.parent, []).append(Earlier(held, look(pixels), chain, scene, is_key))
+        self.done.setdefault(output.parent, []).append(Earlier(held, look(pixels), chain, scene))
 
     def _scene(self, data: bytes, pixels: Pixels, output: Path) -> Scene:
         """That of what a file refers to; a new one, if that is nothing."""

@@ -1,5 +1,6 @@
 """`nicodec batch` where something goes wrong on the way, on this machine, and on a cluster of two nodes."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -128,9 +129,17 @@ def test_a_driver_that_is_killed_goes_on_from_its_ledger(inside, tmp_path, poiso
 
 
 @pytest.fixture
-def nodes(poison):
-    """Two nodes on this machine, of two workers each: the cluster, and the second."""
+def ray(tmp_path_factory):
+    """Ray, for one test at a time: `--address auto` finds any cluster that runs on this machine."""
     pytest.importorskip("ray", reason="Ray is not installed")
+    with (tmp_path_factory.getbasetemp().parent / "ray.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture
+def nodes(ray, poison):
+    """Two nodes on this machine, of two workers each: the cluster, and the second."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", poison)
         running, second = cluster.start_cluster()
@@ -179,8 +188,8 @@ def test_a_cluster_that_loses_a_worker_and_a_node(photos, tmp_path, poison, node
     assert found["output_bytes"] == sum(path.stat().st_size for path in made.values())
 
 
+@pytest.mark.usefixtures("ray")
 def test_a_cluster_that_is_not_there(inside, photos):
-    pytest.importorskip("ray", reason="Ray is not installed")
     for address in ("auto", "127.0.0.1:1"):
         code, _, err = inside("batch", "encode", "photos", "coded", *TINY, "--engine", "ray", "--address", address)
         assert code == errors.ClusterError.exit_code, err

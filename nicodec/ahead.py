@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -33,13 +34,23 @@ def in_threads(work: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, each
     with ThreadPoolExecutor(threads) as pool:
         try:
             for item in items:
-                waiting.append(_submitted(pool, work, item))
+                waiting.append(_submitted(pool, partial(work, item)))
                 if len(waiting) > threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def begun(work: Callable[[], ResultT]) -> Callable[[], ResultT]:
+    """Work that goes on in a thread, if there may be a second one; what is returned waits for what it returns."""
+    if thread_count() < 2:
+        return work
+    pool = ThreadPoolExecutor(1)
+    future = _submitted(pool, work)
+    pool.shutdown(wait=False)
+    return future.result
 
 
 def _has_room(size: int) -> bool:
@@ -50,13 +61,13 @@ def _has_room(size: int) -> bool:
     return True
 
 
-def _submitted(pool: ThreadPoolExecutor, work: Callable[[ItemT], ResultT], item: ItemT) -> Future[ResultT]:
+def _submitted(pool: ThreadPoolExecutor, work: Callable[[], ResultT]) -> Future[ResultT]:
     try:
-        return pool.submit(work, item)
+        return pool.submit(work)
     except RuntimeError:  # the machine gives no further thread
         done: Future[ResultT] = Future()
         try:
-            done.set_result(work(item))
+            done.set_result(work())
         except Exception as error:
             done.set_exception(error)
         return done

@@ -33,8 +33,7 @@ DRAWN = ("auto", "off", "all")
 PICTURES = frozenset({  # suffixes of the files that are taken from folders
     ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".bmp", ".gif", ".ppm", ".pgm", ".pnm", ".pam",
 })  # fmt: skip
-LONGEST_CHAIN = 4  # files of a series that must be decoded before one of it, at most
-KEY_EVERY = 8  # pictures of a series' scene from one that is coded better, a key, to the next
+LONGEST_CHAIN = 4  # files of a series that one of it refers to in a row, at most
 STRIPPABLE = ("all", "icc", "exif", "xmp")
 ANCHORS = ("fidelity", "perception")
 ENGINES = ("auto", "onnx", "torch")

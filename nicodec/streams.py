@@ -60,7 +60,7 @@ def code_tokens(
 
 def decode_symbols(
     file: NicFile, model: Model, streams: TokenStreams | None, wanted: Container[Box] | None = None,
-    damage: list[str] | None = None,
+    damage: list[str] | None = None, moved: Callable[[Box, Motion], None] | None = None,
 ) -> dict[Box, TileSymbols]:  # fmt: skip
     """Decode and check the symbols of some tiles of a file (None: of all): integer arithmetic only, no network.
 
@@ -68,6 +68,7 @@ def decode_symbols(
         model: what the file names.
         streams: the tokens that are wanted too.
         damage: where to note what is damaged, instead of raising; a tile then lacks its latent, its tokens or both.
+        moved: called with each tile's motion as soon as it is there, from any thread.
 
     Raises:
         InexactError: a stream parses, but to other symbols than the encoder's.
@@ -89,12 +90,19 @@ def decode_symbols(
     references = attempt(lambda: read_aligned(file), damage)
     says, count = what_blocks_say(file), len(references or ())
 
+    def heard(tile: Box, motion: Motion) -> None:
+        if motion.sources.max() > count:
+            raise CorruptFileError(f"a tile takes from reference {motion.sources.max()} of {count}")
+        if moved is not None:
+            moved(tile, motion)
+
     def parse(number: int) -> tuple[TileSymbols, list[str]]:
         notes: list[str] = []
         own = None if damage is None else notes
         tile = geometry[number]
         motion = Motion.none(*tile.grid, **says._asdict()) if header.referring else None
-        latent = attempt(partial(read_latent, scales, header, tile, sq_tiles[number], motion, count), own)
+        body, found = sq_tiles[number], partial(heard, tile)
+        latent = attempt(partial(read_latent, scales, header, tile, body, motion, found), own)
         tokens = attempt(partial(read_token_map, prior, streams, number, tile, latent), own)
         return TileSymbols(latent, tokens), notes
 
@@ -117,19 +125,18 @@ def attempt(call: Callable[[], T], damage: list[str] | None) -> T | None:
 
 
 def read_latent(
-    scales: ScaleModel | None, header: Header, tile: Box, body: TileBody | None, motion: Motion | None, references: int
-) -> Latent | None:
-    """Decode and check the latent of one tile, if there is one. `motion`: as in `decode_latent`.
+    scales: ScaleModel | None, header: Header, tile: Box, body: TileBody | None, motion: Motion | None,
+    moved: Callable[[Motion], None],
+) -> Latent | None:  # fmt: skip
+    """Decode and check the latent of one tile, if there is one. `motion`, `moved`: as in `decode_latent`.
 
     Raises: as `decode_symbols`.
     """
     if scales is None or body is None:
         return None
     crc, stream = body
-    latent = decode_latent(scales, stream, *tile.grid, file_rate(header), header.mapped, motion)
+    latent = decode_latent(scales, stream, *tile.grid, file_rate(header), header.mapped, motion, moved)
     check_crc("symbols", latent.crc(), crc)
-    if motion is not None and motion.sources.max() > references:
-        raise CorruptFileError(f"a tile takes from reference {motion.sources.max()} of {references}")
     return latent
 
 

@@ -21,10 +21,9 @@ from nicodec.container.reader import read_file
 from nicodec.container.references import Reference, Says, read_aligned, what_blocks_say, write_aligned
 from nicodec.container.writer import write_file
 from nicodec.image.arrays import from_array
-from nicodec.options import KEY_EVERY, LONGEST_CHAIN, DecodeOptions, EncodeOptions
+from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.references.align import align
 from nicodec.references.library import MAX_CHAIN, Held, Library
-from nicodec.references.series import Series
 
 GOLDEN = Path(__file__).parent / "golden"
 MODEL = {"model": "tiny", "device": "cpu"}
@@ -276,65 +275,6 @@ def test_the_page_shows_a_file_that_refers(first, second, tmp_path):
 
 
 # --- many pictures
-
-
-def test_a_series_refers_to_earlier_pictures_and_info_shows_the_chain(tmp_path, inside):
-    (tmp_path / "in").mkdir()
-    for number in range(7):
-        pictures.another_shot(160, 120, across=number).save(tmp_path / "in" / f"{number}.png")
-    call = ("encode", "-r", "in", "-o", "out", "--series", "-q", 50, *TINY)
-    code, _, message = inside(*call)
-    assert code == 0, message
-    chains = {}
-    for number in range(7):
-        facts = api.read_info(tmp_path / "out" / f"{number}.nic")
-        named = facts["refers_to"] or []
-        assert all(int(each["name"][0]) < number for each in named)
-        chains[f"{number}.nic"] = max((chains[each["name"]] + 1 for each in named), default=0)
-        assert api.decode(tmp_path / "out" / f"{number}.nic", device="cpu").size == (160, 120)
-    assert 1 <= max(chains.values()) <= 4
-    last = max(chains, key=lambda name: chains[name])
-    _, out, _ = inside("info", "-v", f"out/{last}")
-    assert out.decode().count("refers to ") >= chains[last]
-    facts = json.loads(inside("info", f"out/{last}", "--json")[1])
-    assert facts["refers_to"]
-    for wrong in (("-j", "2"), ()):
-        source = ("-r", "in") if wrong else ("in/0.png",)
-        assert inside("encode", *source, "-o", "other" if wrong else "o.nic", "--series", *wrong, *TINY)[0] == 2
-
-
-def test_some_pictures_of_a_series_are_coded_better_for_others(tmp_path):
-    """From a scene's second one on, one in eight, which others refer to; one that shows nothing of it is not."""
-    shots = [np.asarray(pictures.grainy(160, 128 + number))[number:] for number in range(10)]
-    other = np.random.default_rng(0).integers(0, 256, (16, 20, 3), np.uint8).repeat(8, 0).repeat(8, 1)
-    series, options, qualities, refers_to = Series(), EncodeOptions(device="cpu", **PLAIN), [], []
-    for number, pixels in enumerate([*shots, other]):
-        output = tmp_path / f"{number}.nic"
-        output.write_bytes(series.encode(from_array(pixels), options, output))
-        facts = api.read_info(output)
-        qualities.append(round(facts["quality"]))
-        refers_to.append({each["name"] for each in facts["refers_to"] or []})
-    assert qualities == [60 if number in (1, 9) else 40 for number in range(11)]
-    assert not refers_to[0]
-    assert refers_to[1] == {"0.nic"}
-    assert "1.nic" in set().union(*refers_to[2:9])
-    assert refers_to[9]
-    assert refers_to[9] <= {"0.nic", "1.nic"}, "a key refers to what is no deeper than the key before it"
-    assert not refers_to[10]
-
-
-def test_the_last_key_that_a_chain_has_room_for_is_followed_by_one_alone(tmp_path):
-    shots = [np.asarray(pictures.grainy(96, 64 + number))[number:] for number in range(3)]
-    series, options, outputs = Series(), EncodeOptions(device="cpu", **PLAIN), [tmp_path / f"{n}.nic" for n in range(3)]
-    for pixels, output in zip(shots, outputs, strict=True):
-        if output == outputs[-1]:
-            (scene,) = {id(each.scene): each.scene for each in series.done[tmp_path]}.values()
-            scene.since, scene.depth = KEY_EVERY - 1, LONGEST_CHAIN - 1
-        output.write_bytes(series.encode(from_array(pixels), options, output))
-    facts = [api.read_info(output) for output in outputs]
-    assert facts[1]["refers_to"]
-    assert not facts[2]["refers_to"]
-    assert facts[2]["quality"] == facts[1]["quality"] > facts[0]["quality"]
 
 
 def test_a_dictionary_is_built_searched_and_found(tmp_path, inside, monkeypatch):

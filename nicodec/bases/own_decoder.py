@@ -107,7 +107,9 @@ class OwnDecoder:
         wanted = self.tokens if painter.experts.tokens else None
         if SectionType.SQ in self.file.sections:
             self.model.base.prepare(mapped=self.file.header.mapped)
-        parsed = decode_symbols(self.file, self.model, wanted, painter.needed(crop), self.damage)
+        needed = painter.needed(crop)
+        moved = painter.foresee if self.aligned and len(needed) == 1 else None  # of several, tiles overlap anyway
+        parsed = decode_symbols(self.file, self.model, wanted, needed, self.damage, moved)
         if self.damage and (self.aligned is None or not any(held.size for held in parsed.values())):
             raise CorruptFileError(f"nothing of the picture can be read: {self.damage[0]}")
         return parsed

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +18,7 @@ from nicodec.cli import jobs
 from nicodec.cli import streams as io
 from nicodec.cli.sizes import Finite, Size
 from nicodec.container.layout import JPEG
-from nicodec.errors import UsageError
+from nicodec.errors import InputError, UsageError
 from nicodec.options import (
     DEFAULT_EFFORT,
     DEFAULT_MODEL,
@@ -27,7 +27,6 @@ from nicodec.options import (
     DEFAULT_TUNE,
     DRAWN,
     EFFORT_RANGE,
-    KEY_EVERY,
     LONGEST_CHAIN,
     PICTURES,
     QUALITY_RANGE,
@@ -75,10 +74,8 @@ class Encoding:
 
         from nicodec.container.info import describe
         from nicodec.container.reader import read_file
-        from nicodec.image.files import read_picture
 
-        picture = read_picture(data, self.frame, allow_8bit=self.allow_8bit, allow_damaged=self.allow_damaged)
-        picture = picture.stripped(self.strip)
+        picture = self._read(data)
         encoded, reached = self._encoded(picture, Path(output))
         io.write_output(output, encoded, self.force, like=job.source if self.preserve_time else None)
         seconds = time.perf_counter() - started
@@ -97,6 +94,32 @@ class Encoding:
         notes = () if self.options.base == JPEG else picture.notes  # it keeps all that is lost otherwise
         return jobs.Outcome(line, fields, (*notes, *left_out(self.options, facts)))
 
+    def in_series(self, planned: Sequence[jobs.Job]) -> tuple[Encoding, list[jobs.Job]]:
+        """These pictures as a series, in the order in which they are coded."""
+        from nicodec.references.series import Place, Series, turns
+
+        outputs = [Path(output) for job in planned for output in job.outputs]
+        ordered = turns(outputs)
+        places = {
+            outputs[turn.index]: Place(
+                turn.distance, None if turn.ahead is None else partial(self._seen, planned[turn.ahead].source)
+            )
+            for turn in ordered
+        }
+        return replace(self, series=Series(places)), [planned[turn.index] for turn in ordered]
+
+    def _seen(self, source: str) -> Picture:
+        """A picture whose turn comes later. Raises: InputError, it can be read only once; as `read_picture`."""
+        if not io.is_file(source):
+            raise InputError(f"{source} is no file")
+        return self._read(io.read_input(source))
+
+    def _read(self, data: bytes) -> Picture:
+        from nicodec.image.files import read_picture
+
+        picture = read_picture(data, self.frame, allow_8bit=self.allow_8bit, allow_damaged=self.allow_damaged)
+        return picture.stripped(self.strip)
+
     def _encoded(self, picture: Picture, output: Path) -> tuple[bytes, Reached]:
         """The file, and what there is to be said of its target."""
         from nicodec.codec import encode_picture
@@ -105,14 +128,17 @@ class Encoding:
         if self.target is None:
             encode = encode_picture if self.series is None else partial(self.series.encode, output=output)
             return encode(picture, self.options), Reached()
-        options = self.options if self.series is None else self.series.options(self.options, picture.pixels, output)
+        options, coming = self.options, None
+        if self.series is not None:
+            coming = self.series.next(picture.pixels, output)
+            options = self.series.options(options, coming)
         kind, value = self.target
         if kind == "bpp":
             kind, value = "bytes", value * picture.width * picture.height / 8
         target = Target(kind, value, self.trunk)
         encoded, _, best = encode_to_target(picture, options, target)
-        if self.series is not None:
-            self.series.add(output, encoded, picture.pixels)
+        if self.series is not None and coming is not None:
+            self.series.add(coming, encoded)
         said = {"target": target.kind, "asked": target.value, "reached": best if math.isfinite(best) else None}
         return encoded, Reached(f" ({target.spell(best)}, asked for {target.name})", said)
 
@@ -179,9 +205,9 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
 @click.option("--dictionary", "dictionaries", type=click.Path(path_type=Path), multiple=True, metavar="FILE.nicdict",
               help="Search such pictures in a dictionary, see `nicodec dictionary`. Decoding takes it as "
               "well.")  # fmt: skip
-@click.option("--series", is_flag=True, help="Let pictures of a folder refer to earlier ones of it: each takes at most "
-              f"{LONGEST_CHAIN} others to decode. One in {KEY_EVERY} of a scene is coded better, which the others then "
-              "gain by.")  # fmt: skip
+@click.option("--series", is_flag=True, help="Let pictures of a folder refer to others of it, in order of their names, "
+              f"in chains of at most {LONGEST_CHAIN} files. What others refer to is coded better, "
+              "where that pays.")  # fmt: skip
 @click.option("--drawn", type=click.Choice(DRAWN), default=DRAWN[0], show_default=True,
               help="Blocks of 32x32 pixels that are kept exactly (drawings, text): auto: where that costs less, in "
               "bits and error; all: the picture without loss.")  # fmt: skip
@@ -229,7 +255,6 @@ def command(
             "no quality is without loss; for a lossless file, large where the picture is a photograph, give --drawn all"
         )
     from nicodec.references.library import Held
-    from nicodec.references.series import Series
 
     mask = None
     if roi is not None:
@@ -250,7 +275,7 @@ def command(
         raise UsageError("what is kept exactly has no quality; leave --quality out")
     encoding = Encoding(
         options, asked[0] if asked else None, trunk, frame, allow_8bit, allow_damaged, strip, preserve_time, force,
-        verbose, Series() if series else None,
+        verbose,
     )  # fmt: skip
     given = jobs.Inputs(sources, output, suffixes=PICTURES, **inputs)
     if series and (given.jobs > 1 or not given.many):
@@ -259,6 +284,8 @@ def command(
         )
     if given.many:
         planned = given.plan(lambda folder, place: (coded_name(folder, place, keep_suffix=given.keep_suffix),))
+        if series:
+            encoding, planned = encoding.in_series(planned)
         jobs.run(planned, encoding, given, threads, as_json=as_json, quiet=quiet)
         return
     source = io.resolve_input(sources[0] if sources else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -144,7 +144,7 @@ def _y_indices(model: ScaleModel, latent: Latent) -> Iterator[Indices]:
 
 def decode_latent(
     model: ScaleModel, data: bytes, height: int, width: int, rate: TileRate, mapped: bool = False,
-    motion: Motion | None = None,
+    motion: Motion | None = None, moved: Callable[[Motion], None] | None = None,
 ) -> Latent:  # fmt: skip
     """Read a tile's symbols back.
 
@@ -153,6 +153,7 @@ def decode_latent(
         rate: without levels.
         mapped: whether the tile has a quality map; the latent's rate then has the levels.
         motion: an empty one (`Motion.none`), which is filled in; None: the tile has none.
+        moved: called with the motion as soon as it is there.
 
     Raises:
         CorruptFileError: the stream does not parse, ends early or has words left over; or what the map or a vector
@@ -167,6 +168,8 @@ def decode_latent(
         rate = replace(rate, levels=rebuild(coded, height, width))
     if motion is not None:
         _decode_motion(decoder, motion)
+        if moved is not None:
+            moved(motion)
     z_indices = model.z_indices(height, width, rate)
     z_hat = _decode(decoder, tables, z_indices.ravel()).reshape(z_indices.shape)
     walk = ScaleWalk(model, z_hat, rate, None if motion is None else motion.classes)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
+from nicodec.ahead import begun
 from nicodec.container.drawn import SIDE
 from nicodec.container.layout import STRIDE, Box, Colour, Header, tiles
 from nicodec.entropy.motion import Motion
@@ -55,6 +57,7 @@ class Synthesis:
     def __init__(self, header: Header, experts: Experts, depth: int = 0, references: Sequence[Aligned] = ()) -> None:
         self.header, self.experts, self.depth, self.references = header, experts, depth, references
         self._seen: dict[Box, Pixels] = {}  # of tiles that show some of the references themselves
+        self._foreseen: dict[Box, Callable[[], Expected]] = {}
 
     @property
     def halo(self) -> int:
@@ -95,14 +98,22 @@ class Synthesis:
         """y_hat and code vectors of a region of the latent, see `gather`."""
         return gather(symbols, self.experts, region, self.depth, self.expected)
 
+    def foresee(self, tile: Box, motion: Motion) -> None:
+        """Begin with what the references say of a tile whose symbols are being read."""
+        self._foreseen[tile] = begun(partial(self._expected, tile, motion))
+
     def expected(self, tile: Box, motion: Motion) -> Expected:
         """What the references say of a tile."""
-        place = neighbourhood(tile, self.header.width, self.header.height)
-        found = expect(self.experts.base, self.references, motion, *place)
+        foreseen = self._foreseen.pop(tile, None)
+        found = foreseen() if foreseen else self._expected(tile, motion)
         self._seen.pop(tile, None)
         if motion.shown is not None and motion.shown.any():
             self._seen[tile] = found.seen.copy()  # without the halo
         return found
+
+    def _expected(self, tile: Box, motion: Motion) -> Expected:
+        place = neighbourhood(tile, self.header.width, self.header.height)
+        return expect(self.experts.base, self.references, motion, *place)
 
     def fuse(
         self, symbols: Mapping[Box, TileSymbols], y_hat: Array, code: Array | None, region: Span, rendering: Rendering

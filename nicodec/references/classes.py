@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from nicodec.ahead import in_threads
 from nicodec.entropy.coder import Indices
+from nicodec.entropy.integer import BLAS_BUFFER
 from nicodec.entropy.motion import CELLS, CLASSES, LOWERED, Motion
 from nicodec.entropy.scales import ScaleModel
 from nicodec.latents.effort import CURVATURE, ThriftyRounding, to_array
@@ -56,9 +58,14 @@ def choose_classes(
     nowhere, everywhere = (np.full_like(found.motion.classes, each) for each in (0, 1))
     plain = ThriftyRounding(base, scales, z_hat, rate, nowhere)
     loud, quiet = (EveryClass(base, scales, z, rate, everywhere) for z in (z_hat, silent))
-    for z, classes, rounding in ((z_hat, nowhere, plain), (z_hat, everywhere, loud), (silent, everywhere, quiet)):
+    walks = (z_hat, nowhere, plain), (z_hat, everywhere, loud), (silent, everywhere, quiet)
+
+    def walk(which: int) -> None:
+        z, classes, rounding = walks[which]
         trusting = replace(found, motion=replace(found.motion, classes=classes))
         base.quantise(y, z, to_rates(rate), rounding, trusting)
+
+    list(in_threads(walk, range(len(walks)), each=BLAS_BUFFER))
     never = np.full_like(plain.cost_map, np.inf)
     said = [_best(np.stack(costs)) for costs in ((plain.cost_map, *loud.by_class), (never, *quiet.by_class))]
     z_bits = [_z_bits(scales, z, rate) for z in (z_hat, silent)]

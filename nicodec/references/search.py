@@ -261,7 +261,9 @@ class _Matching:
 def expected(vectors: Vectors) -> Vectors:
     """What neighbours say of each vector, about as `entropy.motion.predicted` has it."""
     padded = np.pad(vectors, ((1, 0), (1, 1), (0, 0)), mode="edge")
-    return np.median(np.stack([padded[1:, :-2], padded[:-1, 1:-1], padded[:-1, 2:]]), axis=0).astype(np.int64)
+    west, north, east = padded[1:, :-2], padded[:-1, 1:-1], padded[:-1, 2:]
+    middle: Vectors = np.maximum(np.minimum(west, north), np.minimum(np.maximum(west, north), east))
+    return middle
 
 
 def _still(reference: Aligned, place: Span) -> Vectors:

@@ -1,127 +1,195 @@
-"""Pictures of a batch that refer to earlier ones of it: which, how long chains get, and which are coded better for it.
+"""Pictures of a batch that refer to others of it: in which order, to which, and how good each is made.
 
-As in a film, a picture that others show parts of, or build on, is worth more than its own look: every few pictures of
-a scene one is a **key**, coded at a higher quality. A scene is known by real bytes: its second picture takes far fewer
-than its first one did.
+As in a film, pictures are coded from far apart to close together: of GROUP of them the first is a key, which refers to
+none; the one in the middle may refer to the keys around it, those at the quarters to all of these, and so on. None
+refers to what stands as close as itself, so no chain has more than LONGEST_CHAIN files. What others show parts of, or
+build on, is worth more than its own look: it is made better, if real bytes say that it pays.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nicodec.container.layout import MAX_REFERENCES
-from nicodec.container.reader import read_file
-from nicodec.container.references import read_aligned
-from nicodec.options import KEY_EVERY, LONGEST_CHAIN, QUALITY_RANGE, EncodeOptions
+from nicodec.errors import NicodecError
+from nicodec.options import LONGEST_CHAIN, QUALITY_RANGE, EncodeOptions
 from nicodec.references.library import Held
 
 if TYPE_CHECKING:
     from nicodec.image.picture import Picture, Pixels
 
-ALIKE = 0.4  # correlation of looks from which on an earlier picture is worth a try
+GROUP = 1 << LONGEST_CHAIN
+BETTER = {1: 0, 2: 6, 4: 12, 8: 20, 16: 36}  # quality that a picture has more, by its distance
+ALIKE = 0.4  # correlation of looks from which on another picture is worth a try
 TRIED = 2
-BETTER = 20  # quality that a key has more
-CLEAR = 0.8  # share of the bytes that its scene's first picture took alone, below which a picture is of that scene
+CLEAR = 0.8  # share of the bytes that a picture takes alone, below which a reference pays
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a picture stands in its series.
+
+    Attributes:
+        distance: pictures to the nearest that it may refer to: 1, 2, 4 .. GROUP, which is a key's.
+        ahead: reads one that may refer to it. None: there is none, or it is not known yet.
+    """
+
+    distance: int
+    ahead: Callable[[], Picture] | None = None
 
 
 @dataclass
 class Scene:
-    """Pictures of a series that show the same.
+    """Pictures that look alike.
 
     Attributes:
         alone: bytes a pixel of the first one.
-        since: how many came after the last key; None: there was none.
-        depth: chain of the last key; 0: there was none.
+        pays: whether it takes clearly less to refer to one of them.
     """
 
-    alone: float
-    since: int | None = None
-    depth: int = 0
-
-    def wants_key(self, density: float) -> bool:
-        """Whether the next picture, of so many bytes a pixel, should be one."""
-        return density < CLEAR * self.alone if self.since is None else self.since >= KEY_EVERY - 1
+    alone: float = 0.0
+    pays: bool = False
 
 
 @dataclass(frozen=True, eq=False)
-class Earlier:
-    """A finished file of a series: what it looks like, and how many others must be decoded before it."""
+class Coded:
+    """A finished file of a series, and what it looks like."""
 
     held: Held
     look: bytes
-    chain: int
+    distance: int
     scene: Scene
+
+
+@dataclass(frozen=True, eq=False)
+class Next:
+    """The next picture of a series: what it looks like, and the finished files that are like it, the likest first."""
+
+    output: Path
+    look: bytes
+    place: Place
+    alike: Sequence[Coded]
 
 
 @dataclass
 class Series:
-    """The finished files of a batch, by the folder that they lie in: names are looked for there."""
+    """The finished files of a batch, by the folder that they lie in: names are looked for there.
 
-    done: dict[Path, list[Earlier]] = field(default_factory=dict)
+    Attributes:
+        places: of those to come, by their output; what is not there comes in order.
+    """
+
+    places: Mapping[Path, Place] = field(default_factory=dict)
+    done: dict[Path, list[Coded]] = field(default_factory=dict)
 
     def encode(self, picture: Picture, options: EncodeOptions, output: Path) -> bytes:
-        """The next picture's file, noted; a key's is of a higher quality. Raises: as `codec.encode_picture`."""
+        """The next picture's file, noted. Raises: as `codec.encode_picture`."""
         from nicodec.codec import encode_picture
 
-        data = encode_picture(picture, self.options(options, picture.pixels, output))
-        scene = self._scene(data, picture.pixels, output)
-        if is_key := scene.wants_key(_density(data, picture.pixels)):
-            better = replace(options, quality=min(options.quality + BETTER, QUALITY_RANGE[1]))
-            longest = scene.depth + 1 if scene.depth + 1 < LONGEST_CHAIN else 0  # others are to refer to it
-            data = encode_picture(picture, self.options(better, picture.pixels, output, longest))
-        self._add(output, data, picture.pixels, scene, is_key)
+        coming = self.next(picture.pixels, output)
+        scene = coming.alike[0].scene if coming.alike else Scene(pays=_pays(picture, options, coming))
+        better = BETTER[coming.place.distance] if scene.pays else 0
+        used = replace(options, quality=min(options.quality + better, QUALITY_RANGE[1]))
+        data = encode_picture(picture, self.options(used, coming))
+        density = len(data) / (picture.width * picture.height)
+        scene.alone = scene.alone or density
+        scene.pays |= density < CLEAR * scene.alone
+        self.add(coming, data, scene)
         return data
 
-    def options(
-        self, options: EncodeOptions, pixels: Pixels, output: Path, longest: int = LONGEST_CHAIN
-    ) -> EncodeOptions:
-        """How to encode the next picture: with the earlier ones that it is most like, on top of what is given.
-
-        Args:
-            longest: chain that this may make; 0: with none.
-        """
-        given = options.references if isinstance(options.references, tuple) else ()
-        usable = [each for each in self._earlier(output) if each.chain < longest]
-        if not usable:
-            return options
+    def next(self, pixels: Pixels, output: Path) -> Next:
+        """A picture that is to be coded."""
         from nicodec.references.look import likenesses, look
 
-        likeness = likenesses(look(pixels), [each.look for each in usable]).tolist()
-        ranked = sorted(zip(likeness, usable, strict=True), key=lambda pair: -pair[0])
-        near = [each.held for value, each in ranked if value >= ALIKE]
+        own, done = look(pixels), self.done.get(output.parent, [])
+        place = self.places.get(output) or Place(distance_of(len(done)))
+        likeness = likenesses(own, [each.look for each in done]).tolist() if done else []
+        ranked = sorted(zip(likeness, done, strict=True), key=lambda pair: -pair[0])
+        return Next(output, own, place, [each for value, each in ranked if value >= ALIKE])
+
+    def options(self, options: EncodeOptions, coming: Next) -> EncodeOptions:
+        """How to encode it: with those that it may refer to, and is most like, on top of what is given."""
+        given = options.references if isinstance(options.references, tuple) else ()
+        near = [each.held for each in coming.alike if each.distance > coming.place.distance]
         found = tuple(near[: min(TRIED, MAX_REFERENCES - len(given))])
         return replace(options, references=(*given, *found)) if found else options
 
-    def add(self, output: Path, data: bytes, pixels: Pixels) -> None:
-        """Note a finished file, which is no key."""
-        self._add(output, data, pixels, self._scene(data, pixels, output), is_key=False)
-
-    def _add(self, output: Path, data: bytes, pixels: Pixels, scene: Scene, is_key: bool) -> None:
-        from nicodec.references.look import look
-
-        chain = max((each.chain + 1 for each in self._referred(data, output)), default=0)
-        if is_key:
-            scene.since, scene.depth = 0, chain
-        elif scene.since is not None:
-            scene.since += 1
-        held = Held.of(data, output.name, output.parent)
-        self.done.setdefault(output.parent, []).append(Earlier(held, look(pixels), chain, scene))
-
-    def _scene(self, data: bytes, pixels: Pixels, output: Path) -> Scene:
-        """That of what a file refers to; a new one, if that is nothing."""
-        referred = self._referred(data, output)
-        return referred[0].scene if referred else Scene(_density(data, pixels))
-
-    def _referred(self, data: bytes, output: Path) -> list[Earlier]:
-        ids = {reference.id for reference in read_aligned(read_file(data))}
-        return [each for each in self._earlier(output) if each.held.id in ids]
-
-    def _earlier(self, output: Path) -> list[Earlier]:
-        return self.done.get(output.parent, [])
+    def add(self, coming: Next, data: bytes, scene: Scene | None = None) -> None:
+        """Note its file."""
+        held = Held.of(data, coming.output.name, coming.output.parent)
+        coded = Coded(held, coming.look, coming.place.distance, scene or Scene())
+        self.done.setdefault(coming.output.parent, []).append(coded)
 
 
-def _density(data: bytes, pixels: Pixels) -> float:
-    """Bytes a pixel."""
-    return len(data) / (pixels.shape[0] * pixels.shape[1])
+def _pays(picture: Picture, options: EncodeOptions, coming: Next) -> bool:
+    """Whether the one ahead takes clearly less with this picture than alone."""
+    if coming.place.ahead is None:
+        return False
+    from nicodec.codec import encode_picture
+    from nicodec.references.look import likenesses, look
+
+    try:
+        ahead = coming.place.ahead()
+        if likenesses(coming.look, [look(ahead.pixels)])[0] < ALIKE:
+            return False
+        reference = Held.of(encode_picture(picture, options))
+        alone, referring = (
+            len(encode_picture(ahead, replace(options, references=used))) for used in ("off", (reference,))
+        )
+    except NicodecError:  # whose turn it is will hear of it
+        return False
+    return referring < CLEAR * alone
+
+
+# --- which comes when
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A picture's turn: its index, its distance, and the index of the one that is looked at ahead, if there is one."""
+
+    index: int
+    distance: int
+    ahead: int | None
+
+
+def turns(outputs: Sequence[Path]) -> list[Turn]:
+    """The turns of pictures, folder by folder, in coding order."""
+    folders: dict[Path, list[int]] = {}
+    for index, output in enumerate(outputs):
+        folders.setdefault(output.parent, []).append(index)
+    return [
+        Turn(own[at], distance_of(at), own[ahead] if (ahead := _ahead(at, len(own))) else None)
+        for own in folders.values()
+        for at in coding_order(len(own))
+    ]
+
+
+def distance_of(index: int) -> int:
+    """That of a picture by its index in the series: the largest power of two that divides it, at most GROUP."""
+    return min(index & -index, GROUP) or GROUP
+
+
+def coding_order(count: int) -> Iterator[int]:
+    """Indices of a series: each key, then what lies between it and the one before."""
+    yield from range(min(count, 1))
+    for start in range(0, count, GROUP):
+        yield from (index for index in (start + GROUP, *_between(start, GROUP // 2)) if index < count)
+
+
+def _between(start: int, half: int) -> Iterator[int]:
+    if half:
+        yield start + half
+        yield from _between(start, half // 2)
+        yield from _between(start + half, half // 2)
+
+
+def _ahead(index: int, count: int) -> int | None:
+    """The furthest picture that may refer to this one alone."""
+    half = distance_of(index) // 2
+    while half and index + half >= count:
+        half //= 2
+    return index + half if half else None

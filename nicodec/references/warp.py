@@ -21,7 +21,7 @@ UNIT = 64  # positions between two pixels
 QUARTER = UNIT // 4
 FURTHEST = 1 << 30  # of a position, in units
 EDGE = 3  # pixels beyond an edge, from which on all that is seen are its own
-AT_ONCE = 1 << 13  # pixels that are sampled at once: what they take stays in a processor's cache
+AT_ONCE = 1 << 14  # pixels that are sampled at once: what they take stays in a processor's cache
 TAP_BITS, LEVEL_BITS = 7, 4  # fractional bits of a tap, and of a level before its brightness is changed
 Integers = NDArray[np.int64]
 

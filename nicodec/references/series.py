@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nicodec.image.picture import Picture, Pixels
 
 GROUP = 1 << LONGEST_CHAIN
-BETTER = {1: 0, 2: 6, 4: 12, 8: 20, 16: 36}  # quality that a picture has more, by its distance
+BETTER = {1: 0, 2: 8, 4: 14, 8: 22, 16: 30}  # quality that a picture has more, by its distance
 ALIKE = 0.4  # correlation of looks from which on another picture is worth a try
 TRIED = 2
 CLEAR = 0.8  # share of the bytes that a picture takes alone, below which a reference pays

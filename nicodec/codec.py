@@ -16,6 +16,7 @@ others (`nicodec.foreign`) have a FOREIGN section with strings of their own in p
 
 from __future__ import annotations
 
+import hashlib
 import time
 import zlib
 from collections.abc import Callable
@@ -40,10 +41,13 @@ from nicodec.image.picture import Picture, Pixels
 from nicodec.memory import check_memory, translate_out_of_memory
 from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.painters import Rendering
+from nicodec.references.recent import Recent
 from nicodec.streams import attempt
 
 if TYPE_CHECKING:
     from nicodec.references.library import Library
+
+RECENT = Recent(64 << 20)
 
 
 @translate_out_of_memory
@@ -165,6 +169,11 @@ def decode_reference(engine: str, device: str, data: bytes, library: Library) ->
 
     Experts and fuser may get better while files that refer to this one stay.
     """
+    key = hashlib.sha256(data).digest(), engine, device
+    return RECENT.get(key, partial(_decode_reference, engine, device, data, library))
+
+
+def _decode_reference(engine: str, device: str, data: bytes, library: Library) -> Pixels:
     if not data.startswith(MAGIC):
         from nicodec.image.files import read_picture
 

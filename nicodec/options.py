@@ -33,7 +33,7 @@ DRAWN = ("auto", "off", "all")
 PICTURES = frozenset({  # suffixes of the files that are taken from folders
     ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".bmp", ".gif", ".ppm", ".pgm", ".pnm", ".pam",
 })  # fmt: skip
-LONGEST_CHAIN = 4  # files of a series that one of it refers to in a row, at most
+LONGEST_CHAIN = 4  # files of a series that one of it needs one after another, at most, itself not counted
 STRIPPABLE = ("all", "icc", "exif", "xmp")
 ANCHORS = ("fidelity", "perception")
 ENGINES = ("auto", "onnx", "torch")
@@ -185,10 +185,7 @@ class EncodeOptions:
 
     def _check_references(self) -> None:
         if self.refers:
-            if self.asks_for_tokens:
-                raise UsageError("a file that refers to pictures has no tokens; leave out what is about them")
-            if self.base is not None or self.drawn == "all":
-                raise UsageError("a file of another codec, or all drawn, refers to no pictures")
+            self.check_referring()
         if isinstance(self.references, tuple):
             if not 1 <= len(self.references) <= MAX_REFERENCES:
                 raise UsageError(f"{len(self.references)} references, expected 1..{MAX_REFERENCES}")
@@ -196,6 +193,13 @@ class EncodeOptions:
             raise UsageError(
                 f"references are {reprlib.repr(self.references)}, expected auto, off or 1..{MAX_REFERENCES}"
             )
+
+    def check_referring(self) -> None:
+        """Raises: UsageError, files that are encoded so cannot refer to pictures."""
+        if self.asks_for_tokens:
+            raise UsageError("a file that refers to pictures has no tokens; leave out what is about them")
+        if self.base is not None or self.drawn == "all":
+            raise UsageError("a file of another codec, or all drawn, refers to no pictures")
 
     @property
     def refers(self) -> bool:

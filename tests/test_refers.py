@@ -274,6 +274,15 @@ def test_the_page_shows_a_file_that_refers(first, second, tmp_path):
         Session(data, "cpu")
 
 
+def test_a_reference_that_cannot_be_read_is_named(tmp_path, inside, first):
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "cut.nic").write_bytes(first[:-9])
+    pictures.image(64, 64).save(tmp_path / "a.png")
+    for name, code in (("empty.png", errors.InputError), ("cut.nic", errors.CorruptFileError)):
+        found, _, message = inside("encode", "a.png", "--reference", name, "-o", "a.nic", *TINY)
+        assert (found, f"reference {name}" in message) == (code.exit_code, True), message
+
+
 # --- many pictures
 
 

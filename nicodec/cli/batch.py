@@ -146,7 +146,8 @@ def _tell(tally: Tally, *, as_json: bool, quiet: bool) -> None:
 for verb, params, text in (
     ("encode", [*options_of(encode.command, ENCODING), TAR], """Encode the pictures of SRC: x.jpg becomes x.jpg.nic.
 
-    With --series, pictures of a shard may refer to earlier ones of its folder."""),
+    With --series, pictures of a shard may refer to earlier ones of its folder; as they are read in order, nothing is
+    coded better for others before one of these has shown that it pays."""),
     ("decode", [*options_of(decode.command, DECODING), TAR], "Decode the .nic files of SRC: x.jpg.nic becomes "
      "x.jpg.png."),
     ("verify", options_of(verify.command, VERIFYING), "Verify the .nic files of SRC; DST gets the report."),

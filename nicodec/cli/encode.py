@@ -68,7 +68,8 @@ class Encoding:
     def __call__(self, job: jobs.Job) -> jobs.Outcome:
         """Read, encode, write."""
         (output,) = job.outputs
-        io.refuse_existing(output, self.force, job.source)
+        force = self.force or (self.series is not None and Path(output) in self.series.lost)
+        io.refuse_existing(output, force, job.source)
         data = io.read_input(job.source)
         started = time.perf_counter()
 
@@ -77,7 +78,7 @@ class Encoding:
 
         picture = self._read(data)
         encoded, reached = self._encoded(picture, Path(output))
-        io.write_output(output, encoded, self.force, like=job.source if self.preserve_time else None)
+        io.write_output(output, encoded, force, like=job.source if self.preserve_time else None)
         seconds = time.perf_counter() - started
         facts = describe(read_file(encoded))
         named = io.printable(f"{job.source} -> {output}")
@@ -100,13 +101,18 @@ class Encoding:
 
         outputs = [Path(output) for job in planned for output in job.outputs]
         ordered = turns(outputs)
-        places = {
-            outputs[turn.index]: Place(
-                turn.distance, None if turn.ahead is None else partial(self._seen, planned[turn.ahead].source)
-            )
-            for turn in ordered
-        }
+        places = {}
+        for turn in ordered:
+            ahead = None if turn.ahead is None else partial(self._seen, planned[turn.ahead].source)
+            places[outputs[turn.index]] = Place(turn.distance, turn.reach, ahead)
         return replace(self, series=Series(places)), [planned[turn.index] for turn in ordered]
+
+    def is_done(self, job: jobs.Job) -> bool:
+        """Whether a job's file is there, and, of a series, all that it refers to."""
+        (output,) = job.outputs
+        if not jobs.is_done(job) or self.series is None:
+            return jobs.is_done(job)
+        return self.series.keep(Path(output), self.options, partial(self._seen, job.source))
 
     def _seen(self, source: str) -> Picture:
         """A picture whose turn comes later. Raises: InputError, it can be read only once; as `read_picture`."""
@@ -178,7 +184,8 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
 )  # fmt: skip
 @click.option("--target-size", type=Size(), metavar="SIZE",
               help="Instead of a quality: the best file of at most SIZE bytes, such as 100KB.")  # fmt: skip
-@click.option("--target-bpp", type=Finite(0), metavar="BPP", help="The best file of at most BPP bits a pixel.")
+@click.option("--target-bpp", type=Finite(0, min_open=True), metavar="BPP",
+              help="The best file of at most BPP bits a pixel.")  # fmt: skip
 @click.option("--target-psnr", type=Finite(0), metavar="DB", help="The smallest file of at least DB.")
 @click.option("--target-lpips", type=Finite(0), metavar="D", help="The smallest file of at most LPIPS (AlexNet) D.")
 @click.option("--trunk", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
@@ -205,9 +212,9 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
 @click.option("--dictionary", "dictionaries", type=click.Path(path_type=Path), multiple=True, metavar="FILE.nicdict",
               help="Search such pictures in a dictionary, see `nicodec dictionary`. Decoding takes it as "
               "well.")  # fmt: skip
-@click.option("--series", is_flag=True, help="Let pictures of a folder refer to others of it, in order of their names, "
-              f"in chains of at most {LONGEST_CHAIN} files. What others refer to is coded better, "
-              "where that pays.")  # fmt: skip
+@click.option("--series", is_flag=True, help="Let pictures of a folder refer to others of it, near them in the "
+              f"order of names, or as they are given. To decode one takes a chain of at most {LONGEST_CHAIN} others. "
+              "What others refer to is coded better, where that pays.")  # fmt: skip
 @click.option("--drawn", type=click.Choice(DRAWN), default=DRAWN[0], show_default=True,
               help="Blocks of 32x32 pixels that are kept exactly (drawings, text): auto: where that costs less, in "
               "bits and error; all: the picture without loss.")  # fmt: skip
@@ -285,8 +292,9 @@ def command(
     if given.many:
         planned = given.plan(lambda folder, place: (coded_name(folder, place, keep_suffix=given.keep_suffix),))
         if series:
+            options.check_referring()
             encoding, planned = encoding.in_series(planned)
-        jobs.run(planned, encoding, given, threads, as_json=as_json, quiet=quiet)
+        jobs.run(planned, encoding, given, threads, as_json=as_json, quiet=quiet, is_done=encoding.is_done)
         return
     source = io.resolve_input(sources[0] if sources else None)
     output = io.resolve_output(output, "picture.nic")

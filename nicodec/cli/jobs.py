@@ -144,11 +144,16 @@ def options(function: F) -> F:
     return function
 
 
+def is_done(job: Job) -> bool:
+    """Whether all that it would write is there."""
+    return all(streams.is_file(output) for output in job.outputs)
+
+
 def run_one(
     job: Job, work: Work, inputs: Inputs, threads: int | None, *, as_json: bool, quiet: bool
 ) -> None:  # fmt: skip
     """Do one job in this process; its error is the call's."""
-    if inputs.skip_existing and _is_done(job):
+    if inputs.skip_existing and is_done(job):
         return
     streams.set_threads(threads)
     with streams.about(job.source):
@@ -157,9 +162,10 @@ def run_one(
 
 
 def run(
-    planned: list[Job], work: Work, inputs: Inputs, threads: int | None, *, as_json: bool, quiet: bool
+    planned: list[Job], work: Work, inputs: Inputs, threads: int | None, *, as_json: bool, quiet: bool,
+    is_done: Callable[[Job], bool] = is_done,
 ) -> None:  # fmt: skip
-    """Do all jobs, and report each as it ends.
+    """Do all jobs, and report each as it ends. `is_done`: what `skip_existing` leaves as it is.
 
     Raises:
         BatchError: some of several failed; each was reported.
@@ -167,7 +173,7 @@ def run(
     """
     from tqdm import tqdm
 
-    todo = [job for job in planned if not (inputs.skip_existing and _is_done(job))]
+    todo = [job for job in planned if not (inputs.skip_existing and is_done(job))]
     for folder in {Path(output).parent for job in todo for output in job.outputs}:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -214,10 +220,6 @@ def each(sources: tuple[str, ...], act: Callable[[str], None], *, as_json: bool)
             streams.complain(error, as_json=as_json)
     if failed:
         raise BatchError(f"{failed} of {len(names)} files failed")
-
-
-def _is_done(job: Job) -> bool:
-    return all(streams.is_file(output) for output in job.outputs)
 
 
 def _tell(outcome: Outcome, notes: tuple[str, ...], *, as_json: bool, quiet: bool) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import reprlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,15 @@ from nicodec.container.layout import ID_BYTES, MAGIC
 from nicodec.container.limits import DEFAULT_MAX_PIXELS, check_declared
 from nicodec.container.reader import NicFile, read_file
 from nicodec.container.references import MAX_NAME, Reference, read_aligned, safe_name
-from nicodec.errors import LimitError, MissingReferenceError, NicodecError, UsageError
+from nicodec.errors import (
+    CorruptFileError,
+    InputError,
+    LimitError,
+    MissingReferenceError,
+    NicodecError,
+    UnsupportedPictureError,
+    UsageError,
+)
 from nicodec.image.given import bytes_of
 
 if TYPE_CHECKING:
@@ -100,6 +109,15 @@ def dictionaries(named: Sequence[Path], *, everywhere: bool = True) -> Iterator[
 Decode = Callable[[bytes, "Library"], "Pixels"]
 
 
+@contextmanager
+def _about(reference: Reference) -> Iterator[None]:
+    """What is wrong with a file in here is wrong with this reference."""
+    try:
+        yield
+    except (InputError, UnsupportedPictureError, CorruptFileError) as error:
+        raise type(error)(f"reference {reference}: {error}") from None
+
+
 class Library:
     """Finds and decodes what files refer to, each picture once.
 
@@ -156,14 +174,19 @@ class Library:
         """Its pixels (H, W, 1 or 3). Raises: as `check`, and as decoding it does."""
         key = reference.id, reference.index
         if key not in self._pixels:
-            self._pixels[key] = self.decode(self.find(reference).data, self)
+            data = self.find(reference).data
+            with _about(reference):
+                self._pixels[key] = self.decode(data, self)
         return self._pixels[key]
 
     def pixels_of(self, held: Held) -> Pixels:
         """Those of a picture that is there. Raises: as `check`, and as decoding it does."""
+        reference = self._known(held)
         if held.data.startswith(MAGIC):
-            self.check(read_file(held.data), 1)
-        return self.pixels(self._known(held))
+            with _about(reference):
+                file = read_file(held.data)
+            self.check(file, 1)
+        return self.pixels(reference)
 
     def picture(self, data: bytes) -> Pixels:
         """Those of a file that refers to pictures that are there. Raises: as `check`, and as decoding it does."""

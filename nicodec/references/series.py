@@ -9,14 +9,18 @@ build on, is worth more than its own look: it is made better, if real bytes say 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nicodec.container.layout import MAX_REFERENCES
+from nicodec.container.layout import MAX_REFERENCES, SectionType
+from nicodec.container.reader import read_file
+from nicodec.container.references import read_aligned
 from nicodec.errors import NicodecError
 from nicodec.options import LONGEST_CHAIN, QUALITY_RANGE, EncodeOptions
-from nicodec.references.library import Held
+from nicodec.rate.scale import quality_from_rate
+from nicodec.references.library import Held, Library
 
 if TYPE_CHECKING:
     from nicodec.image.picture import Picture, Pixels
@@ -25,7 +29,11 @@ GROUP = 1 << LONGEST_CHAIN
 BETTER = {1: 0, 2: 8, 4: 14, 8: 22, 16: 30}  # quality that a picture has more, by its distance
 ALIKE = 0.4  # correlation of looks from which on another picture is worth a try
 TRIED = 2
+PIXELS = (SectionType.REFERENCES, SectionType.SQ, SectionType.DRAWN, SectionType.ALPHA)  # no metadata, and no tokens
 CLEAR = 0.8  # share of the bytes that a picture takes alone, below which a reference pays
+
+
+See = Callable[[], "Picture"]
 
 
 @dataclass(frozen=True)
@@ -34,11 +42,13 @@ class Place:
 
     Attributes:
         distance: pictures to the nearest that it may refer to: 1, 2, 4 .. GROUP, which is a key's.
+        reach: as that, no more than there are pictures that may refer to it: how much better it may be made.
         ahead: reads one that may refer to it. None: there is none, or it is not known yet.
     """
 
     distance: int
-    ahead: Callable[[], Picture] | None = None
+    reach: int
+    ahead: See | None = None
 
 
 @dataclass
@@ -52,6 +62,23 @@ class Scene:
 
     alone: float = 0.0
     pays: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """A file of an earlier run.
+
+    Attributes:
+        refers: to others.
+        better: than its own look is worth.
+        see: reads its picture.
+    """
+
+    held: Held
+    distance: int
+    refers: bool
+    better: bool
+    see: See
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,10 +107,14 @@ class Series:
 
     Attributes:
         places: of those to come, by their output; what is not there comes in order.
+        kept: files of an earlier run that nobody has looked at yet.
+        lost: such files that nobody can decode, for what they refer to is not there.
     """
 
     places: Mapping[Path, Place] = field(default_factory=dict)
     done: dict[Path, list[Coded]] = field(default_factory=dict)
+    kept: dict[Path, list[Kept]] = field(default_factory=dict)
+    lost: set[Path] = field(default_factory=set)
 
     def encode(self, picture: Picture, options: EncodeOptions, output: Path) -> bytes:
         """The next picture's file, noted. Raises: as `codec.encode_picture`."""
@@ -91,10 +122,10 @@ class Series:
 
         coming = self.next(picture.pixels, output)
         scene = coming.alike[0].scene if coming.alike else Scene(pays=_pays(picture, options, coming))
-        better = BETTER[coming.place.distance] if scene.pays else 0
+        better = BETTER[coming.place.reach] if scene.pays else 0
         used = replace(options, quality=min(options.quality + better, QUALITY_RANGE[1]))
         data = encode_picture(picture, self.options(used, coming))
-        density = len(data) / (picture.width * picture.height)
+        density = _streams(data) / (picture.width * picture.height)
         scene.alone = scene.alone or density
         scene.pays |= density < CLEAR * scene.alone
         self.add(coming, data, scene)
@@ -104,8 +135,10 @@ class Series:
         """A picture that is to be coded."""
         from nicodec.references.look import likenesses, look
 
+        self._look_at_kept(output.parent)
         own, done = look(pixels), self.done.get(output.parent, [])
-        place = self.places.get(output) or Place(distance_of(len(done)))
+        distance = distance_of(len(done))
+        place = self.places.get(output) or Place(distance, distance)
         likeness = likenesses(own, [each.look for each in done]).tolist() if done else []
         ranked = sorted(zip(likeness, done, strict=True), key=lambda pair: -pair[0])
         return Next(output, own, place, [each for value, each in ranked if value >= ALIKE])
@@ -123,6 +156,47 @@ class Series:
         coded = Coded(held, coming.look, coming.place.distance, scene or Scene())
         self.done.setdefault(coming.output.parent, []).append(coded)
 
+    def keep(self, output: Path, options: EncodeOptions, see: See) -> bool:
+        """Whether a file of an earlier run stays as it is: what it refers to is there. Others may then refer to it.
+
+        `see`: reads its picture.
+        """
+        given = options.references if isinstance(options.references, tuple) else ()
+        try:
+            held = Held.given(output)
+            file = read_file(held.data)
+            Library(_never, given, [output.parent], options.dictionaries).check(file)
+        except NicodecError:
+            self.lost.add(output)
+            return False
+        place = self.places.get(output)
+        if place is not None:
+            better = quality_from_rate(file.header.rate) > options.quality + 0.5
+            kept = Kept(held, place.distance, bool(read_aligned(file)), better, see)
+            self.kept.setdefault(output.parent, []).append(kept)
+        return True
+
+    def _look_at_kept(self, folder: Path) -> None:
+        from nicodec.references.look import look
+
+        scene = Scene()
+        for kept in self.kept.pop(folder, []):
+            scene = scene if kept.refers else Scene()
+            scene.pays |= kept.better
+            with suppress(NicodecError):
+                coded = Coded(kept.held, look(kept.see().pixels), kept.distance, scene)
+                self.done.setdefault(folder, []).append(coded)
+
+
+def _never(data: bytes, library: Library) -> Pixels:
+    raise AssertionError("files are checked without being decoded")
+
+
+def _streams(data: bytes) -> int:
+    """Bytes of a file that its pixels take."""
+    file = read_file(data)
+    return sum(len(file.payload(kind) or b"") for kind in PIXELS)
+
 
 def _pays(picture: Picture, options: EncodeOptions, coming: Next) -> bool:
     """Whether the one ahead takes clearly less with this picture than alone."""
@@ -137,7 +211,7 @@ def _pays(picture: Picture, options: EncodeOptions, coming: Next) -> bool:
             return False
         reference = Held.of(encode_picture(picture, options))
         alone, referring = (
-            len(encode_picture(ahead, replace(options, references=used))) for used in ("off", (reference,))
+            _streams(encode_picture(ahead, replace(options, references=used))) for used in ("off", (reference,))
         )
     except NicodecError:  # whose turn it is will hear of it
         return False
@@ -149,10 +223,11 @@ def _pays(picture: Picture, options: EncodeOptions, coming: Next) -> bool:
 
 @dataclass(frozen=True)
 class Turn:
-    """A picture's turn: its index, its distance, and the index of the one that is looked at ahead, if there is one."""
+    """A picture's turn: its index, its distance and reach, and the index of the one that is looked at ahead, if any."""
 
     index: int
     distance: int
+    reach: int
     ahead: int | None
 
 
@@ -162,7 +237,7 @@ def turns(outputs: Sequence[Path]) -> list[Turn]:
     for index, output in enumerate(outputs):
         folders.setdefault(output.parent, []).append(index)
     return [
-        Turn(own[at], distance_of(at), own[ahead] if (ahead := _ahead(at, len(own))) else None)
+        Turn(own[at], distance_of(at), _reach(at, len(own)), own[ahead] if (ahead := _ahead(at, len(own))) else None)
         for own in folders.values()
         for at in coding_order(len(own))
     ]
@@ -185,6 +260,11 @@ def _between(start: int, half: int) -> Iterator[int]:
         yield start + half
         yield from _between(start, half // 2)
         yield from _between(start + half, half // 2)
+
+
+def _reach(index: int, count: int) -> int:
+    """Between two keys there is work for both; the first of a short series has few that refer to it."""
+    return distance_of(index) if index else min(GROUP, 1 << (count - 1).bit_length())
 
 
 def _ahead(index: int, count: int) -> int | None:

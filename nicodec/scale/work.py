@@ -55,6 +55,8 @@ class Encode:
         self.options = EncodeOptions(
             references=parse_references(options["references"]), **{k: v for k, v in options.items() if k not in own}
         )
+        if self.keeps:
+            self.options.check_referring()
         Model.named(self.options.model, device=self.options.device)
         self.begin()
 

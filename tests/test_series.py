@@ -152,6 +152,12 @@ def test_what_refers_to_a_file_that_is_another_one_now_is_made_anew(tmp_path, in
     assert inside("decode", "-r", "out", "-o", "back", "--quiet", "--device", "cpu")[0] == 0
 
 
+def test_what_is_no_file_of_ours_is_left_alone(tmp_path, inside, seven):
+    (tmp_path / "out" / "1.nic").write_bytes(b"mine")
+    assert inside(*CALL, "--skip-existing")[0] == 0
+    assert files_in(tmp_path / "out") == {**seven, "1.nic": b"mine"}
+
+
 def referring(path):
     return api.read_info(path)["refers_to"] or []
 

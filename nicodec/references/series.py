@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from nicodec.container.layout import MAX_REFERENCES, SectionType
 from nicodec.container.reader import read_file
 from nicodec.container.references import read_aligned
-from nicodec.errors import NicodecError
+from nicodec.errors import MissingReferenceError, NicodecError
 from nicodec.options import LONGEST_CHAIN, QUALITY_RANGE, EncodeOptions
 from nicodec.rate.scale import quality_from_rate
 from nicodec.references.library import Held, Library
@@ -166,9 +166,11 @@ class Series:
             held = Held.given(output)
             file = read_file(held.data)
             Library(_never, given, [output.parent], options.dictionaries).check(file)
-        except NicodecError:
+        except MissingReferenceError:
             self.lost.add(output)
             return False
+        except NicodecError:  # it is something else, or damaged: nothing that was made here
+            return True
         place = self.places.get(output)
         if place is not None:
             better = quality_from_rate(file.header.rate) > options.quality + 0.5

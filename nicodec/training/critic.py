@@ -91,19 +91,17 @@ class Critic(nn.Module):
         return [F.normalize(output.float(), dim=1, eps=1e-8) for output in outputs]
 
 
-def natural_loss(
-    critic: Critic, x_hat: Tensor, x: Tensor, texture_weight: float = TEXTURE
-) -> tuple[Tensor, dict[str, float]]:
-    """What a decoder for natural pictures is trained with, of pictures (B, 3, H, W), 0..1: (B,); and its record.
+def natural_loss(critic: Critic, x_hat: Tensor, x: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """What a decoder for natural pictures is trained with, of pictures (B, 3, H, W), 0..1; and figures for the record.
 
     Likeness, texture, a little L1, and no grid. MoDE-P and the fuser share it: what one may do, the other may.
     """
     same, texture = critic.anew(x_hat, x)
-    repeated = grid(x_hat - x)
-    loss = L1 * (x_hat - x).abs().mean((1, 2, 3)) + same + texture_weight * texture + GRID * repeated
+    repeated = grid(x_hat - x).mean()
+    loss = L1 * (x_hat - x).abs().mean() + same.mean() + TEXTURE * texture.mean() + GRID * repeated
     return loss, {
         "psnr": psnr(x_hat, x), "likeness": same.mean().item(), "texture": texture.mean().item(),
-        "grid": repeated.mean().item(),
+        "grid": repeated.item(),
     }  # fmt: skip
 
 

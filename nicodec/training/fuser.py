@@ -54,7 +54,7 @@ class AuxStage(Stage):
         residual = imagine(self.module, coded)
         loss, figures = natural_loss(self.critic, self.base.decode(coded, residual), x)
         kept = (residual / coded.step).square().mean()
-        return loss.mean() + KEEP * kept, {**figures, "kept": kept.item()}
+        return loss + KEEP * kept, {**figures, "kept": kept.item()}
 
     def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:
         """See `validate`: of plain decodes and of y'."""
@@ -102,7 +102,7 @@ class FuserStage(Stage):
         found = self.module(r_t, t, coded.y_hat, self.module.g_s.linear(coded.y_hat), coded.step, coded.rate, said)
         loss, figures = natural_loss(self.critic, self.base.decode(coded, found * unit), x)
         match = (found - r)[dim].square().sum() / found.numel()
-        return loss.mean() + MATCH * match, {**figures, "match": match.item()}
+        return loss + MATCH * match, {**figures, "match": match.item()}
 
     def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:
         """See `validate`: of plain decodes and of what one step finds, and what it finds where it hears tokens."""

@@ -71,8 +71,7 @@ class MoDEStage(Stage):
             tau = torch.rand(len(x), 1, 1, 1).to(x.device)
             lead = partial(self.base.correction_towards, y=self._natural(self.fuser, decoded.y_hat, rate))
         (x_p,) = self.module.decode_perception(*held, lead, [tau])
-        loss, figures = natural_loss(self.critic, x_p, x)
-        return loss.mean(), figures
+        return natural_loss(self.critic, x_p, x)
 
     def _decoded(self, x: Tensor, rate: Tensor, depth: int) -> Decoded:
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):

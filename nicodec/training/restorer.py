@@ -26,9 +26,8 @@ RARE = 8  # one in so many is of the finer ones, of which little is to be mended
 GREY = "L"
 KINDS = ("4:2:0", "4:2:0", "4:2:0", "4:4:4", "4:4:4", GREY)  # each as often as it stands here
 HELD_OUT = (10, 20, 40)
+FIDELITY = 0.5  # weight of the logarithm of the squared error: a dB costs as much as 0.115 of likeness
 LEAST_ERROR = 1e-5  # squared: 50 dB, beyond which nothing is to be gained
-LEAST_LOSS = 0.01  # what is natural as far as people see; plain JPEGs of quality 40 have 0.2
-TEXTURE = 0.1  # weight next to likeness: a JPEG has texture, and what it lacks is found by likeness as well
 
 ChoiceT = TypeVar("ChoiceT")
 
@@ -43,11 +42,7 @@ class Compressed:
 
 
 class RestorerStage(Stage):
-    """Stage `restorer`: one network, which is told whether to be close or natural.
-
-    By the logarithms of the squared error and of a critic's loss: by how much of its own a picture gets better, so that
-    good JPEGs count as much as bad ones, and a dB of the one as much as 21 % of the other.
-    """
+    """Stage `restorer`: one network, which is told whether to be close (log squared error) or natural (a critic)."""
 
     name = "restorer"
     module: Restorer
@@ -66,8 +61,8 @@ class RestorerStage(Stage):
                          [_one_of(KINDS) for _ in x])  # fmt: skip
         close, natural = self.restored(self.module, batch)
         error = (close - batch.x).square().mean((1, 2, 3))
-        loss, figures = natural_loss(self.critic, natural, batch.x, TEXTURE)
-        loss = ((loss + LEAST_LOSS).log() + (error + LEAST_ERROR).log()).mean()
+        loss, figures = natural_loss(self.critic, natural, batch.x)
+        loss = loss + FIDELITY * (error + LEAST_ERROR).log().mean()
         return loss, {**figures, "psnr_plain": psnr(batch.x_hat, batch.x), "psnr_close": psnr(close, batch.x)}
 
     def restored(self, module: Restorer, batch: Compressed) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from nicodec.entropy.coder import cost_map
 from nicodec.entropy.tokens import token_costs
 from nicodec.errors import UnsupportedPictureError
 from nicodec.image.drawn import unpack_drawn
-from nicodec.latents.geometry import PATCH
+from nicodec.latents.geometry import PATCH, enlarged
 
 Costs = NDArray[np.float64]
 # From nothing to the dearest: black, violet, orange, white; of about even steps in lightness.
@@ -46,7 +46,7 @@ def bit_costs(file: NicFile, max_pixels: int | None = None) -> dict[str, Costs]:
     costs: dict[str, Costs] = {}
     if (payload := file.payload(SectionType.DRAWN)) is not None:
         each = SIDE // PATCH
-        drawn = unpack_drawn(payload, header).mask.repeat(each, 0).repeat(each, 1).astype(float)
+        drawn = enlarged(unpack_drawn(payload, header).mask, each).astype(float)
         _add(costs, "drawn", shape, 0, 0, (8 * len(payload) / drawn.sum() * drawn)[: shape[0], : shape[1]])
     if not file.streams:
         return costs
@@ -82,7 +82,7 @@ def draw(costs: dict[str, Costs], header: Header) -> bytes:
     low = np.minimum(place.astype(int), len(RAMP) - 2)
     share = (place - low)[..., None]
     colours = np.round((1 - share) * RAMP[low] + share * RAMP[low + 1]).astype(np.uint8)
-    pixels = colours.repeat(PATCH, 0).repeat(PATCH, 1)[: header.height, : header.width]
+    pixels = enlarged(colours, PATCH)[: header.height, : header.width]
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG")
     return buffer.getvalue()

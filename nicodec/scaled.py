@@ -24,6 +24,7 @@ from nicodec.image.kept import unpack_blocks, unpack_metadata
 from nicodec.image.metadata import with_size
 from nicodec.image.picture import Picture, Pixels
 from nicodec.image.shrink import averaged, shrink
+from nicodec.latents.geometry import enlarged
 from nicodec.memory import check_memory
 from nicodec.options import DecodeOptions
 from nicodec.painters.reduced import needed, synthesise_reduced
@@ -80,6 +81,6 @@ def _draw(file: NicFile, pixels: Pixels, crop: Box, scale: int) -> None:
     exact = blank(file.header, crop)
     drawn.paint(exact, crop)
     finer = SIDE // scale
-    mask = drawn.mask.repeat(finer, 0).repeat(finer, 1)[crop.top // scale :, crop.left // scale :]
+    mask = enlarged(drawn.mask, finer)[crop.top // scale :, crop.left // scale :]
     covered = mask[: pixels.shape[0], : pixels.shape[1]]
     pixels[covered] = averaged(exact, scale)[covered]

@@ -35,9 +35,7 @@ def code_latent(scales: ScaleModel, latent: Latent, verify: bool) -> tuple[int, 
     if verify:
         height, width, _ = latent.z_hat.shape
         plain, mapped, held = replace(latent.rate, levels=None), latent.rate.levels is not None, latent.motion
-        motion = None
-        if held is not None:
-            motion = Motion.none(height, width, shown=held.shown is not None, splits=held.splits is not None)
+        motion = None if held is None else Motion.none(height, width, **held.said)
         if decode_latent(scales, stream, height, width, plain, mapped, motion).crc() != latent.crc():
             raise InexactError("the encoded symbols do not decode to themselves on this machine; please report it")
     return latent.crc(), stream

@@ -110,9 +110,9 @@ class Encoding:
     def is_done(self, job: jobs.Job) -> bool:
         """Whether a job's file is there, and, of a series, all that it refers to."""
         (output,) = job.outputs
-        if not jobs.is_done(job) or self.series is None:
-            return jobs.is_done(job)
-        return self.series.keep(Path(output), self.options, partial(self._seen, job.source))
+        return jobs.is_done(job) and (
+            self.series is None or self.series.keep(Path(output), self.options, partial(self._seen, job.source))
+        )
 
     def _seen(self, source: str) -> Picture:
         """A picture whose turn comes later. Raises: InputError, it can be read only once; as `read_picture`."""

@@ -71,6 +71,11 @@ class Motion:
             np.zeros(positions, np.uint8) if splits else None,
         )
 
+    @property
+    def said(self) -> dict[str, bool]:
+        """What of `none`'s is said."""
+        return {"shown": self.shown is not None, "splits": self.splits is not None}
+
 
 class AdaptiveTable:
     """The weights of a table's entries: how often each was coded, of late more than long ago."""

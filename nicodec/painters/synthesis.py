@@ -22,6 +22,7 @@ from nicodec.latents.geometry import (
     Array,
     Span,
     coarser,
+    enlarged,
     in_pixels,
     neighbourhood,
     paste,
@@ -184,7 +185,7 @@ class Synthesis:
         assert held.latent.motion is not None
         assert held.latent.motion.shown is not None
         inside = Box(wanted.left - tile.left, wanted.top - tile.top, wanted.width, wanted.height).slices
-        mask = held.latent.motion.shown.repeat(SIDE, 0).repeat(SIDE, 1)[inside] > 0
+        mask = enlarged(held.latent.motion.shown, SIDE)[inside] > 0
         pixels[mask] = seen[inside][mask]
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nicodec.image.picture import Picture, Pixels
 
 GROUP = 1 << LONGEST_CHAIN
-BETTER = {1: 0, 2: 8, 4: 14, 8: 22, 16: 30}  # quality that a picture has more, by its distance
+BETTER = {1: 0, 2: 8, 4: 14, 8: 22, 16: 30}  # quality that a picture has more, by its reach
 ALIKE = 0.4  # correlation of looks from which on another picture is worth a try
 TRIED = 2
 PIXELS = (SectionType.REFERENCES, SectionType.SQ, SectionType.DRAWN, SectionType.ALPHA)  # no metadata, and no tokens
@@ -121,10 +121,12 @@ class Series:
         from nicodec.codec import encode_picture
 
         coming = self.next(picture.pixels, output)
-        scene = coming.alike[0].scene if coming.alike else Scene(pays=_pays(picture, options, coming))
-        better = BETTER[coming.place.reach] if scene.pays else 0
-        used = replace(options, quality=min(options.quality + better, QUALITY_RANGE[1]))
-        data = encode_picture(picture, self.options(used, coming))
+        better = replace(options, quality=min(options.quality + BETTER[coming.place.reach], QUALITY_RANGE[1]))
+        scene = coming.alike[0].scene if coming.alike else Scene()
+        data = encode_picture(picture, self.options(better if scene.pays else options, coming))
+        if not coming.alike and _pays(data, options, coming):
+            scene.pays = True
+            data = encode_picture(picture, self.options(better, coming))
         density = _streams(data) / (picture.width * picture.height)
         scene.alone = scene.alone or density
         scene.pays |= density < CLEAR * scene.alone
@@ -200,8 +202,8 @@ def _streams(data: bytes) -> int:
     return sum(len(file.payload(kind) or b"") for kind in PIXELS)
 
 
-def _pays(picture: Picture, options: EncodeOptions, coming: Next) -> bool:
-    """Whether the one ahead takes clearly less with this picture than alone."""
+def _pays(data: bytes, options: EncodeOptions, coming: Next) -> bool:
+    """Whether the one ahead takes clearly less with this picture's file than alone."""
     if coming.place.ahead is None:
         return False
     from nicodec.codec import encode_picture
@@ -211,9 +213,8 @@ def _pays(picture: Picture, options: EncodeOptions, coming: Next) -> bool:
         ahead = coming.place.ahead()
         if likenesses(coming.look, [look(ahead.pixels)])[0] < ALIKE:
             return False
-        reference = Held.of(encode_picture(picture, options))
         alone, referring = (
-            _streams(encode_picture(ahead, replace(options, references=used))) for used in ("off", (reference,))
+            _streams(encode_picture(ahead, replace(options, references=used))) for used in ("off", (Held.of(data),))
         )
     except NicodecError:  # whose turn it is will hear of it
         return False

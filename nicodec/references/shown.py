@@ -83,8 +83,7 @@ def show(picture: Picture, found: Referring, header: Header, base: FloatPath, we
     latent = symbols[0].latent
     assert latent is not None
     assert latent.motion is not None
-    says = Says(latent.motion.shown is not None, latent.motion.splits is not None)
-    return Shown(symbols, says, np.where(shown, own, coded))
+    return Shown(symbols, Says(**latent.motion.said), np.where(shown, own, coded))
 
 
 def _blocks(tile: Box) -> tuple[slice, slice]:

@@ -93,6 +93,18 @@ def trunk(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def vgg(tmp_path_factory):
+    """The convolutions of a VGG-16 with random weights, stored as torchvision's are."""
+    import torch
+    from torchvision.models import vgg16
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("trunk") / "vgg16.pth"
+    torch.save({f"features.{name}": weight for name, weight in vgg16(weights=None).features.state_dict().items()}, path)
+    return path
+
+
 @pytest.fixture
 def nicodec(tmp_path):
     """Run the command as a process in an empty folder: returns exit code, stdout (bytes) and stderr (text)."""

@@ -20,8 +20,9 @@ from nicodec.networks.base import BaseConfig
 from nicodec.training.family import Family
 from nicodec.training.plan import read_plan
 from nicodec.training.ranks import launch
+from nicodec.zoo.load import read_config
 from nicodec.zoo.manifest import read_manifest
-from nicodec.zoo.store import packages, search_path
+from nicodec.zoo.store import find_package, packages, search_path
 
 ROOT = Path(__file__).parents[1]
 PLANS = ROOT / "models" / "plans"
@@ -109,6 +110,23 @@ def text_of(folder, text, name="plan.toml"):
     return folder / name
 
 
+NEXT = """
+name = "next"
+summary = "what paints in the toy, begun as it is"
+base = "toy"
+"""
+STILL = """
+[[stages]]
+stage = "{stage}"
+predecessor = "toy"
+steps = 1
+batch = 1
+crop = 64
+doublings = []
+learning_rate = 0
+"""
+
+
 @pytest.mark.timeout(900)
 def test_the_toy_plan_makes_a_whole_family(follow, again, given, tmp_path, monkeypatch):
     options = ("--trunk", given / "squeezenet.pth")
@@ -125,12 +143,24 @@ def test_the_toy_plan_makes_a_whole_family(follow, again, given, tmp_path, monke
             assert nicodec.decode(coded, anchor=anchor, tau=0.5, device="cpu").size == (70, 60)
     assert (tmp_path / "out" / "report.md").read_text().count("| finished |") == 9
     kept = nicodec.encode(pictures.file_bytes(pictures.image(70, 60), "JPEG"), base="jpeg")
-    assert nicodec.decode(kept, tau=0.5, device="cpu").size == (70, 60)
+    restored = nicodec.decode(kept, tau=0.5, device="cpu")
+    assert restored.size == (70, 60)
 
     changed = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")}
     code, said = again(PLANS / "toy.toml", *options)
     assert (code, "begins" in said) == (0, False), said
     assert changed == {path: path.stat().st_mtime_ns for path in changed}
+    text = NEXT + "".join(STILL.format(stage=stage) for stage in ("aux", "fuser", "restorer"))
+    text += "[stages.config]\ndepth_16 = 2\ndepth_8 = 3\n"
+    code, said = again(text_of(tmp_path, text), *options, "--out", tmp_path / "next")
+    assert code == 0, said
+    heir = read_manifest(tmp_path / "next" / "models" / "next" / "model.toml")
+    assert heir.parts.keys() == {"base", "texture", "fuser", "restorer"}
+    for kind in ("base", "texture", "fuser"):
+        assert (heir.parts[kind].id, heir.parts[kind].graphs) == (package.parts[kind].id, package.parts[kind].graphs)
+    monkeypatch.setenv("NICODEC_MODELS", str(tmp_path / "next" / "models"))
+    assert nicodec.decode(kept, tau=0.5, device="cpu").tobytes() == restored.tobytes()  # more blocks, which do nothing
+
     longer = text_of(tmp_path, (PLANS / "toy.toml").read_text().replace("steps = 4", "steps = 6"), "toy.toml")
     code, said = again(longer, *options)
     assert code == 15
@@ -194,7 +224,7 @@ def test_other_data_is_refused_on_resume(tmp_path):
     ('"short"', '"../short"', "name is '../short'"),
     ("doublings = []", "doublings = 0.5", "expected tuple"), ("warmup = 2", "decay = inf", "decay is inf"),
     ("[[stages]]", "[stages]", "expected list"), ("[stages.config]", "config = 3\n[stages.x]", "expected dict"),
-    ("latent = 16", "latent = 17", "do not make 2 equal slices"),
+    ("latent = 16", "latent = 17", "do not make 2 equal slices"), ('name = "short"', 'name = "x"\nbase = "y"', "once"),
 ])  # fmt: skip
 def test_what_is_no_plan_is_refused_by_name(tmp_path, was, is_, said):
     assert was in SHORT
@@ -209,15 +239,24 @@ def test_a_stage_twice_is_refused(tmp_path):
         read_plan(text_of(tmp_path, SHORT + SHORT[SHORT.index("[[stages]]") :]))
 
 
-@pytest.mark.parametrize("name", ["cpu", "gpu", "toy"])
-def test_the_plans_that_are_shipped_can_be_read(name):
-    plan = read_plan(PLANS / f"{name}.toml")
+def test_the_plans_that_are_shipped_can_be_read():
+    read_plan(PLANS / "toy.toml")
+    plan = read_plan(PLANS / "cpu.toml")
     base = BaseConfig(**plan.stages[0].config)
-    if name != "toy":
-        assert (base.tunes, base.context_depth, base.depth_16, base.lambda_max, base.eased) == (2, 2, 4, 0.64, 4.0)
-        assert (base.latent, base.slices) == (480, 3)
-        assert plan.stages[0].schedule.decay == 0.2
-        assert plan.name == "base2"
+    assert (base.tunes, base.context_depth, base.depth_16, base.lambda_max, base.eased) == (2, 2, 4, 0.64, 4.0)
+    assert (base.latent, base.slices) == (480, 3)
+    assert plan.stages[0].schedule.decay == 0.2
+    on_top = read_plan(PLANS / "gpu.toml")
+    assert (plan.name, on_top.name, on_top.base) == ("base2", "base2", "base2")
+    (restorer,) = (stage for stage in on_top.stages if stage.name == "restorer")
+    shipped = read_config(find_package("base2").parts["restorer"])
+    assert {name: shipped[name] for name in restorer.config} == restorer.config
+
+
+def test_a_plan_on_a_base_needs_what_it_starts_as(again, given, tmp_path):
+    text = NEXT.replace('"toy"', '"tiny"') + STILL.format(stage="restorer").replace('"toy"', '"tiny"')
+    code, said = again(text_of(tmp_path, text), "--trunk", given / "squeezenet.pth")
+    assert (code, "model tiny has no restorer to start as" in said) == (9, True), said
 
 
 def test_plans_lie_beside_packages_and_are_none(monkeypatch):

@@ -14,6 +14,7 @@ from nicodec.entropy.coder import Latent
 from nicodec.entropy.tokens import estimate_token_bits
 from nicodec.errors import UsageError
 from nicodec.latents.effort import to_array
+from nicodec.metrics.perceptual import Perception
 from nicodec.networks.mode import MoDE
 from nicodec.networks.vq import Codebook, VQConfig, VQExpert
 from nicodec.rate.tile import TileRate
@@ -37,6 +38,23 @@ def test_the_critic_knows_equal_from_different(trunk):
     noisy, far = (critic((x + level * torch.randn_like(x)).clamp(0, 1), x) for level in (0.02, 0.2))
     assert noisy[0].item() < far[0].item()
     assert 0 < noisy[1].item() < far[1].item()
+
+
+def test_two_trunks_are_heard_alike(trunk, vgg):
+    x = torch.from_numpy(pictures.scene(96, 96)).permute(2, 0, 1)[None] / 255
+    noisy = (x + 0.1 * torch.randn_like(x)).clamp(0, 1)
+    alone = [torch.stack(Critic(path)(noisy, x)) for path in (trunk, vgg)]
+    both = torch.stack(Critic(trunk, vgg)(noisy, x))
+    assert torch.allclose(both, (alone[0] + alone[1]) / 2)
+    assert (alone[1] - alone[0]).abs().min() > 1e-3
+
+
+def test_what_is_no_trunk_is_refused_by_name(trunk, tmp_path):
+    (tmp_path / "text.pth").write_text("no weights")
+    with pytest.raises(UsageError, match=r"text\.pth is no file of weights"):
+        Critic(tmp_path / "text.pth")
+    with pytest.raises(UsageError, match=r"squeezenet\.pth holds other weights, expected those of AlexNet"):
+        Perception(trunk)
 
 
 def test_the_cortex_sees_structure_and_not_brightness():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ class Place:
     folders: tuple[Path, ...]
     out: Path
     validation: Path | None
-    trunk: Path | None
+    trunks: tuple[Path, ...]
     device: str
     quiet: bool
 
@@ -36,14 +36,18 @@ def carry_out(plan: Plan, place: Place) -> None:
     from nicodec.cli import pooled, texture
     from nicodec.cli.models import export
     from nicodec.errors import UsageError
+    from nicodec.training.export import adopt
     from nicodec.training.family import UNMADE
     from nicodec.training.graphs import complete_graphs
     from nicodec.training.plan import CRITICAL
+    from nicodec.zoo.store import find_package
 
     family = family_of(plan, place)
+    if plan.base is not None and not (family.package / "model.toml").exists():
+        adopt(find_package(plan.base), family.package, plan.summary)
     left = [stage for stage in plan.stages if not family.finished(stage)]
-    if place.trunk is None and (needing := [stage.name for stage in left if stage.name in CRITICAL]):
-        raise UsageError(f"{', '.join(needing)} of {plan.path} need SqueezeNet weights: give them with --trunk")
+    if not place.trunks and (needing := [stage.name for stage in left if stage.name in CRITICAL]):
+        raise UsageError(f"{', '.join(needing)} of {plan.path} need a critic's weights: give them with --trunk")
     for stage in left:
         _say(place, f"{stage.name}: begins")
         family.begin(stage)
@@ -76,14 +80,11 @@ def family_of(plan: Plan, place: Place) -> Family:
 
 def _trained(family: Family, stage: PlannedStage, place: Place) -> bool:
     """Train a stage. Returns whether its end was reached."""
-    from nicodec.engines.torch import resolve_device
     from nicodec.training.ranks import launch
 
     if not family.trained(stage):
-        alone = resolve_device(place.device) != "cpu" or stage.processes == 1
-        if alone:
-            together = replace(stage.schedule, batch=stage.schedule.batch * stage.processes)
-            train_planned(family.plan, replace(stage, schedule=together), place)
+        if stage.processes == 1:
+            train_planned(family.plan, stage, place)
         else:
             launch(stage.processes, train_planned, family.plan, stage, place)
     return family.trained(stage)
@@ -114,16 +115,15 @@ def recipe_of(stage: PlannedStage, package: Path, place: Place) -> Recipe:
     held = read_manifest(package / "model.toml")
     if stage.name == "clc":
         return stages.clc(held, stage.config)
-    assert place.trunk is not None, "carry_out has seen to it"
     if stage.name == "vq":
-        return stages.vq(held, place.trunk, stage.config)
+        return stages.vq(held, place.trunks, stage.config)
     if stage.name == "restorer":
-        return stages.restorer(held, place.trunk, stage.config)
+        return stages.restorer(held, place.trunks, stage.config, predecessor)
     if stage.name == "aux":
-        return stages.aux(held, place.trunk, stage.config, predecessor)
+        return stages.aux(held, place.trunks, stage.config, predecessor)
     if stage.name == "fuser":
-        return stages.fuser(held, place.trunk, place.out / "aux")
-    return stages.mode(held, place.trunk)
+        return stages.fuser(held, place.trunks, place.out / "aux", predecessor)
+    return stages.mode(held, place.trunks)
 
 
 def _say(place: Place, line: str) -> None:

@@ -66,8 +66,8 @@ def run_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 TRUNK = click.option(
-    "--trunk", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
-    help="SqueezeNet 1.1 weights with torchvision's names, for LPIPS.",
+    "--trunk", "trunks", required=True, multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE", help="SqueezeNet 1.1 or VGG-16 weights with torchvision's names, for LPIPS; several make a mean.",
 )  # fmt: skip
 MODEL = click.option("--model", required=True, metavar="NAME", help="Package whose parts stay frozen.")
 WIDTHS = click.option("--width", "widths", multiple=True, metavar="NAME=N", help="A width or depth of the networks.")
@@ -95,25 +95,25 @@ def train_sq(widths: tuple[str, ...], predecessor: str | None, **options: Any) -
 @TRUNK
 @WIDTHS
 @run_options
-def train_vq(model: str, trunk: Path, widths: tuple[str, ...], **options: Any) -> None:
+def train_vq(model: str, trunks: tuple[Path, ...], widths: tuple[str, ...], **options: Any) -> None:
     """Train the perception expert on a frozen base: tokenizer, codebook, painter (widths: see VQConfig)."""
     from nicodec.networks.vq import SHARED, VQConfig
     from nicodec.training import stages
     from nicodec.zoo.store import find_package
 
-    _run(stages.vq(find_package(model), trunk, _parse(widths, VQConfig, fixed=SHARED)), **options)
+    _run(stages.vq(find_package(model), trunks, _parse(widths, VQConfig, fixed=SHARED)), **options)
 
 
 @command.command("mode")
 @MODEL
 @TRUNK
 @run_options
-def train_mode(model: str, trunk: Path, **options: Any) -> None:
+def train_mode(model: str, trunks: tuple[Path, ...], **options: Any) -> None:
     """Train both anchors of MoDE, from copies of the experts; beside a fuser, if the model has one."""
     from nicodec.training import stages
     from nicodec.zoo.store import find_package
 
-    _run(stages.mode(find_package(model), trunk), **options)
+    _run(stages.mode(find_package(model), trunks), **options)
 
 
 @command.command("aux")
@@ -122,7 +122,9 @@ def train_mode(model: str, trunk: Path, **options: Any) -> None:
 @WIDTHS
 @click.option("--predecessor", metavar="NAME", help="Package whose fuser it starts as. Default: as the base's g_s.")
 @run_options
-def train_aux(model: str, trunk: Path, widths: tuple[str, ...], predecessor: str | None, **options: Any) -> None:
+def train_aux(
+    model: str, trunks: tuple[Path, ...], widths: tuple[str, ...], predecessor: str | None, **options: Any
+) -> None:
     """Train the auxiliary encoder: which latents a frozen base decodes to natural pictures (widths: see FuserConfig).
 
     It is needed to train a fuser, and never shipped.
@@ -135,7 +137,7 @@ def train_aux(model: str, trunk: Path, widths: tuple[str, ...], predecessor: str
     base = stages.latents(package, "cpu")
     fixed = base.widths.keys() | base.heard.keys()
     before = find_package(predecessor) if predecessor else None
-    _run(stages.aux(package, trunk, _parse(widths, FuserConfig, fixed), before), **options)
+    _run(stages.aux(package, trunks, _parse(widths, FuserConfig, fixed), before), **options)
 
 
 @command.command("fuser")
@@ -144,12 +146,12 @@ def train_aux(model: str, trunk: Path, widths: tuple[str, ...], predecessor: str
 @click.option("--aux", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RUN",
               help="A run of stage aux, on the same base.")  # fmt: skip
 @run_options
-def train_fuser(model: str, trunk: Path, aux: Path, **options: Any) -> None:
+def train_fuser(model: str, trunks: tuple[Path, ...], aux: Path, **options: Any) -> None:
     """Train the fuser behind tau: a denoiser that leads y_hat to what the auxiliary encoder would have made."""
     from nicodec.training import stages
     from nicodec.zoo.store import find_package
 
-    _run(stages.fuser(find_package(model), trunk, aux), **options)
+    _run(stages.fuser(find_package(model), trunks, aux), **options)
 
 
 @command.command("restorer")
@@ -157,13 +159,13 @@ def train_fuser(model: str, trunk: Path, aux: Path, **options: Any) -> None:
 @TRUNK
 @WIDTHS
 @run_options
-def train_restorer(model: str, trunk: Path, widths: tuple[str, ...], **options: Any) -> None:
+def train_restorer(model: str, trunks: tuple[Path, ...], widths: tuple[str, ...], **options: Any) -> None:
     """Train what restores JPEGs, of quality 5 to 60, on a frozen base (widths: depths of RestorerConfig)."""
     from nicodec.networks.restorer import SHARED, RestorerConfig
     from nicodec.training import stages
     from nicodec.zoo.store import find_package
 
-    _run(stages.restorer(find_package(model), trunk, _parse(widths, RestorerConfig, fixed=SHARED)), **options)
+    _run(stages.restorer(find_package(model), trunks, _parse(widths, RestorerConfig, fixed=SHARED)), **options)
 
 
 @command.command("clc")
@@ -203,8 +205,9 @@ def keep_checkpoint(run: Path, output: Path, force: bool) -> None:
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR",
               help="Folder of the runs, and of the package: DIR/models/NAME.")  # fmt: skip
 @VALIDATION
-@click.option("--trunk", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
-              help="SqueezeNet 1.1 weights with torchvision's names, for stages that need a critic.")  # fmt: skip
+@click.option("--trunk", "trunks", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              metavar="FILE", help="SqueezeNet 1.1 or VGG-16 weights with torchvision's names, for stages that need a "
+              "critic; several make a mean.")  # fmt: skip
 @DEVICE
 @QUIET
 def train_plan(plan: Path, **place: Any) -> None:

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from nicodec.errors import UsageError, brief
 from nicodec.image.picture import Pixels
 
 KID_PATCH = 64  # side of the patches whose features are compared, in pixels; they do not overlap
+NETS = {"alex": "AlexNet", "squeeze": "SqueezeNet 1.1", "vgg": "VGG-16"}
 CACHED = "alexnet-owt-7be5be79.pth"
 
 Features = NDArray[np.float32]
@@ -31,24 +33,41 @@ def find_trunk(given: Path | None) -> Path | None:
     return cached if cached.is_file() else None
 
 
+def read_trunk(trunk: Path) -> dict[str, Tensor]:
+    """The weights in a file, by name.
+
+    Raises:
+        UsageError: there are none.
+    """
+    try:
+        return dict(torch.load(trunk, map_location="cpu", weights_only=True))
+    except Exception as error:  # what torch raises here depends on the kind of damage
+        raise UsageError(f"{trunk} is no file of weights that torch reads: {brief(error)}") from None
+
+
 def load_lpips(net: str, trunk: Path) -> Any:
     """LPIPS 0.1 over the convolutions in `trunk`, in evaluation mode and frozen.
 
     Args:
-        net: `alex` or `squeeze`.
+        net: one of NETS.
         trunk: a state dict with torchvision's names, `features.0.weight` ..
 
     Raises:
-        KeyError, RuntimeError: the file is another network's.
+        UsageError: the file is another network's, or none.
     """
     import lpips
 
-    state = torch.load(trunk, map_location="cpu", weights_only=True)
+    state = read_trunk(trunk)
     with warnings.catch_warnings(action="ignore"):  # it calls torchvision in a deprecated way
         metric = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).eval().requires_grad_(False)
     for slice_ in (getattr(metric.net, f"slice{index}") for index in range(1, metric.L + 1)):
         for name, layer in slice_.named_children():
-            layer.load_state_dict({key: state[f"features.{name}.{key}"] for key in layer.state_dict()})
+            try:
+                layer.load_state_dict({key: state[f"features.{name}.{key}"] for key in layer.state_dict()})
+            except (KeyError, RuntimeError):
+                raise UsageError(
+                    f"{trunk} holds other weights, expected those of {NETS[net]} with torchvision's names"
+                ) from None
     return metric
 
 
@@ -59,7 +78,7 @@ class Perception:
         trunk: a state dict with torchvision's names, `features.0.weight` ..
 
     Raises:
-        KeyError, RuntimeError: the file is another network's.
+        UsageError: the file is another network's, or none.
     """
 
     def __init__(self, trunk: Path) -> None:

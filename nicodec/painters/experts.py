@@ -16,11 +16,12 @@ from nicodec.latents.geometry import Array
 from nicodec.latents.rates import spread
 from nicodec.latents.texture import Texture
 from nicodec.painters.fuser import Fuser
+from nicodec.painters.strength import Strength, strength
 from nicodec.zoo.store import missing
 
 FIDELITY_LIMIT = 0.6  # see `bounded`; of photographs, one block of 16x16 in two hundred is beyond, at high rates
 NATURAL_LIMIT = 0.8  # of the perception anchor, and wherever tau leads
-TEXTURED = 0.6  # at tau 1, the share of the way to the texture that tokens say; chosen on held-out pictures
+WEAKEST = strength(0)
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Experts:
 
     def paint(
         self, anchor: Anchor, y_hat: Array | None, code: Array | None, rates: Array,
-        residual: Array | None = None, taus: Sequence[float] = (0.0,),
+        residual: Array | None = None, taus: Sequence[float] = (0.0,), textures: Strength = WEAKEST,
     ) -> list[Array]:  # fmt: skip
         """What the file holds to pixels (B, 3, H, W), about 0..1, for each tau; never far from its linear synthesis.
 
@@ -64,6 +65,7 @@ class Experts:
             taus: 0..1, how far the anchor's picture is led to y', see `Base.correction_towards`. The paper fuses
                 y_hat with y' and lets g_s decode both; here the fusion is of y' with the latent of the picture that the
                 anchor made.
+            textures: how strongly tokens of texture act.
 
         Raises:
             MissingPartError, DamagedPartError: both streams, perception, and no MoDE part trained on these experts.
@@ -75,7 +77,7 @@ class Experts:
         linear, step = self.base.linear(y_hat), spread(self.base.ungain(rates), y_hat)
         if self.linear:
             return [linear + np.float32(0.5)] * len(taus)
-        pictures = self._anchored(anchor, linear, y_hat, code, rates, residual, taus)
+        pictures = self._anchored(anchor, linear, y_hat, code, rates, residual, taus, textures)
         fidelity, centred = anchor is Anchor.FIDELITY, linear + np.float32(0.5)
         limits = [FIDELITY_LIMIT if fidelity and tau == 0 else NATURAL_LIMIT for tau in taus]
         return [
@@ -85,11 +87,11 @@ class Experts:
 
     def _anchored(
         self, anchor: Anchor, linear: Array, y_hat: Array, code: Array | None, rates: Array,
-        residual: Array | None, taus: Sequence[float],
+        residual: Array | None, taus: Sequence[float], textures: Strength,
     ) -> list[Array]:  # fmt: skip
         """The networks' part of `paint`; `linear`: the base's linear synthesis of y_hat."""
         if code is not None and self.texture is not None and max(taus) > 0:
-            return self._textured(self.texture, linear, y_hat, code, rates, residual, taus)
+            return self._textured(self.texture, linear, y_hat, code, rates, residual, taus, textures)
         lead = None if residual is None else partial(self.base.correction_towards, y=y_hat + residual)
         if code is None or self.vq is None or (self.mode is None and anchor is Anchor.FIDELITY):
             x_hat = self.base.g_s(y_hat, rates, linear)
@@ -109,11 +111,15 @@ class Experts:
 
     def _textured(
         self, texture: Texture, linear: Array, y_hat: Array, code: Array, rates: Array, residual: Array | None,
-        taus: Sequence[float],
+        taus: Sequence[float], textures: Strength,
     ) -> list[Array]:  # fmt: skip
         """The base's picture, led towards y' where there is a fuser, and on the way given the texture of the tokens."""
         x_hat = self.base.g_s(y_hat, rates, linear)
         y_base = self.base.g_a(x_hat)
         lead = 0 if residual is None else y_hat + residual - y_base
-        led = (texture.textured(y_base + np.float32(tau) * lead, y_base, code, TEXTURED * tau) for tau in taus)
-        return [x_hat + self.base.linear(y - y_base) for y in led]
+        pictures = []
+        for tau in taus:
+            led = y_base + np.float32(textures.led * tau) * lead
+            y = texture.textured(led, y_base, code, textures.textured * tau)
+            pictures.append(x_hat + self.base.linear(y - y_base))
+        return pictures

@@ -34,6 +34,7 @@ from nicodec.latents.rates import file_rate, to_rates
 from nicodec.painters import PLAIN, Rendering
 from nicodec.painters.experts import Experts
 from nicodec.painters.fuser import normals, told
+from nicodec.painters.strength import strength
 from nicodec.rate.tile import TileRate
 from nicodec.references.expect import expect
 from nicodec.references.warp import Aligned
@@ -43,7 +44,6 @@ Expectation = Callable[[Box, Motion], Expected]
 TRUST_REACH = 2  # positions of the latent further than the networks see that a bounded picture depends on
 LEAD_REACH = 2  # beyond HALO, what tau makes pixels depend on through g_a: even, for tokens two positions wide
 TEXTURE_REACH = 6  # the same where texture is painted too: a cell of two positions and the next one, and both lappings
-HEARD = 0.5  # share of the log ratios of tokens that the fuser hears, for gains do the rest; of held-out pictures
 
 
 class Synthesis:
@@ -57,6 +57,7 @@ class Synthesis:
 
     def __init__(self, header: Header, experts: Experts, depth: int = 0, references: Sequence[Aligned] = ()) -> None:
         self.header, self.experts, self.depth, self.references = header, experts, depth, references
+        self.textures = strength(header.rate)
         self._seen: dict[Box, Pixels] = {}  # of tiles that show some of the references themselves
         self._foreseen: dict[Box, Callable[[], Expected]] = {}
 
@@ -127,7 +128,7 @@ class Synthesis:
         assert fuser is not None
         said = None
         if fuser.hears and code is not None:
-            said = told(np.float32(HEARD) * code, self.experts.token_side)
+            said = told(np.float32(self.textures.heard) * code, self.experts.token_side)
         halo = in_blocks(fuser.halo, self.header)
         for tile, held in symbols.items():
             near = [
@@ -168,7 +169,9 @@ class Synthesis:
                 near_code = code[:, :, *coarser((rows, columns), self.experts.token_side)]
             near_residual = None if residual is None else residual[:, :, rows, columns]
             rates = rates_around(symbols, header, around)
-            painted = self.experts.paint(rendering.anchor, near_y_hat, near_code, rates, near_residual, rendering.taus)
+            painted = self.experts.paint(
+                rendering.anchor, near_y_hat, near_code, rates, near_residual, rendering.taus, self.textures
+            )
             inside = Box(wanted.left % STRIDE, wanted.top % STRIDE, wanted.width, wanted.height)
             target = Box(wanted.left - crop.left, wanted.top - crop.top, wanted.width, wanted.height)
             for picture, x_hat in zip(pictures, painted, strict=True):

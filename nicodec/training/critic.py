@@ -1,7 +1,8 @@
-"""What a picture looks like, as a loss: LPIPS and statistics of textures over one SqueezeNet, and a model of V1."""
+"""What a picture looks like, as a loss: LPIPS and statistics of textures over trained networks, and a model of V1."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import permutations
 from pathlib import Path
 
@@ -10,12 +11,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from nicodec.metrics.perceptual import load_lpips
+from nicodec.metrics.perceptual import load_lpips, read_trunk
 from nicodec.training.cortex import Cortex
 from nicodec.training.sq import psnr
 
-CELLS = (4, 4, 2, 2, 1, 1, 1)  # positions of each layer of the trunk that are averaged before anything else
-SHARES = (0.25, 0.5, 0.35, 0.5, 1.0, 2.0, 2.0)  # on top of LPIPS's own weights, by which the late layers hardly count
 CORTEX = 0.3  # weight of `Cortex.distance` next to LPIPS
 HALVED = 128  # pixels, at least, of a side that may be halved: the trunk wants 31
 TEXTURE = 0.3  # weight next to LPIPS: with 1.0 LPIPS (AlexNet) and PSNR were worse after as many steps
@@ -25,14 +24,54 @@ PERIOD = 8  # pixels: of the finest blocks that any of our decoders paints alike
 GRAIN = 0.02  # sigma of the noise, at most, that both pictures get: the trunk sees less of what is fainter
 WEIGHT_NOISE = 0.2  # sigma, as a share of a weight: each of the trunk's changes so much from batch to batch
 WINDOW = 2  # cells, overlapping by half: a window is 16 to 32 pixels wide
+VGG_ONLY = "features.28.weight"  # SqueezeNet has no such layer
+LAYERS = {  # of a trunk: cells, see `Trunk`; and shares of the layers, on top of its heads
+    "squeeze": ((4, 4, 2, 2, 1, 1, 1), (0.25, 0.5, 0.35, 0.5, 1.0, 2.0, 2.0)),  # by LPIPS's, late ones hardly count
+    "vgg": ((8, 4, 4, 2, 1), (0.05, 0.15, 0.25, 0.4, 0.5)),  # together about as much as SqueezeNet's
+}
+
+
+class Trunk(nn.Module):
+    """A trained network's features, as LPIPS compares them: SqueezeNet 1.1 with LPIPS's heads, or VGG-16 without any.
+
+    LPIPS's heads fit one set of weights, and there are several of VGG-16: there all channels count alike, which is
+    LPIPS's own baseline (Zhang et al., arXiv 1801.03924).
+
+    Attributes:
+        heads: of each layer, (1, C, 1, 1): how much a channel counts.
+        cells: of each layer: positions, across and down, that are averaged before windows are compared.
+    """
+
+    def __init__(self, weights: Path) -> None:
+        """Read weights with torchvision's names. Raises: see `load_lpips`."""
+        super().__init__()
+        net = "vgg" if VGG_ONLY in read_trunk(weights) else "squeeze"
+        lpips = load_lpips(net, weights)
+        self.cells, shares = LAYERS[net]
+        self.net, self.scaling = lpips.net.to(memory_format=torch.channels_last), lpips.scaling_layer
+        own = [line.model[-1].weight for line in lpips.lins]
+        heads = own if net == "squeeze" else [torch.ones_like(head) for head in own]
+        self.heads = nn.ParameterList([share * head for share, head in zip(shares, heads, strict=True)])
+        self.requires_grad_(False)
+
+    def doubted(self) -> dict[str, Tensor]:
+        """Its convolutions' weights, by name, each changed a little. Random: from torch's global generators."""
+        kernels = {name: weight for name, weight in self.net.named_parameters() if weight.ndim == 4}
+        return {name: weight * (1 + WEIGHT_NOISE * torch.randn_like(weight)) for name, weight in kernels.items()}
+
+    def features(self, x: Tensor, weights: Mapping[str, Tensor]) -> list[Tensor]:
+        """Of pictures (B, 3, H, W), 0..1: unit vectors at each place of each layer. `weights`: in place of its own."""
+        x = x.contiguous(memory_format=torch.channels_last)  # twice as fast on a CPU
+        outputs = functional_call(self.net, dict(weights), (self.scaling(2 * x - 1),))
+        return [F.normalize(output.float(), dim=1, eps=1e-8) for output in outputs]
 
 
 class Critic(nn.Module):
-    """LPIPS (SqueezeNet), a Wasserstein distortion in the same features, and `Cortex`.
+    """LPIPS and a Wasserstein distortion in the same features, over one `Trunk` or the mean of several, and `Cortex`.
 
     ::
 
-        x_hat, x ─┬─ trunk ─ unit vectors f_hat, f of each layer ─┬─ |f_hat - f|^2 ─────────────────(+)─► likeness
+        x_hat, x ─┬─ trunks ─ unit vectors f_hat, f of each layer ─┬─ |f_hat - f|^2 ────────────────(+)─► likeness
                   │                                               └─ local means and spreads, compared ─► texture
                   └─ cortex ─ |c_hat - c|^2 ─────────────────────────────────────────────────────────┘
 
@@ -43,19 +82,19 @@ class Critic(nn.Module):
     A decoder learns to exploit one network: half of what it gained by SqueezeNet's LPIPS was nothing by AlexNet's.
     `anew` is therefore perturbed: it transforms each pair at random (as E-LPIPS does, Kettunen et al., arXiv
     1906.03973), adds the same noise to both, and adds noise to the trunk's weights (both ours).
-    The model of V1, which has no trained weights, counts as well.
+    The model of V1, which has no trained weights, counts as well; and a second network does more than doubts of one.
 
     Training only; figures are reported with AlexNet, which no loss has seen.
     """
 
-    def __init__(self, trunk: Path) -> None:
+    def __init__(self, *trunks: Path) -> None:
         super().__init__()
-        self.lpips = load_lpips("squeeze", trunk).to(memory_format=torch.channels_last)
+        self.trunks = nn.ModuleList(Trunk(weights) for weights in trunks)
         self.cortex = Cortex()
 
     def forward(self, x_hat: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Compare pictures (B, 3, H, W), 0..1: likeness (0 is equal) and texture, (B,) each."""
-        return self._compare(x_hat, x, {})
+        return self._compare(x_hat, x, [{} for _ in self.trunks])
 
     def anew(self, x_hat: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """As `forward`, of both pictures turned, shifted, their colours swapped and, every other time, halved in size.
@@ -70,25 +109,22 @@ class Critic(nn.Module):
             view = view.transpose(2, 3) if turn & 4 else view
             views.append(F.avg_pool2d(view, 2) if halve and min(x.shape[2:]) >= HALVED else view)
         grain = GRAIN * torch.rand(len(x), 1, 1, 1).to(x.device) * torch.randn_like(views[1])
-        kernels = {name: weight for name, weight in self.lpips.net.named_parameters() if weight.ndim == 4}
-        perturbed = {name: weight * (1 + WEIGHT_NOISE * torch.randn_like(weight)) for name, weight in kernels.items()}
-        return self._compare(views[0] + grain, views[1] + grain, perturbed)
+        return self._compare(views[0] + grain, views[1] + grain, [trunk.doubted() for trunk in self._each()])
 
-    def _compare(self, x_hat: Tensor, x: Tensor, weights: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            targets = self._features(x, weights)
+    def _compare(self, x_hat: Tensor, x: Tensor, weights: Sequence[Mapping[str, Tensor]]) -> tuple[Tensor, Tensor]:
         same, texture = CORTEX * self.cortex.distance(x_hat, x), torch.zeros(len(x), device=x.device)
-        layers = zip(self._features(x_hat, weights), targets, self.lpips.lins, SHARES, CELLS, strict=True)
-        for f_hat, f, line, share, cell in layers:
-            weight = share * line.model[-1].weight
-            same = same + _weighed((f_hat - f).square(), weight)
-            texture = texture + _weighed(_wasserstein(f_hat, f, cell), weight)
+        for trunk, own in zip(self._each(), weights, strict=True):
+            with torch.no_grad():
+                targets = trunk.features(x, own)
+            layers = zip(trunk.features(x_hat, own), targets, trunk.heads, trunk.cells, strict=True)
+            for f_hat, f, head, cell in layers:
+                weight = head / len(self.trunks)
+                same = same + _weighed((f_hat - f).square(), weight)
+                texture = texture + _weighed(_wasserstein(f_hat, f, cell), weight)
         return same, texture
 
-    def _features(self, x: Tensor, weights: dict[str, Tensor]) -> list[Tensor]:
-        x = x.contiguous(memory_format=torch.channels_last)  # twice as fast on a CPU
-        outputs = functional_call(self.lpips.net, weights, (self.lpips.scaling_layer(2 * x - 1),))
-        return [F.normalize(output.float(), dim=1, eps=1e-8) for output in outputs]
+    def _each(self) -> list[Trunk]:
+        return [trunk for trunk in self.trunks if isinstance(trunk, Trunk)]
 
 
 def natural_loss(critic: Critic, x_hat: Tensor, x: Tensor) -> tuple[Tensor, dict[str, float]]:

@@ -33,8 +33,9 @@ from nicodec.training.checkpoint import STATE, read_average, read_state, replace
 from nicodec.training.scales import LOG_MIN, LOG_STEP, ScalePass, Scales
 from nicodec.training.sq import SQCodec
 from nicodec.zoo.load import EXACT, REFERENCES, SCALE
-from nicodec.zoo.manifest import TRAINED_ON, read_manifest, write_manifest, write_tensors
+from nicodec.zoo.manifest import TRAINED_ON, Package, graph_path, read_manifest, write_manifest, write_tensors
 
+ADOPTED = frozenset({"base", "texture"})  # parts that a package may have of another one: files need them
 IN_BYTES = frozenset({"mode", "fuser", "restorer"})  # parts that paint, and code nothing
 KINDS = {"sq": "base", "clc": "dictionary"}  # of the parts that stages become, where they have names of their own
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -108,6 +109,20 @@ def export_base(codec: SQCodec, folder: Path, summary: str, tables: tuple[Tables
     config = codec.base.config
     write_part(folder, "base", codec.base, asdict(config), integer_scales(codec.scales, config, tables).to_arrays())
     write_manifest(folder, folder.name, summary, {"base": "base.safetensors"})
+
+
+def adopt(package: Package, folder: Path, summary: str) -> None:
+    """Write a package with the base of another one, and its tokens of texture; the folder's name is the model's."""
+    held = {kind: part for kind, part in package.parts.items() if kind in ADOPTED}
+    for part in held.values():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{part.kind}.safetensors").write_bytes(part.path.read_bytes())
+        for graph in part.graphs:
+            path = graph_path(folder, part.kind, graph)
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(part.graph(graph))
+    files = {kind: f"{kind}.safetensors" for kind in held}
+    write_manifest(folder, folder.name, summary, files, {kind: part.graphs for kind, part in held.items()})
 
 
 def export_vq(vq: VQExpert, prior: TokenPrior, folder: Path) -> None:

@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from nicodec.networks.fuser import Denoiser, FuserConfig
 from nicodec.networks.layers import zero_init
+from nicodec.training.checkpoint import fill
 from nicodec.training.critic import Critic, natural_loss
 from nicodec.training.data import Pictures
 from nicodec.training.latents import Coded, Latents
 from nicodec.training.sq import psnr
 from nicodec.training.stage import Stage
-from nicodec.zoo.manifest import Package
+from nicodec.zoo.load import load_fuser
+from nicodec.zoo.manifest import Package, Part
 
 NOISE = 0.5  # quantiser steps: what the auxiliary encoder sees of y is this vague, so that y' cannot smuggle y through
 KEEP = 0.01  # weight of |y' - y_hat|^2 in quantiser steps: no further off than it helps
@@ -73,13 +75,22 @@ class FuserStage(Stage):
     module: Denoiser
     slow = ("klt", "lapping")
 
-    def __init__(self, config: FuserConfig, base: Latents, aux: Denoiser, critic: Critic) -> None:
+    def __init__(
+        self, config: FuserConfig, base: Latents, aux: Denoiser, critic: Critic, predecessor: Part | None = None
+    ) -> None:
+        """`predecessor`: the fuser that it starts as, on the same base; None: as the auxiliary encoder."""
         self.module = Denoiser(replace(config, **base.heard))
-        self.base, self.aux, self.critic = base, aux, critic
+        self.base, self.aux, self.critic, self.predecessor = base, aux, critic, predecessor
 
     @torch.no_grad()
     def start(self, pictures: Pictures) -> None:
-        """Start as the auxiliary encoder, but deaf to the residual, and to tokens; and measure the spread of that."""
+        """Start as the auxiliary encoder, but deaf to the residual, and to tokens; and measure the spread of that.
+
+        Or as the predecessor. Raises: TrainingRunError: it is on another base.
+        """
+        if self.predecessor is not None:
+            fill(self.module, load_fuser(self.predecessor, "cpu").state_dict(), self.predecessor.path)
+            return
         batches = [self.base.code(x, self.base.draw(x)) for x in _samples(pictures)]
         self.module.load_state_dict({**self.module.state_dict(), **self.aux.state_dict()})
         zero_init(self.module.hear)

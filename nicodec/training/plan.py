@@ -48,13 +48,14 @@ class PlannedStage:
     Attributes:
         name: which.
         schedule: its length, crops and learning rates.
-        processes: that train as one on a CPU; a GPU takes their batches together.
+        processes: that train as one; on a GPU they share it.
         config: widths and depths of what is trained, where it has any of its own; of a texture, see
             `nicodec.cli.texture.build_into`.
         export: how tables are measured, or a prior trained, when it becomes a part; see `nicodec.cli.models.export`.
         size: of a dictionary: references, at most.
-        predecessor: the model whose base the base starts as, None: from the KLT; or whose fuser the auxiliary encoder
-            starts as, None: as the base's own transforms.
+        predecessor: the model whose base the base starts as, None: from the KLT; whose fuser the auxiliary encoder
+            starts as, None: as the base's own transforms; whose fuser, or restorer, that one starts as, None: as the
+            auxiliary encoder, or as the base's g_s.
     """
 
     name: str
@@ -76,12 +77,19 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a package is made by. `name` is the package's, `summary` goes into its manifest."""
+    """What a package is made by.
+
+    Attributes:
+        name: the package's.
+        summary: goes into its manifest.
+        base: the model whose base, and tokens of texture, it is to have; None: stages make them.
+    """
 
     path: Path
     name: str
     summary: str
     stages: tuple[PlannedStage, ...]
+    base: str | None = None
 
 
 def read_plan(path: Path) -> Plan:
@@ -94,7 +102,7 @@ def read_plan(path: Path) -> Plan:
         table = tomllib.loads(path.read_bytes().decode())
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} is no plan: {brief(error)}") from None
-    _check(f"{path}", table, {"name": "str", "summary": "str", "stages": "list"})
+    _check(f"{path}", table, {"name": "str", "summary": "str", "base": "str", "stages": "list"})
     try:
         name, summary, tables = table["name"], table["summary"], table["stages"]
     except KeyError as error:
@@ -102,16 +110,17 @@ def read_plan(path: Path) -> Plan:
     if not name or Path(name).name != name:
         raise UsageError(f"{path}: name is {name!r}, expected what a package's folder can be called")
     stages: list[PlannedStage] = []
+    given = {"sq", "texture"} if "base" in table else set()
     for number, entry in enumerate(tables, 1):
         stage = _stage(f"{path}, stage {number}", entry)
-        known = {earlier.name for earlier in stages}
+        known = given | {earlier.name for earlier in stages}
         if stage.name in known or not known.issuperset(AFTER[stage.name]):
             needed = " and ".join(AFTER[stage.name]) or "no other"
             raise UsageError(f"{path}: stage {number} is {stage.name}, expected once, with {needed} before it")
         stages.append(stage)
     if not stages:
         raise UsageError(f"{path} is no plan: it has no stages")
-    return Plan(path, name, summary, tuple(stages))
+    return Plan(path, name, summary, tuple(stages), table.get("base"))
 
 
 def _stage(where: str, table: Any) -> PlannedStage:
@@ -125,7 +134,7 @@ def _stage(where: str, table: Any) -> PlannedStage:
         return PlannedStage(**{"name" if key == "stage" else key: value for key, value in table.items()})
     timed = {f.name: str(f.type) for f in fields(Schedule)}
     own = {"stage": "str", "processes": "int"}
-    own |= {"predecessor": "str"} if name in ("sq", "aux") else {}
+    own |= {"predecessor": "str"} if name in ("sq", "aux", "fuser", "restorer") else {}
     own |= {"config": "dict"} if name in CONFIGS else {}
     own |= {"export": "dict"} if name in EXPORT else {}
     _check(where, table, own | timed)

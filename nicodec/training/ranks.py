@@ -30,7 +30,8 @@ class Ranks:
     def __init__(self) -> None:
         self.count = int(os.environ.get("WORLD_SIZE", "1"))
         if self.count > 1 and not dist.is_initialized():
-            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            alone = 0 < self.count <= torch.cuda.device_count()  # NCCL refuses ranks that share a GPU
+            dist.init_process_group("nccl" if alone else "gloo")
         self.rank = dist.get_rank() if self.count > 1 else 0
 
     def share(self, module: nn.Module) -> None:
@@ -62,7 +63,8 @@ def _pieces(message: Tensor, like: list[Tensor]) -> list[Tensor]:
 
 
 def launch(count: int, work: Callable[..., object], *arguments: Any) -> None:
-    """Call `work` in `count` new processes that train as one; they share the cores. SIGTERM and Ctrl-C reach them all.
+    """Call `work` in `count` new processes that train as one; they share the cores, and the GPU, which several keep
+    busy while each of them cuts crops and launches kernels. SIGTERM and Ctrl-C reach them all.
 
     They end with this one, whatever ends it.
 

@@ -16,10 +16,13 @@ from nicodec.image.files import read_picture
 from nicodec.latents.geometry import to_input
 from nicodec.networks.base import Base
 from nicodec.networks.restorer import Restorer, RestorerConfig
+from nicodec.training.checkpoint import fill
 from nicodec.training.critic import Critic, natural_loss
 from nicodec.training.data import Pictures
 from nicodec.training.sq import psnr
 from nicodec.training.stage import Stage
+from nicodec.zoo.load import load_restorer
+from nicodec.zoo.manifest import Part
 
 QUALITIES, FINER = range(5, 61), range(61, 96)  # as Pillow numbers them
 RARE = 8  # one in so many is of the finer ones, of which little is to be mended, and nothing may be spoilt
@@ -47,13 +50,21 @@ class RestorerStage(Stage):
     name = "restorer"
     module: Restorer
 
-    def __init__(self, config: RestorerConfig, base: Base, critic: Critic) -> None:
+    def __init__(self, config: RestorerConfig, base: Base, critic: Critic, predecessor: Part | None = None) -> None:
+        """`predecessor`: the restorer that it starts as; None: as the base's g_s."""
         self.module = Restorer(config)
-        self.base, self.critic = base, critic
+        self.base, self.critic, self.predecessor = base, critic, predecessor
 
     def start(self, pictures: Pictures) -> None:
-        """Start as the base's g_s."""
+        """Start as the base's g_s, or as the predecessor, with further blocks that hand on what they are given.
+
+        Raises:
+            TrainingRunError: the predecessor is on another base, or has more blocks.
+        """
         self.module.start_from(self.base)
+        if self.predecessor is not None:
+            before = load_restorer(self.predecessor, "cpu").state_dict()
+            fill(self.module, {**self.module.state_dict(), **before}, self.predecessor.path)
 
     def loss(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Of a batch (B, 3, H, W), 0..1."""

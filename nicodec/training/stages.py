@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,19 +58,19 @@ class Recipe:
 def sq(widths: Widths, predecessor: Package | None = None) -> Recipe:
     """The base. `widths`: fields of `BaseConfig`. `predecessor`: whose base it starts as; None: from the KLT."""
     config = _configured(BaseConfig, widths)
-    part = predecessor.parts["base"] if predecessor else None
-    return Recipe(lambda _: SQStage(config, part), {"predecessor": part.id.hex()} if part else {})
+    part = _part("base", predecessor)
+    return Recipe(lambda _: SQStage(config, part), _before(part))
 
 
-def vq(package: Package, trunk: Path, widths: Widths) -> Recipe:
+def vq(package: Package, trunks: Sequence[Path], widths: Widths) -> Recipe:
     """The perception expert on a package's base. `widths`: fields of `VQConfig` that are not the base's."""
     part = package.parts["base"]
     base = BaseConfig(**read_config(part))
     config = _configured(lambda **chosen: VQConfig.beside(base, **chosen), widths)
-    return Recipe(lambda device: VQStage(config, load_base(part, device), _critic(trunk, device)), _ids(part))
+    return Recipe(lambda device: VQStage(config, load_base(part, device), _critic(trunks, device)), _ids(part))
 
 
-def mode(package: Package, trunk: Path) -> Recipe:
+def mode(package: Package, trunks: Sequence[Path]) -> Recipe:
     """Both anchors on a package's base and perception expert, beside its fuser, if it has one."""
     parts = package.parts
     if "vq" not in parts:
@@ -80,14 +80,14 @@ def mode(package: Package, trunk: Path) -> Recipe:
         lambda device: MoDEStage(
             load_base(parts["base"], device),
             load_vq(parts["vq"], device),
-            _critic(trunk, device),
+            _critic(trunks, device),
             load_fuser(fuser, device) if fuser else None,
         ),
         _ids(parts["base"], parts["vq"], *([fuser] if fuser else [])),
     )
 
 
-def aux(package: Package, trunk: Path, widths: Widths, predecessor: Package | None = None) -> Recipe:
+def aux(package: Package, trunks: Sequence[Path], widths: Widths, predecessor: Package | None = None) -> Recipe:
     """The auxiliary encoder on a package's base. `widths`: fields of `FuserConfig` that are not the base's.
 
     `predecessor`: whose fuser it starts as; None: as the base's own transforms.
@@ -100,34 +100,42 @@ def aux(package: Package, trunk: Path, widths: Widths, predecessor: Package | No
     def build(device: str) -> Stage:
         base = latents(package, device)
         config = _configured(lambda **chosen: FuserConfig(**base.widths, **chosen), widths)
-        return AuxStage(config, base, _critic(trunk, device), predecessor)
+        return AuxStage(config, base, _critic(trunks, device), predecessor)
 
-    before = {}
-    if predecessor:
-        if "fuser" not in predecessor.parts:
-            raise MissingPartError(f"model {predecessor.name} has no fuser to start as")
-        if any(is_foreign(each.parts["base"]) for each in (package, predecessor)):
-            raise UsageError("a fuser of another codec's base has no predecessor, and is none: leave it out")
-        before = {"predecessor": predecessor.parts["fuser"].id.hex()}
-    return Recipe(build, {**_ids(package.parts["base"]), **before})
+    before = _part("fuser", predecessor)
+    if predecessor and any(is_foreign(each.parts["base"]) for each in (package, predecessor)):
+        raise UsageError("a fuser of another codec's base has no predecessor, and is none: leave it out")
+    return Recipe(build, {**_ids(package.parts["base"]), **_before(before)})
 
 
-def fuser(package: Package, trunk: Path, guide: Path) -> Recipe:
-    """The denoiser on a package's base, which hears its tokens of texture. `guide`: a run of stage aux on the same."""
+def fuser(package: Package, trunks: Sequence[Path], guide: Path, predecessor: Package | None = None) -> Recipe:
+    """The denoiser on a package's base, which hears its tokens of texture. `guide`: a run of stage aux on the same.
+
+    `predecessor`: whose fuser, on the same base, it starts as; None: as the auxiliary encoder.
+    """
     held = [package.parts[kind] for kind in ("base", "texture") if kind in package.parts]
     found = load_module(guide, "aux", lambda config: Denoiser(FuserConfig(**config)))
+    before = _part("fuser", predecessor)
     return Recipe(
-        lambda device: FuserStage(found.config, latents(package, device), found.to(device), _critic(trunk, device)),
-        {**_ids(*held), "aux": part_id((guide / STATE).read_bytes()).hex()},
+        lambda device: FuserStage(
+            found.config, latents(package, device), found.to(device), _critic(trunks, device), before
+        ),
+        {**_ids(*held), "aux": part_id((guide / STATE).read_bytes()).hex(), **_before(before)},
     )
 
 
-def restorer(package: Package, trunk: Path, widths: Widths) -> Recipe:
-    """What restores JPEGs, on a package's base. `widths`: fields of `RestorerConfig` that are not the base's."""
-    part = package.parts["base"]
+def restorer(package: Package, trunks: Sequence[Path], widths: Widths, predecessor: Package | None = None) -> Recipe:
+    """What restores JPEGs, on a package's base. `widths`: fields of `RestorerConfig` that are not the base's.
+
+    `predecessor`: whose restorer, with no more blocks, it starts as; None: as the base's g_s.
+    """
+    part, before = package.parts["base"], _part("restorer", predecessor)
     base = BaseConfig(**read_config(part))
     config = _configured(lambda **chosen: RestorerConfig.on(base, **chosen), widths)
-    return Recipe(lambda device: RestorerStage(config, load_base(part, device), _critic(trunk, device)), _ids(part))
+    return Recipe(
+        lambda device: RestorerStage(config, load_base(part, device), _critic(trunks, device), before),
+        {**_ids(part), **_before(before)},
+    )
 
 
 def clc(package: Package, widths: Widths) -> Recipe:
@@ -165,8 +173,19 @@ def latents(package: Package, device: str) -> Latents:
     return OwnLatents(load_base(part, device), (load_texture(texture), texture.id.hex()) if texture else None)
 
 
-def _critic(trunk: Path, device: str) -> Critic:
-    return Critic(trunk).to(device)
+def _critic(trunks: Sequence[Path], device: str) -> Critic:
+    return Critic(*trunks).to(device)
+
+
+def _part(kind: str, predecessor: Package | None) -> Part | None:
+    """That part of a predecessor, if there is any. Raises: MissingPartError."""
+    if predecessor is not None and kind not in predecessor.parts:
+        raise MissingPartError(f"model {predecessor.name} has no {kind} to start as")
+    return predecessor.parts[kind] if predecessor else None
+
+
+def _before(part: Part | None) -> dict[str, str]:
+    return {"predecessor": part.id.hex()} if part else {}
 
 
 def _ids(*parts: Part) -> dict[str, str]:

@@ -56,8 +56,8 @@ class Restorer(nn.Module):
 
     It is the network of a `Synthesis` g_s, as which it starts (`start_from`), with the picture itself in the place of
     the linear synthesis. `told` is how the picture was quantised (`Jpeg.quantised`), and last 0 for a picture as close
-    to the original as can be, or 1 for a natural one; between the two lead straight lines. What is natural is made of
-    noise: it need not be the same everywhere. Convolutional and local: it sees `nicodec.painters.fuser.halo_of`
+    to the original as can be, or 1 for a natural one; tau leads along a straight line through both. What is natural is
+    made of noise: it need not be the same everywhere. Convolutional and local: it sees `nicodec.painters.fuser.halo_of`
     positions.
     """
 

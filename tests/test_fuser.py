@@ -18,7 +18,7 @@ from nicodec.engines import load_networks
 from nicodec.latents.codebook import load_token_path
 from nicodec.latents.floats import load_float_path
 from nicodec.options import DecodeOptions
-from nicodec.painters.experts import Experts
+from nicodec.painters.experts import WEAKEST, Experts
 from nicodec.painters.fuser import Fuser, normals
 from nicodec.zoo.store import find_package
 
@@ -76,8 +76,9 @@ def test_tau_leads_along_a_line_on_the_base_and_mode_f(toys):
     code = random.standard_normal((1, 8, 4, 4), np.float32)
     linear = experts.base.linear(y_hat)
     for tokens in (None, code):  # before the bound, which is no line
-        plain, half, whole = experts._anchored(Anchor.FIDELITY, linear, y_hat, tokens, rate, residual, (0.0, 0.5, 1.0))
-        assert np.array_equal(plain, experts._anchored(Anchor.FIDELITY, linear, y_hat, tokens, rate, None, (0.0,))[0])
+        given = (Anchor.FIDELITY, linear, y_hat, tokens, rate)
+        plain, half, whole = experts._anchored(*given, residual, (0.0, 0.5, 1.0), WEAKEST)
+        assert np.array_equal(plain, experts._anchored(*given, None, (0.0,), WEAKEST)[0])
         assert np.allclose(whole - plain, 2 * (half - plain), atol=1e-4)
         assert np.allclose(whole - plain, experts.base.correction_towards(plain, y_hat + residual), atol=1e-4)
 

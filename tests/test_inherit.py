@@ -139,7 +139,7 @@ def test_a_fuser_hears_the_time_as_its_predecessor_did(tiny, toys):
 
 
 def test_a_run_says_whose_fuser_the_auxiliary_encoder_starts_as(tiny, toys):
-    recipe = stages.aux(find_package("tiny"), None, {}, find_package("toy16"))
+    recipe = stages.aux(find_package("tiny"), [], {}, find_package("toy16"))
     assert recipe.frozen == {"base": tiny.id.hex(), "predecessor": find_package("toy16").parts["fuser"].id.hex()}
     with pytest.raises(MissingPartError, match="tiny has no fuser"):
-        stages.aux(find_package("tiny"), None, {}, find_package("tiny"))
+        stages.aux(find_package("tiny"), [], {}, find_package("tiny"))

@@ -97,8 +97,8 @@ def test_a_recipe_says_what_it_stands_on(toys, tmp_path):
     package = find_package("toy16")
     ids = {kind: part.id.hex() for kind, part in package.parts.items()}
     assert stages.sq({"latent": 16}).frozen == {}
-    assert stages.vq(package, tmp_path, {}).frozen == {"base": ids["base"]}
-    assert stages.mode(package, tmp_path).frozen == {kind: ids[kind] for kind in ("base", "vq", "fuser")}
+    assert stages.vq(package, [tmp_path], {}).frozen == {"base": ids["base"]}
+    assert stages.mode(package, [tmp_path]).frozen == {kind: ids[kind] for kind in ("base", "vq", "fuser")}
 
 
 def test_crops_that_a_stage_cannot_use_are_refused(data, tmp_path):

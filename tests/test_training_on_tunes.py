@@ -96,11 +96,11 @@ def family(trunk, tmp_path_factory):
 
     build_into(package, [data], 8)
     make("clc", lambda held: stages.clc(held, {"wide": 8}))
-    make("vq", lambda held: stages.vq(held, trunk, SMALL_VQ))
-    make("aux", lambda held: stages.aux(held, trunk, {}))
-    make("fuser", lambda held: stages.fuser(held, trunk, runs / "aux"))
+    make("vq", lambda held: stages.vq(held, [trunk], SMALL_VQ))
+    make("aux", lambda held: stages.aux(held, [trunk], {}))
+    make("fuser", lambda held: stages.fuser(held, [trunk], runs / "aux"))
     export_fuser(far_from_the_base(read_manifest(package / "model.toml").parts["fuser"]), package)
-    make("mode", lambda held: stages.mode(held, trunk))
+    make("mode", lambda held: stages.mode(held, [trunk]))
     write_graphs(package, ["fuser"])
     return package, said
 

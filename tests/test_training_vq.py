@@ -100,7 +100,7 @@ def test_mode_starts_as_the_fidelity_expert(tiny):
                                                  ({"stride": 8}, "stride is 8, expected 16 or 32")])  # fmt: skip
 def test_widths_that_no_stage_could_go_on_from_are_refused(trunk, width, expected):
     with pytest.raises(UsageError, match=expected):
-        stages.vq(find_package("tiny"), trunk, width)
+        stages.vq(find_package("tiny"), [trunk], width)
 
 
 def test_commands_train_and_export_each_stage(inside, data, trunk, tiny, tmp_path, monkeypatch):

@@ -215,6 +215,15 @@ def test_other_data_is_refused_on_resume(tmp_path):
             Family(plan, tmp_path / "out", other)
 
 
+def test_another_base_is_refused_on_resume(tmp_path):
+    one, other = (read_plan(text_of(tmp_path, NEXT.replace('"toy"', f'"{name}"') + STILL.format(stage="aux")))
+                  for name in ("tiny", "toy"))  # fmt: skip
+    Family(one, tmp_path / "out", {}).begin(one.stages[0])
+    assert Family(one, tmp_path / "out", {}).notes["base"] == "tiny"
+    with pytest.raises(TrainingRunError, match="was begun with another base: tiny, now toy"):
+        Family(other, tmp_path / "out", {})
+
+
 @pytest.mark.parametrize(("was", "is_", "said"), [
     ("steps", "stepz", "unknown key 'stepz'"), ("hyper", "hypr", "unknown key 'hypr'"),
     ("count", "counts", "unknown key 'counts'"), ("name", "nam", "unknown key 'nam'"),

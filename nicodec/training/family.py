@@ -17,6 +17,8 @@ from nicodec.training.plan import UNTRAINED, Plan, PlannedStage
 from nicodec.zoo.manifest import read_manifest
 
 UNMADE = "aux"  # needed in training only
+STANDING = {"begun", "made"}  # what a plan's notes say of its stages
+OF_THE_PLAN = {"name", "base", *STANDING}
 
 
 class Family:
@@ -31,11 +33,12 @@ class Family:
 
     def __init__(self, plan: Plan, folder: Path, data: Mapping[str, str | None]) -> None:
         self.plan, self.folder, self.package = plan, folder, folder / "models" / plan.name
-        self.notes: dict[str, Any] = {"name": plan.name, **data, "begun": {}, "made": {}}
+        based = {"base": plan.base} if plan.base else {}
+        self.notes: dict[str, Any] = {"name": plan.name, **based, **data, "begun": {}, "made": {}}
         if (folder / "plan.json").exists():
             was = self._read()
             for name, value in self.notes.items():
-                if name not in ("begun", "made") and was.get(name) != value:
+                if name not in STANDING and was.get(name) != value:
                     raise TrainingRunError(
                         f"{folder} was begun with another {name}: {was.get(name)}, now {value}; use another --out"
                     )
@@ -76,7 +79,7 @@ class Family:
     def report(self) -> None:
         """Write `report.md`: a row for each stage."""
         rows = "\n".join(self._row(stage) for stage in self.plan.stages)
-        data = "; ".join(f"{name} `{self.notes[name]}`" for name in self.notes if name not in ("name", "begun", "made"))
+        data = "; ".join(f"{name} `{self.notes[name]}`" for name in self.notes if name not in OF_THE_PLAN)
         text = (
             f"# {self.plan.name}\n\n{self.plan.summary}. Plan: `{self.plan.path.name}`; fingerprints: {data}.\n\n"
             f"| stage | is | steps | minutes | last validation |\n|---|---|---|---|---|\n{rows}\n"

@@ -284,6 +284,12 @@ def test_a_critic_is_asked_for_before_anything_is_done(follow, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_nothing_is_copied_before_a_critic_is_there(again, tmp_path):
+    code, said = again(text_of(tmp_path, NEXT.replace('"toy"', '"tiny"') + STILL.format(stage="aux")))
+    assert (code, "--trunk" in said) == (2, True), said
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_a_process_raises_is_raised_and_the_others_end():
     with pytest.raises(UsageError, match="rank 1"):
         launch(2, fail_in_the_second)

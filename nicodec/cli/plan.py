@@ -43,11 +43,11 @@ def carry_out(plan: Plan, place: Place) -> None:
     from nicodec.zoo.store import find_package
 
     family = family_of(plan, place)
-    if plan.base is not None and not (family.package / "model.toml").exists():
-        adopt(find_package(plan.base), family.package, plan.summary)
     left = [stage for stage in plan.stages if not family.finished(stage)]
     if not place.trunks and (needing := [stage.name for stage in left if stage.name in CRITICAL]):
         raise UsageError(f"{', '.join(needing)} of {plan.path} need a critic's weights: give them with --trunk")
+    if plan.base is not None and not (family.package / "model.toml").exists():
+        adopt(find_package(plan.base), family.package, plan.summary)
     for stage in left:
         _say(place, f"{stage.name}: begins")
         family.begin(stage)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from itertools import permutations
 from pathlib import Path
 
@@ -59,10 +58,10 @@ class Trunk(nn.Module):
         kernels = {name: weight for name, weight in self.net.named_parameters() if weight.ndim == 4}
         return {name: weight * (1 + WEIGHT_NOISE * torch.randn_like(weight)) for name, weight in kernels.items()}
 
-    def features(self, x: Tensor, weights: Mapping[str, Tensor]) -> list[Tensor]:
+    def features(self, x: Tensor, weights: dict[str, Tensor]) -> list[Tensor]:
         """Of pictures (B, 3, H, W), 0..1: unit vectors at each place of each layer. `weights`: in place of its own."""
         x = x.contiguous(memory_format=torch.channels_last)  # twice as fast on a CPU
-        outputs = functional_call(self.net, dict(weights), (self.scaling(2 * x - 1),))
+        outputs = functional_call(self.net, weights, (self.scaling(2 * x - 1),))
         return [F.normalize(output.float(), dim=1, eps=1e-8) for output in outputs]
 
 
@@ -94,7 +93,7 @@ class Critic(nn.Module):
 
     def forward(self, x_hat: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Compare pictures (B, 3, H, W), 0..1: likeness (0 is equal) and texture, (B,) each."""
-        return self._compare(x_hat, x, [{} for _ in self.trunks])
+        return self._compare(x_hat, x, doubting=False)
 
     def anew(self, x_hat: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """As `forward`, of both pictures turned, shifted, their colours swapped and, every other time, halved in size.
@@ -109,22 +108,21 @@ class Critic(nn.Module):
             view = view.transpose(2, 3) if turn & 4 else view
             views.append(F.avg_pool2d(view, 2) if halve and min(x.shape[2:]) >= HALVED else view)
         grain = GRAIN * torch.rand(len(x), 1, 1, 1).to(x.device) * torch.randn_like(views[1])
-        return self._compare(views[0] + grain, views[1] + grain, [trunk.doubted() for trunk in self._each()])
+        return self._compare(views[0] + grain, views[1] + grain, doubting=True)
 
-    def _compare(self, x_hat: Tensor, x: Tensor, weights: Sequence[Mapping[str, Tensor]]) -> tuple[Tensor, Tensor]:
+    def _compare(self, x_hat: Tensor, x: Tensor, *, doubting: bool) -> tuple[Tensor, Tensor]:
         same, texture = CORTEX * self.cortex.distance(x_hat, x), torch.zeros(len(x), device=x.device)
-        for trunk, own in zip(self._each(), weights, strict=True):
+        for trunk in self.trunks:
+            assert isinstance(trunk, Trunk)
+            weights = trunk.doubted() if doubting else {}
             with torch.no_grad():
-                targets = trunk.features(x, own)
-            layers = zip(trunk.features(x_hat, own), targets, trunk.heads, trunk.cells, strict=True)
+                targets = trunk.features(x, weights)
+            layers = zip(trunk.features(x_hat, weights), targets, trunk.heads, trunk.cells, strict=True)
             for f_hat, f, head, cell in layers:
                 weight = head / len(self.trunks)
                 same = same + _weighed((f_hat - f).square(), weight)
                 texture = texture + _weighed(_wasserstein(f_hat, f, cell), weight)
         return same, texture
-
-    def _each(self) -> list[Trunk]:
-        return [trunk for trunk in self.trunks if isinstance(trunk, Trunk)]
 
 
 def natural_loss(critic: Critic, x_hat: Tensor, x: Tensor) -> tuple[Tensor, dict[str, float]]:

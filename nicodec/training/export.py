@@ -114,8 +114,8 @@ def export_base(codec: SQCodec, folder: Path, summary: str, tables: tuple[Tables
 def adopt(package: Package, folder: Path, summary: str) -> None:
     """Write a package with the base of another one, and its tokens of texture; the folder's name is the model's."""
     held = {kind: part for kind, part in package.parts.items() if kind in ADOPTED}
+    folder.mkdir(parents=True, exist_ok=True)
     for part in held.values():
-        folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{part.kind}.safetensors").write_bytes(part.path.read_bytes())
         for graph in part.graphs:
             path = graph_path(folder, part.kind, graph)

@@ -16,18 +16,19 @@ import numpy as np
 import torch
 
 DEPTHS = (2, 2, 3, 3, 3)  # convolutions of each block
-INDICES = iter((0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28))  # of them among torchvision's layers
+INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # of them among torchvision's layers
 STD = (0.229, 0.224, 0.225)  # of torchvision's inputs
 
 
 def main(source: str, target: str) -> None:
     """Convert."""
     weights: dict[str, torch.Tensor] = {}
+    indices = iter(INDICES)
     with h5py.File(source) as held:
         for block, depth in enumerate(DEPTHS, 1):
             for layer in range(depth):
                 found = held[f"block{block}/layers/conv2d{f'_{layer}' if layer else ''}/vars"]
-                name = f"features.{next(INDICES)}"
+                name = f"features.{next(indices)}"
                 weights[f"{name}.weight"] = torch.from_numpy(np.array(found["0"])).permute(3, 2, 0, 1).contiguous()
                 weights[f"{name}.bias"] = torch.from_numpy(np.array(found["1"]))
     weights["features.0.weight"] = weights["features.0.weight"].flip(1) * 255 * torch.tensor(STD)[:, None, None]

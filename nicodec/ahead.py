@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -44,13 +45,19 @@ def in_threads(work: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, each
 
 
 def begun(work: Callable[[], ResultT]) -> Callable[[], ResultT]:
-    """Work that goes on in a thread, if there may be a second one; what is returned waits for what it returns."""
+    """Work that goes on in a thread, if there may be a second one, or is done once its result is asked for.
+
+    Returns:
+        What waits for the result.
+    """
     if thread_count() < 2:
         return work
-    pool = ThreadPoolExecutor(1)
-    future = _submitted(pool, work)
-    pool.shutdown(wait=False)
-    return future.result
+    with suppress(RuntimeError):  # the machine gives no further thread
+        pool = ThreadPoolExecutor(1)
+        future = pool.submit(work)
+        pool.shutdown(wait=False)
+        return future.result
+    return work
 
 
 def _has_room(size: int) -> bool:

@@ -56,9 +56,22 @@ def code_tokens(
     return crc, stream
 
 
+class Listener:
+    """Who hears of what there is of a tile as soon as it is read, from any thread; this one does nothing about it."""
+
+    def moved(self, tile: Box, motion: Motion) -> None:
+        """Its motion; the classes are not read yet."""
+
+    def passed(self, tile: Box, latent: Latent, passes: int) -> None:
+        """So many passes of its symbols; 0: z_hat. All that is not read yet is 0."""
+
+
+DEAF = Listener()
+
+
 def decode_symbols(
     file: NicFile, model: Model, streams: TokenStreams | None, wanted: Container[Box] | None = None,
-    damage: list[str] | None = None, moved: Callable[[Box, Motion], None] | None = None,
+    damage: list[str] | None = None, listener: Listener = DEAF,
 ) -> dict[Box, TileSymbols]:  # fmt: skip
     """Decode and check the symbols of some tiles of a file (None: of all): integer arithmetic only, no network.
 
@@ -66,7 +79,7 @@ def decode_symbols(
         model: what the file names.
         streams: the tokens that are wanted too.
         damage: where to note what is damaged, instead of raising; a tile then lacks its latent, its tokens or both.
-        moved: called with each tile's motion as soon as it is there, from any thread.
+        listener: hears of it meanwhile.
 
     Raises:
         InexactError: a stream parses, but to other symbols than the encoder's.
@@ -88,19 +101,18 @@ def decode_symbols(
     references = attempt(lambda: read_aligned(file), damage)
     says, count = what_blocks_say(file), len(references or ())
 
-    def heard(tile: Box, motion: Motion) -> None:
+    def moved(tile: Box, motion: Motion) -> None:
         if motion.sources.max() > count:
             raise CorruptFileError(f"a tile takes from reference {motion.sources.max()} of {count}")
-        if moved is not None:
-            moved(tile, motion)
+        listener.moved(tile, motion)
 
     def parse(number: int) -> tuple[TileSymbols, list[str]]:
         notes: list[str] = []
         own = None if damage is None else notes
         tile = geometry[number]
         motion = Motion.none(*tile.grid, **says._asdict()) if header.referring else None
-        body, found = sq_tiles[number], partial(heard, tile)
-        latent = attempt(partial(read_latent, scales, header, tile, body, motion, found), own)
+        body, heard = sq_tiles[number], (partial(moved, tile), partial(listener.passed, tile))
+        latent = attempt(partial(read_latent, scales, header, tile, body, motion, *heard), own)
         tokens = attempt(partial(read_token_map, prior, streams, number, tile, latent), own)
         return TileSymbols(latent, tokens), notes
 
@@ -124,16 +136,16 @@ def attempt(call: Callable[[], T], damage: list[str] | None) -> T | None:
 
 def read_latent(
     scales: ScaleModel | None, header: Header, tile: Box, body: TileBody | None, motion: Motion | None,
-    moved: Callable[[Motion], None],
+    moved: Callable[[Motion], None], passed: Callable[[Latent, int], None],
 ) -> Latent | None:  # fmt: skip
-    """Decode and check the latent of one tile, if there is one. `motion`, `moved`: as in `decode_latent`.
+    """Decode and check the latent of one tile, if there is one. `motion`, `moved`, `passed`: as in `decode_latent`.
 
     Raises: as `decode_symbols`.
     """
     if scales is None or body is None:
         return None
     crc, stream = body
-    latent = decode_latent(scales, stream, *tile.grid, file_rate(header), header.mapped, motion, moved)
+    latent = decode_latent(scales, stream, *tile.grid, file_rate(header), header.mapped, motion, moved, passed)
     check_crc("symbols", latent.crc(), crc)
     return latent
 

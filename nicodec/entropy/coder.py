@@ -145,6 +145,7 @@ def _y_indices(model: ScaleModel, latent: Latent) -> Iterator[Indices]:
 def decode_latent(
     model: ScaleModel, data: bytes, height: int, width: int, rate: TileRate, mapped: bool = False,
     motion: Motion | None = None, moved: Callable[[Motion], None] | None = None,
+    passed: Callable[[Latent, int], None] | None = None,
 ) -> Latent:  # fmt: skip
     """Read a tile's symbols back.
 
@@ -153,7 +154,8 @@ def decode_latent(
         rate: without levels.
         mapped: whether the tile has a quality map; the latent's rate then has the levels.
         motion: an empty one (`Motion.none`), which is filled in; None: the tile has none.
-        moved: called with the motion as soon as it is there.
+        moved: called with the motion as soon as all of it but the classes is there.
+        passed: called with what there is of the latent and the number of passes that are read: from 0 on, for z_hat.
 
     Raises:
         CorruptFileError: the stream does not parse, ends early or has words left over; or what the map or a vector
@@ -167,26 +169,29 @@ def decode_latent(
         coded = _decode(decoder, tables, np.full(height * width, data[0], np.uint8))
         rate = replace(rate, levels=rebuild(coded, height, width))
     if motion is not None:
-        _decode_motion(decoder, motion)
-        if moved is not None:
-            moved(motion)
+        _decode_motion(decoder, motion, moved)
     z_indices = model.z_indices(height, width, rate)
     z_hat = _decode(decoder, tables, z_indices.ravel()).reshape(z_indices.shape)
     walk = ScaleWalk(model, z_hat, rate, None if motion is None else motion.classes)
-    symbols = np.zeros((*walk.shape, model.latent), np.int16)
+    latent = Latent(z_hat, np.zeros((*walk.shape, model.latent), np.int16), rate, motion=motion)
+    passed = passed or (lambda latent, passes: None)
+    passed(latent, 0)
     for step in model.passes:
         indices = walk.indices(step)
         values = _decode(decoder, tables, indices.ravel()).reshape(indices.shape)
+        latent.symbols[walk.mask(step), step.start : step.stop] = values
+        passed(latent, step.index + 1)
         walk.tell(step, values)
-        symbols[walk.mask(step), step.start : step.stop] = values
     if not decoder.maybe_exhausted():
         raise CorruptFileError("an entropy stream has words left over after its last symbol")
-    return Latent(z_hat, symbols, rate, motion=motion)
+    return latent
 
 
-def _decode_motion(decoder: constriction.stream.queue.RangeDecoder, motion: Motion) -> None:
+def _decode_motion(
+    decoder: constriction.stream.queue.RangeDecoder, motion: Motion, moved: Callable[[Motion], None] | None
+) -> None:
     try:
-        walk_motion(motion, partial(_decode_step, decoder))
+        walk_motion(motion, partial(_decode_step, decoder), moved)
     except AssertionError as error:  # as in `_decode`
         raise CorruptFileError(NO_ENCODER) from error
 

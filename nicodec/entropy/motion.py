@@ -100,13 +100,18 @@ class AdaptiveTable:
         return entry
 
 
-def walk_motion(motion: Motion, step: Step) -> None:
+def walk_motion(motion: Motion, step: Step, moved: Callable[[Motion], None] | None = None) -> None:
     """Code all of a tile, in the format's order; a reader's `step` fills in what a `Motion.none` does not have.
+
+    Args:
+        moved: called as soon as all but the classes is there.
 
     Raises:
         CorruptFileError: a vector is out of its range.
     """
     _walk_blocks(motion, step)
+    if moved is not None:
+        moved(motion)
     _walk_classes(motion, step)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
+from nicodec.ahead import begun
 from nicodec.entropy.coder import Indices, Latent
 from nicodec.entropy.order import Pass
 from nicodec.entropy.scales import ScaleModel, ScaleWalk
@@ -113,6 +116,7 @@ class ThriftyRounding:
     Flat colours are rounded plainly: where all else is flat, neighbours would err alike, and a sky get blotches of hue.
     Good for any number of walks over the passes; the first pass of each forgets the walk before. `bits` is what the
     symbols of the last walk cost, y's alone; `cost_map` has it by position, with the error that they leave.
+    The scale indices of a pass are found while networks find its means.
     """
 
     def __init__(
@@ -129,6 +133,7 @@ class ThriftyRounding:
             self.worths[classes > 0] = BITS_REFERRED
         self.cost_map = np.zeros(self.walk.shape)  # bits and the tune's own error, in bits
         self.indices: list[Indices] = []
+        self._first = self._next = begun(partial(self.walk.indices, scales.passes[0]))
 
     def __call__(self, step: Pass, residual: Array) -> Array:
         """Residuals of a pass (1, M/slices, H, W) to its symbols; zeros at positions of the other parity."""
@@ -136,11 +141,14 @@ class ThriftyRounding:
             self.indices.clear()
             self.bits = 0.0
             self.cost_map[:] = 0
-        mask, indices = self.walk.mask(step), self.walk.indices(step)
+            self._next = self._first
+        mask, indices = self.walk.mask(step), self._next()
         self.indices.append(indices)
         rest = np.moveaxis(residual[0], 0, 2)[mask]
         symbols = np.copysign(self.chosen(indices, rest, mask, slice(step.start, step.stop)), rest)
         self.walk.tell(step, symbols.astype(np.int16))
+        for following in self.walk.model.passes[step.index + 1 : step.index + 2]:
+            self._next = begun(partial(self.walk.indices, following))
         placed = np.zeros((*mask.shape, symbols.shape[1]), np.float32)
         placed[mask] = symbols
         return np.moveaxis(placed, 2, 0)[None]

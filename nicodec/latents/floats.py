@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nicodec.engines import MAPPED, Networks, load_networks
+from nicodec.entropy.coder import Latent
 from nicodec.entropy.motion import Motion
 from nicodec.entropy.order import Pass, checkerboard, passes
 from nicodec.entropy.tables import SYMBOL_MAX
@@ -141,16 +142,22 @@ class FloatPath:
         Returns:
             Symbols and y_hat.
         """
+        symbols = np.zeros_like(y)
+        height, width = y.shape[2:]
 
         def residual(step: Pass, mean: Array) -> Array:
             rest = y[:, step.start : step.stop] - mean
-            return choose(step, rest) if choose else np.rint(rest).clip(-SYMBOL_MAX, SYMBOL_MAX)
+            new = choose(step, rest) if choose else np.rint(rest).clip(-SYMBOL_MAX, SYMBOL_MAX)
+            symbols[:, step.start : step.stop] += new * checkerboard(height, width, step.parity)
+            return new
 
-        return self._passes(z_hat, rates, residual, expected)
+        return symbols, self._passes(z_hat, rates, residual, expected)
 
-    def reconstruct(self, z_hat: Array, symbols: Array, rates: Array, expected: Expected | None = None) -> Array:
-        """Symbols to y_hat in natural units, for g_s."""
-        _, y_hat = self._passes(z_hat, rates, lambda step, _: symbols[:, step.start : step.stop], expected)
+    def reconstruct(
+        self, z_hat: Array, symbols: Callable[[Pass], Array], rates: Array, expected: Expected | None = None
+    ) -> Array:
+        """Symbols to y_hat in natural units, for g_s. `symbols`: of a pass (1, M/slices, h, w), asked for in order."""
+        y_hat = self._passes(z_hat, rates, lambda step, _: symbols(step), expected)
         return y_hat * spread(self.ungain(rates), y_hat)
 
     def prepare(self, *, mapped: bool) -> None:
@@ -162,10 +169,10 @@ class FloatPath:
         """With some other weights of the networks."""
         return FloatPath(self.networks.changed(weights), self.latent, self.slices, self.tunes, self.lambda_max)
 
-    def _passes(self, z_hat: Array, rates: Array, residual: Choice, expected: Expected | None) -> tuple[Array, Array]:
-        """Walk the passes: symbols from `residual`, y_hat = symbols + means."""
+    def _passes(self, z_hat: Array, rates: Array, residual: Choice, expected: Expected | None) -> Array:
+        """Walk the passes: y_hat = symbols, of `residual`, + means."""
         height, width = (BLOCK * length for length in z_hat.shape[2:])
-        symbols, seen = (np.zeros((1, self.latent, height, width), np.float32) for _ in range(2))
+        seen = np.zeros((1, self.latent, height, width), np.float32)
         told = expected is not None and bool(expected.where.all())  # the networks have nothing to say
         features = None if told else self.networks("hyper_features", z_hat, rates)[0]
         gain = spread(self.gain(rates), seen)
@@ -173,15 +180,23 @@ class FloatPath:
         for step in passes(self.latent, self.slices):
             part = slice(step.start, step.stop)
             mask = checkerboard(height, width, step.parity).astype(np.float32)
-            mean = np.zeros_like(symbols[:, part])
+            mean = np.zeros_like(seen[:, part])
             if features is not None:
                 mean = self.networks(f"means_{step.index}", features, seen, rates)[0] * unit[:, part]
             if expected is not None:
                 mean = np.where(expected.where, expected.y[:, part] * gain[:, part], mean)
-            new = residual(step, mean)
-            symbols[:, part] += new * mask
-            seen[:, part] += (new + mean) * mask / unit[:, part]
-        return symbols, seen * unit
+            seen[:, part] += (residual(step, mean) + mean) * mask / unit[:, part]
+        return seen * unit
+
+
+def as_array(symbols: NDArray[np.int16]) -> Array:
+    """Whole numbers as entropy coding has them (h, w, C) as networks do: (1, C, h, w)."""
+    return np.moveaxis(symbols, 2, 0)[None].astype(np.float32)
+
+
+def symbols_of(latent: Latent, step: Pass) -> Array:
+    """The symbols of a pass, for `FloatPath.reconstruct`."""
+    return as_array(latent.symbols[:, :, step.start : step.stop])
 
 
 def load_float_path(part: Part, engine: str, device: str) -> FloatPath:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
 
-from nicodec.ahead import begun
 from nicodec.container.drawn import SIDE
 from nicodec.container.layout import STRIDE, Box, Colour, Header, tiles
+from nicodec.entropy.coder import Latent
 from nicodec.entropy.motion import Motion
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.image.drawn import blank
 from nicodec.image.picture import Pixels
-from nicodec.latents.floats import Expected
+from nicodec.latents.floats import Expected, FloatPath, as_array, symbols_of
 from nicodec.latents.geometry import (
     BLOCK,
     HALO,
@@ -33,13 +34,13 @@ from nicodec.latents.geometry import (
 from nicodec.latents.rates import file_rate, to_rates
 from nicodec.painters import PLAIN, Rendering
 from nicodec.painters.experts import Experts
+from nicodec.painters.foresight import Foresight
 from nicodec.painters.fuser import normals, told
 from nicodec.painters.strength import strength
 from nicodec.rate.tile import TileRate
 from nicodec.references.expect import expect
 from nicodec.references.warp import Aligned
-
-Expectation = Callable[[Box, Motion], Expected]
+from nicodec.streams import Listener
 
 TRUST_REACH = 2  # positions of the latent further than the networks see that a bounded picture depends on
 LEAD_REACH = 2  # beyond HALO, what tau makes pixels depend on through g_a: even, for tokens two positions wide
@@ -59,7 +60,7 @@ class Synthesis:
         self.header, self.experts, self.depth, self.references = header, experts, depth, references
         self.textures = strength(header.rate)
         self._seen: dict[Box, Pixels] = {}  # of tiles that show some of the references themselves
-        self._foreseen: dict[Box, Callable[[], Expected]] = {}
+        self._foresight: Foresight | None = None
 
     @property
     def halo(self) -> int:
@@ -98,24 +99,31 @@ class Synthesis:
 
     def gather(self, symbols: Mapping[Box, TileSymbols], region: Span) -> tuple[Array | None, Array | None]:
         """y_hat and code vectors of a region of the latent, see `gather`."""
-        return gather(symbols, self.experts, region, self.depth, self.expected)
+        return gather(symbols, self.experts, region, self.depth, self.reconstruct)
 
-    def foresee(self, tile: Box, motion: Motion) -> None:
-        """Begin with what the references say of a tile whose symbols are being read."""
-        self._foreseen[tile] = begun(partial(self._expected, tile, motion))
+    @contextmanager
+    def foresee(self) -> Iterator[Listener]:
+        """What is to hear of the symbols of the one tile that is read meanwhile, so that y_hat is made as they come."""
+        self._foresight = Foresight(self.experts.base, self.expected)
+        try:
+            yield self._foresight
+        finally:
+            self._foresight.end()
 
     def expected(self, tile: Box, motion: Motion) -> Expected:
         """What the references say of a tile."""
-        foreseen = self._foreseen.pop(tile, None)
-        found = foreseen() if foreseen else self._expected(tile, motion)
+        place = neighbourhood(tile, self.header.width, self.header.height)
+        found = expect(self.experts.base, self.references, motion, *place)
         self._seen.pop(tile, None)
         if motion.shown is not None and motion.shown.any():
             self._seen[tile] = found.seen.copy()  # without the halo
         return found
 
-    def _expected(self, tile: Box, motion: Motion) -> Expected:
-        place = neighbourhood(tile, self.header.width, self.header.height)
-        return expect(self.experts.base, self.references, motion, *place)
+    def reconstruct(self, tile: Box, latent: Latent) -> Array:
+        """y_hat of a tile, in natural units."""
+        foresight, self._foresight = self._foresight, None
+        foreseen = foresight.y_hat() if foresight else None
+        return y_hat_of(self.experts.base, latent, partial(self.expected, tile)) if foreseen is None else foreseen
 
     def fuse(
         self, symbols: Mapping[Box, TileSymbols], y_hat: Array, code: Array | None, region: Span, rendering: Rendering
@@ -220,14 +228,21 @@ def rates_around(symbols: Mapping[Box, TileSymbols], header: Header, region: Spa
     return whole[0]
 
 
+def y_hat_of(base: FloatPath, latent: Latent, expected: Callable[[Motion], Expected] | None = None) -> Array:
+    """y_hat of a tile (1, M, h, w), in natural units. `expected`: what references say of it, where it has any."""
+    told = expected(latent.motion) if expected and latent.motion is not None else None
+    return base.reconstruct(as_array(latent.z_hat), partial(symbols_of, latent), to_rates(latent.rate), told)
+
+
 def gather(
-    symbols: Mapping[Box, TileSymbols], experts: Experts, region: Span, depth: int, expected: Expectation | None = None
-) -> tuple[Array | None, Array | None]:
+    symbols: Mapping[Box, TileSymbols], experts: Experts, region: Span, depth: int,
+    reconstruct: Callable[[Box, Latent], Array] | None = None,
+) -> tuple[Array | None, Array | None]:  # fmt: skip
     """y_hat (1, M, H, W) and what tokens say (1, code, H/side, W/side) of a region of the latent; None: not there.
 
     Where tokens of texture say nothing there is nan.
 
-    `expected`: what references say of a tile, where the file has any.
+    `reconstruct`: what makes y_hat of a tile; None: its symbols alone.
     """
     base, meaning, side = experts.base, experts.tokens, experts.token_side
     y_hat = code = None
@@ -238,11 +253,7 @@ def gather(
         code = np.full((1, meaning.code, *sides), np.nan if experts.texture else 0, np.float32)
     for tile, held in symbols.items():
         if y_hat is not None and held.latent is not None:
-            arrays = (held.latent.z_hat, held.latent.symbols)
-            z_hat, rest = (np.moveaxis(array, 2, 0)[None].astype(np.float32) for array in arrays)
-            motion = held.latent.motion
-            told = expected(tile, motion) if expected and motion is not None else None
-            own = base.reconstruct(z_hat, rest, to_rates(held.latent.rate), told)
+            own = reconstruct(tile, held.latent) if reconstruct else y_hat_of(base, held.latent)
             paste(y_hat, region, own, positions(tile))
         if code is not None and meaning is not None and held.tokens is not None:
             paste(code, coarser(region, side), meaning.lookup(held.tokens, depth), coarser(positions(tile), side))

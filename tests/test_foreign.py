@@ -27,7 +27,9 @@ from nicodec.foreign import isolated
 from nicodec.foreign.adapters import ARCHITECTURES, ForeignBase, fill, symbols_crc
 from nicodec.foreign.fetch import fetch
 from nicodec.networks.fuser import Denoiser, FuserConfig
+from nicodec.training.data import Pictures
 from nicodec.training.export import export_fuser
+from nicodec.training.foreign import ForeignConfig, ForeignStage
 from nicodec.zoo.load import load_foreign
 from nicodec.zoo.store import find_package
 
@@ -278,3 +280,80 @@ def test_all_six_are_known_by_name(tmp_path):
     (tmp_path / "junk").write_bytes(b"junk")
     with pytest.raises(errors.InputError):
         fetch("compressai:mbt2018-q1", tmp_path / "x", tmp_path / "junk")
+
+
+PLAN = """
+name = "theirs"
+summary = "a toy"
+
+[[stages]]
+stage = "foreign"
+steps = 2
+batch = 1
+crop = 64
+doublings = []
+
+[stages.config]
+architecture = "bmshj2018-hyperprior"
+quality = 1
+"""
+STANDING = """
+[[stages]]
+stage = "{}"
+steps = 2
+batch = 1
+crop = 64
+doublings = []
+"""
+
+
+def test_a_plan_trains_one_and_a_fuser_for_it(inside, data, trunk, tmp_path, monkeypatch):
+    (tmp_path / "plan.toml").write_text(PLAN + STANDING.format("aux") + STANDING.format("fuser"))
+    place = ("--data", data, "--trunk", trunk, "--device", "cpu", "--quiet", "--out", "run")
+    code, _, said = inside("train", "plan", "plan.toml", *place)
+    assert code == 0, said
+    monkeypatch.setenv("NICODEC_MODELS", str(tmp_path / "run" / "models"))
+    ids = find_package("theirs").parts
+    assert ids.keys() == {"base", "fuser"}
+    assert ids["fuser"].graphs
+    assert load_foreign(ids["base"], "cpu").name == "compressai:bmshj2018-hyperprior-q1"
+    coded = package.encode(pictures.image(70, 30), model="theirs", device="cpu")
+    assert decode(coded, tau=1.0).shape == (30, 70, 3)
+    assert verify_bytes(coded).symbols > 0
+
+
+def test_it_trains_towards_fewer_bits_and_less_error(data):
+    torch.manual_seed(0)
+    stage = ForeignStage(ForeignConfig("mbt2018-mean", 1))
+    x = Pictures([data], torch.device("cpu"), 128).batch(4, 128)
+    optimizer = torch.optim.Adam(stage.module.parameters(), 2e-4)
+    losses = []
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss, _ = stage.loss(x)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(stage.module.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+    assert stage.module.entropy_bottleneck.quantiles.grad.abs().max() > 0  # the tables' ends are found, too
+
+
+def test_in_bf16_its_bits_are_those_of_float32(data):
+    """Likelihoods of bf16 would be differences of a few digits."""
+    stage = ForeignStage(ForeignConfig("mbt2018-mean", 1))
+    stage.module.eval()  # rounds, for noise differs
+    x = Pictures([data], torch.device("cpu"), 128).batch(2, 128)
+    with torch.no_grad():
+        _, exact = stage.loss(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            _, quick = stage.loss(x)
+    assert quick["bpp"] == pytest.approx(exact["bpp"], rel=0.02)
+    assert quick["psnr"] == pytest.approx(exact["psnr"], abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["compressai:nothing-q1", "mbt2018-q1", "compressai:mbt2018-q9"])
+def test_training_what_is_not_known_is_refused(inside, data, name):
+    code, _, said = inside("train", "foreign", name, "--data", data, "--out", "run")
+    assert code == 2
+    assert "known: compressai:" in said

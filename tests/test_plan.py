@@ -230,6 +230,9 @@ def test_another_base_is_refused_on_resume(tmp_path):
     ('stage = "sq"', 'stage = "sqq"', "expected stage = one of"), ("batch = 1", "batch = 1.5", "batch is 1.5"),
     ("crop = 64", "crop = 100", "multiple of 64"), ("batch = 1", "batch = 0", "expected 1 or more"),
     ("[[stages]]", '[[stages]]\nstage = "mode"\n[[stages]]', "with vq before it"),
+    ("[[stages]]", '[[stages]]\nstage = "foreign"\n[[stages]]', "stage 2 is sq, expected once"),
+    ("[[stages]]", '[[stages]]\nstage = "foreign"\n[[stages]]\nstage = "restorer"\n[[stages]]', "with sq before it"),
+    ("[[stages]]", '[[stages]]\nstage = "foreign"\nconfig = {quality = 9}\n[[stages]]', "expected 1 to 8"),
     ('"short"', '"../short"', "name is '../short'"),
     ("doublings = []", "doublings = 0.5", "expected tuple"), ("warmup = 2", "decay = inf", "decay is inf"),
     ("[[stages]]", "[stages]", "expected list"), ("[stages.config]", "config = 3\n[stages.x]", "expected dict"),
@@ -255,6 +258,8 @@ def test_the_plans_that_are_shipped_can_be_read():
     assert (base.tunes, base.context_depth, base.depth_16, base.lambda_max, base.eased) == (2, 2, 4, 0.64, 4.0)
     assert (base.latent, base.slices) == (480, 3)
     assert plan.stages[0].schedule.decay == 0.2
+    theirs, with_tau = read_plan(PLANS / "compressai.toml"), read_plan(PLANS / "compressai-tau.toml")
+    assert (theirs.name, [stage.name for stage in theirs.stages], with_tau.base) == ("mean3", ["foreign"], "mean3")
     on_top = read_plan(PLANS / "gpu.toml")
     assert (plan.name, on_top.name, on_top.base) == ("base2", "base2", "base2")
     (restorer,) = (stage for stage in on_top.stages if stage.name == "restorer")

@@ -84,7 +84,7 @@ def fetch_model(name: str, output: Path, source: Path | None, force: bool) -> No
               "2 % smaller than with Gaussian tables), or to train the prior of the tokens on (stage vq).")  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Overwrite what is there.")
 def export_model(run: Path, output: Path, summary: str, folders: tuple[Path, ...], force: bool) -> None:
-    """Make of the training run in folder RUN a package (stage sq), or a part of the package there.
+    """Make of the training run in folder RUN a package (stages sq and foreign), or a part of the package there.
 
     With the graphs that onnxruntime runs.
 
@@ -137,7 +137,7 @@ def export(
 
     exports: dict[str, Callable[..., None]] = {
         "sq": _export_sq, "vq": _export_vq, "mode": _export_mode, "fuser": _export_fuser, "clc": _export_clc,
-        "restorer": _export_restorer,
+        "restorer": _export_restorer, "foreign": _export_foreign,
     }  # fmt: skip
     if (stage := stage_of(run)) not in exports:
         raise TrainingRunError(f"{run} holds a run of stage {stage}, which is needed in training only")
@@ -195,6 +195,18 @@ def _export_restorer(run: Path, output: Path, summary: str, pictures: Pictures |
     from nicodec.training.export import export_restorer, load_module
 
     export_restorer(load_module(run, "restorer", lambda config: Restorer(RestorerConfig(**config))), output)
+
+
+def _export_foreign(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:
+    from dataclasses import asdict
+
+    from nicodec.foreign.adapters import ForeignBase
+    from nicodec.foreign.fetch import write_package
+    from nicodec.training.export import load_module
+    from nicodec.training.foreign import ForeignConfig, build
+
+    model = load_module(run, "foreign", lambda config: build(ForeignConfig(**config)))
+    write_package(ForeignBase(**asdict(model.config), state=model.state_dict()), output, summary)
 
 
 def _export_clc(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:

@@ -112,6 +112,8 @@ def recipe_of(stage: PlannedStage, package: Path, place: Place) -> Recipe:
     predecessor = find_package(stage.predecessor) if stage.predecessor else None
     if stage.name == "sq":
         return stages.sq(stage.config, predecessor)
+    if stage.name == "foreign":
+        return stages.foreign(stage.config)
     held = read_manifest(package / "model.toml")
     if stage.name == "clc":
         return stages.clc(held, stage.config)

@@ -90,6 +90,18 @@ def train_sq(widths: tuple[str, ...], predecessor: str | None, **options: Any) -
     _run(stages.sq(_parse(widths, BaseConfig), package), **options)
 
 
+@command.command("foreign")
+@click.argument("name", metavar="compressai:ARCHITECTURE-qN")
+@run_options
+def train_foreign(name: str, **options: Any) -> None:
+    """Train a model of CompressAI's, to use as a base: their lambda, and their noise in the place of rounding."""
+    from nicodec.foreign.fetch import known
+    from nicodec.training import stages
+
+    architecture, quality = known(name)
+    _run(stages.foreign({"architecture": architecture, "quality": quality}), **options)
+
+
 @command.command("vq")
 @MODEL
 @TRUNK

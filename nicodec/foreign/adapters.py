@@ -49,6 +49,7 @@ class ForeignBase(nn.Module):
             from compressai.zoo import image_models
 
         self.name = f"{PREFIX}{architecture}-q{quality}"
+        self.config = {"architecture": architecture, "quality": quality}
         self.model: Any = image_models[architecture](quality=quality, metric="mse", pretrained=False)
         self.model.load_state_dict(state)
         self.model.eval().requires_grad_(False)

@@ -24,23 +24,30 @@ def fetch(name: str, folder: Path, source: Path | None) -> None:
         UsageError: a name that is not known.
         InputError: the file is not there, or not of this model.
     """
-    parsed = parse_name(name)
-    if parsed is None:
-        known = ", ".join(f"{PREFIX}{architecture}-qN" for architecture in ARCHITECTURES)
-        raise UsageError(f"no base named {name}; known: {known}")
-    architecture, quality = parsed
+    architecture, quality = known(name)
     state = _load(source) if source else _download(architecture, quality)
     try:
         base = ForeignBase(architecture, quality, state)
     except (KeyError, ValueError, RuntimeError) as error:
         raise InputError(f"the weights are not {name}'s: {brief(error)}") from None
+    write_package(base, folder, f"{name}: float entropy path, no promise across machines")
+
+
+def known(name: str) -> tuple[str, int]:
+    """The architecture and quality of a name. Raises: UsageError: it is none that is known."""
+    if (parsed := parse_name(name)) is None:
+        names = ", ".join(f"{PREFIX}{architecture}-qN" for architecture in ARCHITECTURES)
+        raise UsageError(f"no base named {name}; known: {names}")
+    return parsed
+
+
+def write_package(base: ForeignBase, folder: Path, summary: str) -> None:
+    """Write a package with another codec as its base, and its tables; the folder's name is the model's."""
     base.model.update()
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.contiguous() for key, value in base.model.state_dict().items()}
-    config = {"architecture": architecture, "quality": quality}
-    write_tensors(folder, "base", tensors, config)
-    write_manifest(folder, folder.name, f"{name}: float entropy path, no promise across machines",
-                   {"base": "base.safetensors"})  # fmt: skip
+    write_tensors(folder, "base", tensors, base.config)
+    write_manifest(folder, folder.name, summary, {"base": "base.safetensors"})
 
 
 def _load(source: Path) -> dict[str, torch.Tensor]:

@@ -37,7 +37,7 @@ from nicodec.zoo.manifest import TRAINED_ON, Package, graph_path, read_manifest,
 
 ADOPTED = frozenset({"base", "texture"})  # parts that a package may have of another one: files need them
 IN_BYTES = frozenset({"mode", "fuser", "restorer"})  # parts that paint, and code nothing
-KINDS = {"sq": "base", "clc": "dictionary"}  # of the parts that stages become, where they have names of their own
+KINDS = {"sq": "base", "foreign": "base", "clc": "dictionary"}  # of stages' parts, where they have names of their own
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 

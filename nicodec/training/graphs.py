@@ -22,7 +22,16 @@ from nicodec.networks.functions import OF, Function, Input
 from nicodec.networks.layers import Pointwise
 from nicodec.training.graph_ops import write
 from nicodec.training.graph_sketch import Sketch
-from nicodec.zoo.load import has_adapters, load_base, load_clc, load_fuser, load_mode, load_restorer, load_vq
+from nicodec.zoo.load import (
+    has_adapters,
+    is_foreign,
+    load_base,
+    load_clc,
+    load_fuser,
+    load_mode,
+    load_restorer,
+    load_vq,
+)
 from nicodec.zoo.manifest import Package, Part, graph_path, part_id, read_manifest, write_manifest
 
 OPSET, IR_VERSION = 20, 10
@@ -72,14 +81,14 @@ def part_graphs(part: Part, module: nn.Module) -> dict[str, bytes]:
 
 
 def _modules(package: Package, kinds: Collection[str]) -> Iterator[tuple[Part, nn.Module]]:
-    base = load_base(package.parts["base"], "cpu")
+    base = package.parts["base"]
     loads: dict[str, Callable[[Part], nn.Module]] = {
-        "base": lambda part: base,
+        "base": lambda part: load_base(part, "cpu"),
         "vq": lambda part: load_vq(part, "cpu"),
         "mode": lambda part: load_mode(part, "cpu"),
         "fuser": lambda part: load_fuser(part, "cpu"),
         "restorer": lambda part: load_restorer(part, "cpu"),
-        "dictionary": lambda part: load_clc(part, base),
+        "dictionary": lambda part: load_clc(part, load_base(base, "cpu")),
     }
     for kind, part in package.parts.items():
         if kind in kinds and _has_networks(part):
@@ -87,7 +96,9 @@ def _modules(package: Package, kinds: Collection[str]) -> Iterator[tuple[Part, n
 
 
 def _has_networks(part: Part) -> bool:
-    return part.kind in OF and (part.kind != "dictionary" or has_adapters(part))
+    if part.kind == "dictionary":
+        return has_adapters(part)
+    return part.kind in OF and not (part.kind == "base" and is_foreign(part))
 
 
 def _functions(kind: str, module: nn.Module) -> dict[str, Function]:

@@ -69,6 +69,7 @@ class Schedule:
         return max(step / self.steps, elapsed / 60 / self.minutes if self.minutes else 0.0)
 
 
+BF16_TRIAL = 0.3  # seconds
 SPIKE = 10.0  # times the usual norm of a gradient: Muon would take such a step at full size
 
 
@@ -279,10 +280,11 @@ def faster_in_bf16(device: torch.device) -> bool:
     if device.type != "cpu":
         return True
     seconds = {torch.float32: math.inf, torch.bfloat16: math.inf}
-    for dtype in seconds:
-        a = torch.ones(256, 256, dtype=dtype)  # small: without the units, a product of 1024 takes ten seconds
-        for _ in range(6):
+    a = {dtype: torch.ones(256, 256, dtype=dtype) for dtype in seconds}  # small: without the units, 1024 takes seconds
+    began = time.perf_counter()
+    while time.perf_counter() - began < BF16_TRIAL or math.inf in seconds.values():  # both in turns, amid other work
+        for dtype in seconds:
             started = time.perf_counter()
-            a @ a
+            a[dtype] @ a[dtype]
             seconds[dtype] = min(seconds[dtype], time.perf_counter() - started)
     return seconds[torch.bfloat16] < 0.7 * seconds[torch.float32]

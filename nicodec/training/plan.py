@@ -15,16 +15,19 @@ from nicodec.networks.base import BaseConfig
 from nicodec.networks.clc import CLCConfig
 from nicodec.networks.restorer import RestorerConfig
 from nicodec.networks.vq import VQConfig
+from nicodec.training.foreign import ForeignConfig
 from nicodec.training.loop import Schedule
 
 AFTER = {  # what each stage stands on
     "sq": (), "dictionary": ("sq",), "clc": ("dictionary",), "vq": ("sq",), "aux": ("sq",), "fuser": ("aux",),
-    "mode": ("vq",), "restorer": ("sq",), "texture": ("sq",),
+    "mode": ("vq",), "restorer": ("sq",), "texture": ("sq",), "foreign": (),
 }  # fmt: skip
+BASES = {"sq", "foreign"}  # a plan begins with one, or has another model's
+ON_ANOTHER = {"aux", "fuser"}  # what can be trained on another codec's base as on ours
 UNTRAINED = {"dictionary": {"size": "int"}, "texture": {"config": "dict"}}  # built, all at once, with these keys
 CRITICAL = frozenset({"vq", "aux", "fuser", "mode", "restorer"})  # need the weights of a critic
 CONFIGS: dict[str, type[Any]] = {  # others have the base's widths
-    "sq": BaseConfig, "vq": VQConfig, "clc": CLCConfig, "restorer": RestorerConfig,
+    "sq": BaseConfig, "vq": VQConfig, "clc": CLCConfig, "restorer": RestorerConfig, "foreign": ForeignConfig,
 }  # fmt: skip
 FIXED: dict[type[Any], Collection[str]] = {VQConfig: vq.SHARED, RestorerConfig: restorer.SHARED}
 EXPORT = {"sq": {"count": "int", "side": "int"}, "vq": {"steps": "int", "batch": "int", "side": "int"}}
@@ -114,7 +117,8 @@ def read_plan(path: Path) -> Plan:
     for number, entry in enumerate(tables, 1):
         stage = _stage(f"{path}, stage {number}", entry)
         known = given | {earlier.name for earlier in stages}
-        if stage.name in known or not known.issuperset(AFTER[stage.name]):
+        known |= {"sq"} if "foreign" in known and stage.name in ON_ANOTHER else set()
+        if stage.name in known or (known and stage.name in BASES) or not known.issuperset(AFTER[stage.name]):
             needed = " and ".join(AFTER[stage.name]) or "no other"
             raise UsageError(f"{path}: stage {number} is {stage.name}, expected once, with {needed} before it")
         stages.append(stage)

@@ -18,6 +18,7 @@ from nicodec.training.checkpoint import STATE
 from nicodec.training.clc import CLCStage
 from nicodec.training.critic import Critic
 from nicodec.training.export import load_module
+from nicodec.training.foreign import ForeignConfig, ForeignStage
 from nicodec.training.fuser import AuxStage, FuserStage
 from nicodec.training.latents import ForeignLatents, Latents, OwnLatents
 from nicodec.training.mode import MoDEStage
@@ -60,6 +61,12 @@ def sq(widths: Widths, predecessor: Package | None = None) -> Recipe:
     config = _configured(BaseConfig, widths)
     part = _part("base", predecessor)
     return Recipe(lambda _: SQStage(config, part), _before(part))
+
+
+def foreign(widths: Widths) -> Recipe:
+    """A base of CompressAI's. `widths`: fields of `ForeignConfig`."""
+    config = _configured(ForeignConfig, widths)
+    return Recipe(lambda _: ForeignStage(config))
 
 
 def vq(package: Package, trunks: Sequence[Path], widths: Widths) -> Recipe:

@@ -48,10 +48,6 @@ class Foresight(Listener):
         """No more will be read: of a stream that breaks off, a thread still waits for what follows."""
         self._passes.put(False)
 
-    def expected(self) -> Expected | None:
-        """What references say of the tile; None: it takes nothing of any."""
-        return self._expected() if self._expected else None
-
     def y_hat(self) -> Array | None:
         """As `FloatPath.reconstruct`, of a tile whose symbols were all read; None: there are none."""
         return self._y_hat() if self._y_hat else None
@@ -62,4 +58,5 @@ class Foresight(Listener):
                 raise CorruptFileError("an entropy stream breaks off")
             return symbols_of(latent, step)
 
-        return self._base.reconstruct(as_array(latent.z_hat), read, to_rates(latent.rate), self.expected())
+        expected = self._expected() if self._expected else None
+        return self._base.reconstruct(as_array(latent.z_hat), read, to_rates(latent.rate), expected)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,8 +16,9 @@ from nicodec.entropy.motion import Motion
 from nicodec.entropy.order import Pass, checkerboard, passes
 from nicodec.entropy.tables import SYMBOL_MAX
 from nicodec.image.picture import Pixels
-from nicodec.latents.geometry import BLOCK, PATCH, WHOLE, Array, Span, coarser
-from nicodec.latents.rates import interpolate, spread
+from nicodec.latents.cover import cover
+from nicodec.latents.geometry import BLOCK, PATCH, WHOLE, Array, Span, within
+from nicodec.latents.rates import interpolate, rates_at, spread
 from nicodec.rate.scale import LAMBDA_MAX, TUNE_SPACING
 from nicodec.zoo.load import read_config
 from nicodec.zoo.manifest import Part
@@ -63,11 +64,12 @@ class FloatPath:
     slices: int
     tunes: int = 1
     lambda_max: float = LAMBDA_MAX
+    context_depth: int = 1
 
     @classmethod
     def of(cls, networks: Networks, config: Mapping[str, Any]) -> FloatPath:
         """With the widths of a `BaseConfig`."""
-        more = {name: config[name] for name in ("tunes", "lambda_max") if name in config}
+        more = {name: config[name] for name in ("tunes", "lambda_max", "context_depth") if name in config}
         return cls(networks, config["latent"], config["slices"], **more)
 
     @cached_property
@@ -125,8 +127,7 @@ class FloatPath:
         Returns:
             y, not rounded, and z_hat of the core (1, N, h/4, w/4), whole numbers.
         """
-        own = rates if rates.ndim == 1 or core == WHOLE else rates[:, *coarser(core)]
-        (z,) = self.networks("h_a", y[:, :, core[0], core[1]] / self.std, own)
+        (z,) = self.networks("h_a", y[:, :, core[0], core[1]] / self.std, rates_at(rates, core))
         return y * spread(self.gain(rates), y), np.rint(z).clip(-SYMBOL_MAX, SYMBOL_MAX)
 
     def quantise(
@@ -167,22 +168,27 @@ class FloatPath:
 
     def changed(self, weights: Mapping[str, Array]) -> FloatPath:
         """With some other weights of the networks."""
-        return FloatPath(self.networks.changed(weights), self.latent, self.slices, self.tunes, self.lambda_max)
+        return replace(self, networks=self.networks.changed(weights))
 
     def _passes(self, z_hat: Array, rates: Array, residual: Choice, expected: Expected | None) -> Array:
-        """Walk the passes: y_hat = symbols, of `residual`, + means."""
+        """Walk the passes: y_hat = symbols, of `residual`, + means, which networks give where no reference does."""
         height, width = (BLOCK * length for length in z_hat.shape[2:])
         seen = np.zeros((1, self.latent, height, width), np.float32)
-        told = expected is not None and bool(expected.where.all())  # the networks have nothing to say
-        features = None if told else self.networks("hyper_features", z_hat, rates)[0]
+        asked = np.ones((height, width), np.bool_) if expected is None else ~expected.where
+        reach = self.context_depth
+        places = [(part.span, part.around(reach, height, width).span) for part in cover(asked, reach)]
+        (features,) = self.networks("hyper_features", z_hat, rates) if places else (seen,)
         gain = spread(self.gain(rates), seen)
         unit = self.std * gain + np.float32(0.1)
         for step in passes(self.latent, self.slices):
             part = slice(step.start, step.stop)
             mask = checkerboard(height, width, step.parity).astype(np.float32)
             mean = np.zeros_like(seen[:, part])
-            if features is not None:
-                mean = self.networks(f"means_{step.index}", features, seen, rates)[0] * unit[:, part]
+            for core, near in places:
+                around = features[:, :, *near], seen[:, :, *near], rates_at(rates, near)
+                (found,) = self.networks(f"means_{step.index}", *around)
+                mean[:, :, *core] = found[:, :, *within(core, near)]
+            mean *= unit[:, part]
             if expected is not None:
                 mean = np.where(expected.where, expected.y[:, part] * gain[:, part], mean)
             seen[:, part] += (residual(step, mean) + mean) * mask / unit[:, part]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nicodec.container.layout import Header
-from nicodec.latents.geometry import Array
+from nicodec.latents.geometry import WHOLE, Array, Span, coarser
 from nicodec.rate.scale import KNOT_SPACING
 from nicodec.rate.tile import TileRate
 
@@ -18,6 +18,11 @@ def file_rate(header: Header) -> TileRate:
 def to_rates(rate: TileRate) -> Array:
     """A tile's rate as networks take it: (1,), or (1, h, w) with a quality map."""
     return np.asarray(rate.knots(), np.float32)[None]
+
+
+def rates_at(rates: Array, span: Span) -> Array:
+    """Of a part of a tile, in whole blocks: rates as `to_rates` gives them."""
+    return rates if rates.ndim == 1 or span == WHOLE else rates[:, *coarser(span)]
 
 
 def interpolate(knots: Array, rates: Array) -> Array:

@@ -352,6 +352,15 @@ def test_in_bf16_its_bits_are_those_of_float32(data):
     assert quick["psnr"] == pytest.approx(exact["psnr"], abs=0.1)
 
 
+@pytest.mark.parametrize("words", [("vq", "--model"), ("restorer", "--model"), ("sq", "--predecessor")])
+def test_what_stands_on_a_base_of_ours_says_so(mean, inside, data, trunk, words):
+    critic = () if words[0] == "sq" else ("--trunk", trunk)
+    given = ("--data", data, "--out", "run", "--device", "cpu", "--crop", "64")
+    code, _, said = inside("train", *words, "mine", *critic, *given)
+    assert code == 2
+    assert "another codec's base, on which nothing but aux and fuser" in said
+
+
 @pytest.mark.parametrize("name", ["compressai:nothing-q1", "mbt2018-q1", "compressai:mbt2018-q9"])
 def test_training_what_is_not_known_is_refused(inside, data, name):
     code, _, said = inside("train", "foreign", name, "--data", data, "--out", "run")

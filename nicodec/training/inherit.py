@@ -18,7 +18,7 @@ from nicodec.networks.base import BaseConfig
 from nicodec.networks.layers import interpolate
 from nicodec.rate.scale import KNOT_SPACING, KNOTS, LAMBDA_MIN
 from nicodec.training.scales import LOG_MIN, LOG_STEP
-from nicodec.zoo.load import load_fuser, load_scales, read_config, read_weights
+from nicodec.zoo.load import base_config, load_fuser, load_scales, read_weights
 
 if TYPE_CHECKING:
     from nicodec.networks.fuser import Denoiser
@@ -44,7 +44,7 @@ def inherit(codec: SQCodec, part: Part, pictures: Pictures) -> None:
     Raises:
         TrainingRunError: the base there has other widths, or more tunes, or more blocks.
     """
-    before, config = BaseConfig(**read_config(part)), codec.base.config
+    before, config = base_config(part), codec.base.config
     found = {f"base.{name}": torch.from_numpy(value) for name, value in read_weights(part).items()}
     found |= {f"scales.{name}": value for name, value in float_scales(load_scales(part)).items()}
     if config.context_depth > 1 and before.context_depth == 1:
@@ -65,7 +65,7 @@ def inherit_fuser(denoiser: Denoiser, package: Package, config: BaseConfig) -> N
     Raises:
         TrainingRunError: the fuser there has other widths, or more tunes, or more blocks.
     """
-    part, before = package.parts["fuser"], BaseConfig(**read_config(package.parts["base"]))
+    part, before = package.parts["fuser"], base_config(package.parts["base"])
     own, found = (
         {name: value for name, value in each.state_dict().items() if not name.startswith(OF_THE_BASE + DEAF)}
         for each in (denoiser, load_fuser(part, "cpu"))

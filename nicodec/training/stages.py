@@ -27,6 +27,7 @@ from nicodec.training.sq import SQStage
 from nicodec.training.stage import Stage
 from nicodec.training.vq import VQStage
 from nicodec.zoo.load import (
+    base_config,
     dictionary_of,
     is_foreign,
     load_base,
@@ -35,7 +36,6 @@ from nicodec.zoo.load import (
     load_scales,
     load_texture,
     load_vq,
-    read_config,
 )
 from nicodec.zoo.manifest import Package, Part, part_id
 
@@ -72,7 +72,7 @@ def foreign(widths: Widths) -> Recipe:
 def vq(package: Package, trunks: Sequence[Path], widths: Widths) -> Recipe:
     """The perception expert on a package's base. `widths`: fields of `VQConfig` that are not the base's."""
     part = package.parts["base"]
-    base = BaseConfig(**read_config(part))
+    base = base_config(part)
     config = _configured(lambda **chosen: VQConfig.beside(base, **chosen), widths)
     return Recipe(lambda device: VQStage(config, load_base(part, device), _critic(trunks, device)), _ids(part))
 
@@ -137,7 +137,7 @@ def restorer(package: Package, trunks: Sequence[Path], widths: Widths, predecess
     `predecessor`: whose restorer, with no more blocks, it starts as; None: as the base's g_s.
     """
     part, before = package.parts["base"], _part("restorer", predecessor)
-    base = BaseConfig(**read_config(part))
+    base = base_config(part)
     config = _configured(lambda **chosen: RestorerConfig.on(base, **chosen), widths)
     return Recipe(
         lambda device: RestorerStage(config, load_base(part, device), _critic(trunks, device), before),

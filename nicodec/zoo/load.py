@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nicodec.dictionary.asset import Dictionary
 from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.tokens import TokenPrior
-from nicodec.errors import DamagedPartError, MissingPartError, brief, out_of_memory
+from nicodec.errors import DamagedPartError, MissingPartError, UsageError, brief, out_of_memory
 from nicodec.zoo.manifest import Package, Part
 from nicodec.zoo.once import once
 from nicodec.zoo.store import read_part
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from nicodec.foreign.adapters import ForeignBase
     from nicodec.latents.texture import Texture
-    from nicodec.networks.base import Base
+    from nicodec.networks.base import Base, BaseConfig
     from nicodec.networks.clc import CLC
     from nicodec.networks.fuser import Denoiser
     from nicodec.networks.mode import MoDE
@@ -83,9 +83,24 @@ def load_base(part: Part, device: str) -> Base:
     Raises:
         DamagedPartError: the part does not hold them.
     """
-    from nicodec.networks.base import Base, BaseConfig
+    from nicodec.networks.base import Base
 
-    return _filled(lambda: Base(BaseConfig(**read_config(part))), part, device)
+    return _filled(lambda: Base(base_config(part)), part, device)
+
+
+def base_config(part: Part) -> BaseConfig:
+    """The widths of a base of ours.
+
+    Raises:
+        UsageError: it is another codec's.
+        DamagedPartError: the part does not say any.
+    """
+    from nicodec.networks.base import BaseConfig
+
+    if is_foreign(part):
+        raise UsageError(f"{part.path} is another codec's base, on which nothing but aux and fuser can be trained")
+    with _as_damaged_part(part):
+        return BaseConfig(**read_config(part))
 
 
 def is_foreign(part: Part) -> bool:

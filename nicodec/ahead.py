@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from typing import TypeVar
 
 import numpy as np
@@ -44,20 +44,23 @@ def in_threads(work: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, each
             pool.shutdown(cancel_futures=True)
 
 
-def begun(work: Callable[[], ResultT]) -> Callable[[], ResultT]:
-    """Work that goes on in a thread, if there may be a second one, or is done once its result is asked for.
+def begun(work: Callable[[], ResultT], *, each: int = 0) -> Callable[[], ResultT]:
+    """Work that goes on in a thread, if there may be a second one, or else is done when its result is first asked for.
+
+    Args:
+        each: as `in_threads`.
 
     Returns:
-        What waits for the result.
+        What waits for the result, as often as it is called.
     """
-    if thread_count() < 2:
-        return work
+    if thread_count() < 2 or not _has_room(each):
+        return cache(work)
     with suppress(RuntimeError):  # the machine gives no further thread
         pool = ThreadPoolExecutor(1)
         future = pool.submit(work)
         pool.shutdown(wait=False)
         return future.result
-    return work
+    return cache(work)
 
 
 def _has_room(size: int) -> bool:

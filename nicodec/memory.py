@@ -18,11 +18,11 @@ from nicodec.options import DecodeOptions
 P = ParamSpec("P")
 T = TypeVar("T")
 
-START = 190 << 20  # the interpreter, onnxruntime, and all of a model's networks
+START = 215 << 20  # the interpreter, onnxruntime, and all of a model's networks
 TORCH = 690 << 20  # what torch takes on top: 440 to 670, by how much of its libraries the system maps at once
 MARGIN = 2 * STRIDE  # pixels around a tile, and around a crop, that are worked on too
 # Bytes a pixel of the largest tile that the networks hold at once, and a pixel of the crop that stay until the end.
-ALONE, MORE = (150, 50), (450, 50)  # the base; experts together, or the fuser
+ALONE, MORE = (165, 50), (450, 50)  # the base; experts together, or the fuser
 REDUCED = (150, 8)  # the latents alone, at a scale; several tiles are parsed at once
 CONDITIONED = 100 << 20  # the dictionary, and networks of the picture's own
 REFERRED = 20  # bytes a pixel of what it refers to, which is decoded whole, one after the other, and kept

@@ -63,15 +63,15 @@ class Listener:
         """Its motion; the classes are not read yet."""
 
     def passed(self, tile: Box, latent: Latent, passes: int) -> None:
-        """So many passes of its symbols; 0: z_hat. All that is not read yet is 0."""
+        """So many passes of its symbols; 0: z_hat. The same latent is then filled in further, meanwhile."""
 
 
-DEAF = Listener()
+NOBODY = Listener()
 
 
 def decode_symbols(
     file: NicFile, model: Model, streams: TokenStreams | None, wanted: Container[Box] | None = None,
-    damage: list[str] | None = None, listener: Listener = DEAF,
+    damage: list[str] | None = None, listener: Listener = NOBODY,
 ) -> dict[Box, TileSymbols]:  # fmt: skip
     """Decode and check the symbols of some tiles of a file (None: of all): integer arithmetic only, no network.
 

@@ -358,10 +358,12 @@ def test_what_stands_on_a_base_of_ours_says_so(mean, inside, data, trunk, words)
     given = ("--data", data, "--out", "run", "--device", "cpu", "--crop", "64")
     code, _, said = inside("train", *words, "mine", *critic, *given)
     assert code == 2
-    assert "another codec's base, on which nothing but aux and fuser" in said
+    assert "another codec's base, expected one of ours" in said
 
 
-@pytest.mark.parametrize("name", ["compressai:nothing-q1", "mbt2018-q1", "compressai:mbt2018-q9"])
+@pytest.mark.parametrize(
+    "name", ["compressai:nothing-q1", "mbt2018-q1", "compressai:mbt2018-q9", "compressai:cheng2020-attn-q7"]
+)
 def test_training_what_is_not_known_is_refused(inside, data, name):
     code, _, said = inside("train", "foreign", name, "--data", data, "--out", "run")
     assert code == 2

@@ -89,7 +89,7 @@ def test_memory_limit(nicodec, tmp_path):
     assert code == errors.LimitError.exit_code
     assert "--memory-limit" in err
     assert not (tmp_path / "a.png").exists()
-    assert nicodec("decode", "a.nic", "-o", "a.png", "--memory-limit", "200MiB")[0] == 0
+    assert nicodec("decode", "a.nic", "-o", "a.png", "--memory-limit", "240MiB")[0] == 0
     with pytest.raises(errors.LimitError):
         package.decode(NIC, memory_limit=100 << 20)
 

@@ -17,7 +17,7 @@ from nicodec.entropy.symbols import TileSymbols
 from nicodec.errors import CorruptFileError, MissingStreamError
 from nicodec.image.picture import Pixels
 from nicodec.painters import PLAIN, Rendering
-from nicodec.streams import DEAF, attempt, decode_symbols
+from nicodec.streams import NOBODY, attempt, decode_symbols
 from nicodec.zoo.model import Model
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class OwnDecoder:
         if SectionType.SQ in self.file.sections:
             self.model.base.prepare(mapped=self.file.header.mapped)
         needed = painter.needed(crop)
-        with painter.foresee() if len(needed) == 1 else nullcontext(DEAF) as listener:  # several overlap anyway
+        with painter.foresee() if len(needed) == 1 else nullcontext(NOBODY) as listener:  # several overlap anyway
             parsed = decode_symbols(self.file, self.model, wanted, needed, self.damage, listener)
         if self.damage and (self.aligned is None or not any(held.size for held in parsed.values())):
             raise CorruptFileError(f"nothing of the picture can be read: {self.damage[0]}")

@@ -94,7 +94,7 @@ def stages(path: Path, engine: str = "auto") -> dict[str, Callable[[], Any]]:
     coded = encoder.code(analysed, rate, keep=True)
     file = read_file(write_file(coded.header, coded.sections))
     base, whole = OwnDecoder(file, engine, "cpu"), Box(0, 0, picture.width, picture.height)
-    parsed, referred = base.parse(whole), encoder.refer(picture, rate)
+    parsed, referred = base.symbols(), encoder.refer(picture, rate)
     base.synthesise(parsed, whole)
     return {
         "encode: read": lambda: read_picture(data),
@@ -104,7 +104,7 @@ def stages(path: Path, engine: str = "auto") -> dict[str, Callable[[], Any]]:
         "encode: verify": lambda: base.symbols(),
         "encode: container": lambda: write_file(coded.header, coded.sections),
         "decode: container": lambda: read_file(write_file(coded.header, coded.sections)),
-        "decode: entropy": lambda: base.parse(whole),
+        "decode: entropy": lambda: base.symbols(),
         "decode: networks": lambda: base.synthesise(parsed, whole),
         "decode: write": lambda: write_picture(picture, ".png"),
     }

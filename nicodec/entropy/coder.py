@@ -155,7 +155,8 @@ def decode_latent(
         mapped: whether the tile has a quality map; the latent's rate then has the levels.
         motion: an empty one (`Motion.none`), which is filled in; None: the tile has none.
         moved: called with the motion as soon as all of it but the classes is there.
-        passed: called with what there is of the latent and the number of passes that are read: from 0 on, for z_hat.
+        passed: called with the latent, which is filled in further meanwhile, and how many passes are in it: 0 after
+            z_hat, then after each.
 
     Raises:
         CorruptFileError: the stream does not parse, ends early or has words left over; or what the map or a vector

@@ -24,6 +24,8 @@ PREFIX = "compressai:"
 ARCHITECTURES = (
     "bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean", "mbt2018", "cheng2020-anchor", "cheng2020-attn",
 )  # fmt: skip
+HIGHEST = {"cheng2020-anchor": 6, "cheng2020-attn": 6}  # qualities, of those that do not go up to MOST
+MOST = 8
 MULTIPLE = 64  # of pixels, that sides are filled up to
 
 
@@ -126,7 +128,7 @@ def _recording(model: Any) -> tuple[Any, _Recorder]:
     The model itself stays as it is, for other threads may be at work in it.
     """
     name = "gaussian_conditional" if hasattr(model, "gaussian_conditional") else "entropy_bottleneck"
-    recorder, twin, coder = _Recorder(), copy.copy(model), copy.copy(getattr(model, name))
+    recorder, coder = _Recorder(), copy.copy(getattr(model, name))
 
     def quantize(inputs: Tensor, mode: str, means: Tensor | None = None) -> Tensor:
         outputs: Tensor = type(coder).quantize(coder, inputs, mode, means)
@@ -143,8 +145,14 @@ def _recording(model: Any) -> tuple[Any, _Recorder]:
     own = {name: coder, "g_s": recorder}
     if hasattr(model, "context_prediction"):
         own["context_prediction"] = _with_own_weight(model.context_prediction)
+    return twin_of(model, own), recorder
+
+
+def twin_of(model: Any, own: Mapping[str, nn.Module]) -> Any:
+    """A model with all weights in common with another one, and some modules of its own, by name."""
+    twin = copy.copy(model)
     vars(twin)["_modules"] = {**model._modules, **own}
-    return twin, recorder
+    return twin
 
 
 def _with_own_weight(convolution: nn.Module) -> nn.Module:
@@ -175,5 +183,10 @@ def fill(x: Tensor) -> Tensor:
 def parse_name(name: str) -> tuple[str, int] | None:
     """`compressai:mbt2018-mean-q3` to its architecture and quality; None where it is none that is known."""
     architecture, _, quality = name.removeprefix(PREFIX).rpartition("-q")
-    known = name.startswith(PREFIX) and architecture in ARCHITECTURES and quality in "12345678" and len(quality) == 1
-    return (architecture, int(quality)) if known else None
+    known = name.startswith(PREFIX) and architecture in ARCHITECTURES and len(quality) == 1 and quality.isdecimal()
+    return (architecture, int(quality)) if known and 1 <= int(quality) <= highest(architecture) else None
+
+
+def highest(architecture: str) -> int:
+    """The best quality that there is of one."""
+    return HIGHEST.get(architecture, MOST)

@@ -110,7 +110,7 @@ def _open(data: bytes, frame: int | None, allow_8bit: bool, *, tolerant: bool) -
     kind = None
     try:
         # Pillow's warnings about odd metadata are no news to a user who gets a picture or an error.
-        with warnings.catch_warnings(action="ignore"), _pillow_set(tolerant):
+        with _pillow_set(tolerant), warnings.catch_warnings(action="ignore"):  # one thread at a time
             if data.startswith(NIC):
                 raise InputError("the input is a .nic file, expected a picture; decode makes one of it")
             if data.startswith(MAGIC):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nicodec.latents.geometry import BLOCK, Span
+
+CALL = 64  # positions: what a call of a network takes besides
 
 
 @dataclass(frozen=True)
@@ -47,19 +50,20 @@ class Rectangle:
 def cover(wanted: NDArray[np.bool_], reach: int) -> list[Rectangle]:
     """Rectangles that hold all positions of a map (h, w) that are wanted, sides multiples of BLOCK; none where none is.
 
-    One below the other: a row joins those above it where that is no more work, with what is around them.
+    One below the other: a row joins those above it where that is no more work, with what is around them, and all do
+    where that is no more work than they are.
     """
     height, width = wanted.shape
+
+    def work(*parts: Rectangle) -> int:
+        return sum(part.around(reach, height, width).area + CALL for part in parts)
+
     found: list[Rectangle] = []
     for row in np.flatnonzero(wanted.any(1)).tolist():
         columns = np.flatnonzero(wanted[row])
         new = Rectangle(row, row + 1, int(columns[0]), int(columns[-1]) + 1)
-        while found:
-            apart = sum(part.around(reach, height, width).area for part in (found[-1], new))
-            joined = found[-1].joined(new)
-            if joined.around(reach, height, width).area > apart:
-                break
-            new = joined
-            found.pop()
+        while found and work(found[-1].joined(new)) <= work(found[-1], new):
+            new = found.pop().joined(new)
         found.append(new)
-    return found
+    whole = [reduce(Rectangle.joined, found)] if found else []
+    return whole if work(*whole) <= work(*found) else found

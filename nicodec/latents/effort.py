@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nicodec.ahead import begun
 from nicodec.entropy.coder import Indices, Latent
+from nicodec.entropy.integer import BLAS_BUFFER
 from nicodec.entropy.order import Pass
 from nicodec.entropy.scales import ScaleModel, ScaleWalk
 from nicodec.latents.floats import Expected, FloatPath
@@ -133,7 +134,7 @@ class ThriftyRounding:
             self.worths[classes > 0] = BITS_REFERRED
         self.cost_map = np.zeros(self.walk.shape)  # bits and the tune's own error, in bits
         self.indices: list[Indices] = []
-        self._first = self._next = begun(partial(self.walk.indices, scales.passes[0]))
+        self._first = self._next = begun(partial(self.walk.indices, scales.passes[0]), each=BLAS_BUFFER)
 
     def __call__(self, step: Pass, residual: Array) -> Array:
         """Residuals of a pass (1, M/slices, H, W) to its symbols; zeros at positions of the other parity."""
@@ -148,7 +149,7 @@ class ThriftyRounding:
         symbols = np.copysign(self.chosen(indices, rest, mask, slice(step.start, step.stop)), rest)
         self.walk.tell(step, symbols.astype(np.int16))
         for following in self.walk.model.passes[step.index + 1 : step.index + 2]:
-            self._next = begun(partial(self.walk.indices, following))
+            self._next = begun(partial(self.walk.indices, following), each=BLAS_BUFFER)
         placed = np.zeros((*mask.shape, symbols.shape[1]), np.float32)
         placed[mask] = symbols
         return np.moveaxis(placed, 2, 0)[None]

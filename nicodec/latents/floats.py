@@ -157,7 +157,10 @@ class FloatPath:
     def reconstruct(
         self, z_hat: Array, symbols: Callable[[Pass], Array], rates: Array, expected: Expected | None = None
     ) -> Array:
-        """Symbols to y_hat in natural units, for g_s. `symbols`: of a pass (1, M/slices, h, w), asked for in order."""
+        """Symbols to y_hat in natural units, for g_s. `symbols`: of a pass (1, M/slices, h, w), asked for in order.
+
+        What these have at positions of the other parity does not matter.
+        """
         y_hat = self._passes(z_hat, rates, lambda step, _: symbols(step), expected)
         return y_hat * spread(self.ungain(rates), y_hat)
 

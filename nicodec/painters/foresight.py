@@ -21,7 +21,9 @@ Expectation = Callable[[Box, Motion], Expected]
 
 
 class Foresight(Listener):
-    """Of one tile: what references say, from its motion on, and y_hat, each pass as soon as it is read. In threads.
+    """Of one tile: what references say, from its motion on, and then y_hat, each pass as soon as it is read.
+
+    In one thread, from the first that it hears.
 
     Args:
         expect: what references say of a tile.
@@ -29,34 +31,41 @@ class Foresight(Listener):
 
     def __init__(self, base: FloatPath, expect: Expectation) -> None:
         self._base, self._expect = base, expect
-        self._passes: SimpleQueue[bool] = SimpleQueue()
-        self._expected: Callable[[], Expected] | None = None
+        self._heard: SimpleQueue[Latent | None] = SimpleQueue()  # the latent as it grows; None: no more of it
         self._y_hat: Callable[[], Array] | None = None
+        self._latent: Latent | None = None
+        self._wanted = True
 
     def moved(self, tile: Box, motion: Motion) -> None:
         """The tile's motion is there, but for the classes, which what references say does not depend on."""
-        self._expected = begun(partial(self._expect, tile, motion))
+        self._y_hat = begun(partial(self._reconstruct, partial(self._expect, tile, motion)))
 
     def passed(self, tile: Box, latent: Latent, passes: int) -> None:
         """The latent's z_hat is there, and so many passes of its symbols."""
-        if passes == 0:
-            self._y_hat = begun(partial(self._reconstruct, latent))
-        else:
-            self._passes.put(True)
+        self._latent = latent
+        self._heard.put(latent)
+        if self._y_hat is None:
+            self._y_hat = begun(partial(self._reconstruct, lambda: None))
 
-    def end(self) -> None:
-        """No more will be read: of a stream that breaks off, a thread still waits for what follows."""
-        self._passes.put(False)
+    def end(self, *, wanted: bool) -> None:
+        """No more will be read, so no thread is to wait for more. `wanted`: whether what was read is of any use."""
+        self._wanted = wanted
+        self._heard.put(None)
 
-    def y_hat(self) -> Array | None:
-        """As `FloatPath.reconstruct`, of a tile whose symbols were all read; None: there are none."""
-        return self._y_hat() if self._y_hat else None
+    def y_hat(self, latent: Latent) -> Array | None:
+        """As `FloatPath.reconstruct`, of a latent all of which was read; None: it is not the one that was foreseen."""
+        return self._y_hat() if self._y_hat and latent is self._latent else None
 
-    def _reconstruct(self, latent: Latent) -> Array:
+    def _reconstruct(self, expect: Callable[[], Expected | None]) -> Array:
+        expected, latent = expect(), self._next()
+
         def read(step: Pass) -> Array:
-            if not self._passes.get():
-                raise CorruptFileError("an entropy stream breaks off")
-            return symbols_of(latent, step)
+            return symbols_of(self._next(), step)  # meanwhile, the next pass may be read, of the other parity
 
-        expected = self._expected() if self._expected else None
         return self._base.reconstruct(as_array(latent.z_hat), read, to_rates(latent.rate), expected)
+
+    def _next(self) -> Latent:
+        latent = self._heard.get()
+        if latent is None or not self._wanted:
+            raise CorruptFileError("an entropy stream breaks off")
+        return latent

@@ -104,11 +104,13 @@ class Synthesis:
     @contextmanager
     def foresee(self) -> Iterator[Listener]:
         """What is to hear of the symbols of the one tile that is read meanwhile, so that y_hat is made as they come."""
-        self._foresight = Foresight(self.experts.base, self.expected)
+        foresight = self._foresight = Foresight(self.experts.base, self.expected)
+        whole = False
         try:
-            yield self._foresight
+            yield foresight
+            whole = True
         finally:
-            self._foresight.end()
+            foresight.end(wanted=whole)
 
     def expected(self, tile: Box, motion: Motion) -> Expected:
         """What the references say of a tile."""
@@ -122,7 +124,7 @@ class Synthesis:
     def reconstruct(self, tile: Box, latent: Latent) -> Array:
         """y_hat of a tile, in natural units."""
         foresight, self._foresight = self._foresight, None
-        foreseen = foresight.y_hat() if foresight else None
+        foreseen = foresight.y_hat(latent) if foresight else None
         return y_hat_of(self.experts.base, latent, partial(self.expected, tile)) if foreseen is None else foreseen
 
     def fuse(

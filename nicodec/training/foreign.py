@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nicodec.foreign.adapters import ARCHITECTURES
+from nicodec.foreign.adapters import ARCHITECTURES, highest, twin_of
 from nicodec.training.data import Pictures
 from nicodec.training.sq import psnr
 from nicodec.training.stage import Stage
@@ -21,16 +20,16 @@ QUANTILES = 1e-3  # weight of what finds the tables' ends: gradients are limited
 
 @dataclass(frozen=True)
 class ForeignConfig:
-    """Which of CompressAI's models. Raises: ValueError: none is."""
+    """Which of CompressAI's models. Raises: ValueError: they have no such architecture, or not of this quality."""
 
     architecture: str = "mbt2018-mean"
-    quality: int = 3  # 1..8
+    quality: int = 3
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
             raise ValueError(f"architecture is {self.architecture!r}, expected one of {', '.join(ARCHITECTURES)}")
-        if not 1 <= self.quality <= len(LAMBDAS):
-            raise ValueError(f"quality is {self.quality}, expected 1 to {len(LAMBDAS)}")
+        if not 1 <= self.quality <= highest(self.architecture):
+            raise ValueError(f"quality is {self.quality}, expected 1 to {highest(self.architecture)}")
 
 
 def build(config: ForeignConfig) -> Any:
@@ -74,7 +73,7 @@ class ForeignStage(Stage):
         return {"bpp": bpp, "psnr": decibels}
 
 
-class _Hastened(nn.Module):
+class _MixedPrecision(nn.Module):
     """A transform, in bf16 or not, from float32 to float32."""
 
     def __init__(self, transform: nn.Module, bf16: bool) -> None:
@@ -90,11 +89,9 @@ class _Hastened(nn.Module):
 def _coded(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     """Bits a pixel, estimated, and x_hat (B, 3, H, W), of x; all but the transforms in float32."""
     bf16 = torch.is_autocast_enabled(x.device.type)
-    twin: Any = copy.copy(module)
-    transforms = {name: _Hastened(module.get_submodule(name), bf16) for name in ("g_a", "g_s")}
-    vars(twin)["_modules"] = {**module._modules, **transforms}
+    transforms = {name: _MixedPrecision(module.get_submodule(name), bf16) for name in ("g_a", "g_s")}
     with torch.autocast(x.device.type, enabled=False):
-        out = twin(x)
+        out = twin_of(module, transforms)(x)
     pixels = x.numel() / x.shape[1]
     bits = sum(-likelihoods.log2().sum() for likelihoods in out["likelihoods"].values()) / pixels
     assert isinstance(bits, Tensor)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,8 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from nicodec.image.files import read_picture
-from nicodec.image.picture import Pixels
-from nicodec.latents.geometry import Array, to_input
+from nicodec.latents.geometry import to_input
 from nicodec.networks.base import Base
 from nicodec.networks.restorer import Restorer, RestorerConfig
 from nicodec.training.checkpoint import fill
@@ -115,21 +113,17 @@ def _one_of(choices: Sequence[ChoiceT]) -> ChoiceT:
 
 def compress(x: Tensor, qualities: Sequence[int], kinds: Sequence[str]) -> Compressed:
     """Pictures x (B, 3, H, W), 0..1, as JPEGs of these qualities and of these KINDS, as a decoder has them."""
+    made = []
     levels = (255 * x).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
-    with ThreadPoolExecutor() as pool:  # as quick as a GPU needs them
-        made = list(pool.map(_compress, levels, qualities, kinds))
+    for pixels, quality, kind in zip(levels, qualities, kinds, strict=True):
+        image = Image.fromarray(np.ascontiguousarray(pixels))
+        options: dict[str, Any] = {"subsampling": kind}
+        if kind == GREY:
+            image, options = image.convert("L"), {}
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=quality, **options)
+        picture = read_picture(buffer.getvalue())
+        assert picture.jpeg is not None
+        source = np.asarray(image).reshape(*pixels.shape[:2], -1)
+        made.append((to_input(source)[0], to_input(picture.pixels)[0], picture.jpeg.quantised))
     return Compressed(*(torch.from_numpy(np.stack(arrays)).to(x.device) for arrays in zip(*made, strict=True)))
-
-
-def _compress(pixels: Pixels, quality: int, kind: str) -> tuple[Array, Array, Array]:
-    """One picture's original, its JPEG's picture (3, H, W), 0..1, and how that was quantised."""
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    options: dict[str, Any] = {"subsampling": kind}
-    if kind == GREY:
-        image, options = image.convert("L"), {}
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality, **options)
-    picture = read_picture(buffer.getvalue())
-    assert picture.jpeg is not None
-    source = np.asarray(image).reshape(*pixels.shape[:2], -1)
-    return to_input(source)[0], to_input(picture.pixels)[0], picture.jpeg.quantised

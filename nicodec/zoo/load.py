@@ -81,6 +81,7 @@ def load_base(part: Part, device: str) -> Base:
     """The float networks of a base part, in float32 and ready to run.
 
     Raises:
+        UsageError: it is another codec's.
         DamagedPartError: the part does not hold them.
     """
     from nicodec.networks.base import Base
@@ -98,7 +99,7 @@ def base_config(part: Part) -> BaseConfig:
     from nicodec.networks.base import BaseConfig
 
     if is_foreign(part):
-        raise UsageError(f"{part.path} is another codec's base, on which nothing but aux and fuser can be trained")
+        raise UsageError(f"{part.path} is another codec's base, expected one of ours; these take aux and fuser alone")
     with _as_damaged_part(part):
         return BaseConfig(**read_config(part))
 

@@ -48,7 +48,7 @@ class Rectangle:
 
 
 def cover(wanted: NDArray[np.bool_], reach: int) -> list[Rectangle]:
-    """Rectangles that hold all positions of a map (h, w) that are wanted, sides multiples of BLOCK; none where none is.
+    """Rectangles that hold all wanted positions of a map (h, w), whose sides are whole blocks; none where none is.
 
     One below the other: a row joins those above it where that is no more work, with what is around them, and all do
     where that is no more work than they are.

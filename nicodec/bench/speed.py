@@ -31,6 +31,7 @@ from nicodec.image.files import read_picture, write_picture
 from nicodec.options import DEFAULT_MODEL, DEFAULT_QUALITY, DecodeOptions, EncodeOptions
 from nicodec.rate.scale import rate_from_quality
 from nicodec.rate.tile import TileRate
+from nicodec.streams import decode_symbols
 from nicodec.zoo.model import Model
 
 REPEATS = 9
@@ -94,7 +95,7 @@ def stages(path: Path, engine: str = "auto") -> dict[str, Callable[[], Any]]:
     coded = encoder.code(analysed, rate, keep=True)
     file = read_file(write_file(coded.header, coded.sections))
     base, whole = OwnDecoder(file, engine, "cpu"), Box(0, 0, picture.width, picture.height)
-    parsed, referred = base.symbols(), encoder.refer(picture, rate)
+    parsed, referred = decode_symbols(file, model, None), encoder.refer(picture, rate)
     base.synthesise(parsed, whole)
     return {
         "encode: read": lambda: read_picture(data),
@@ -104,7 +105,7 @@ def stages(path: Path, engine: str = "auto") -> dict[str, Callable[[], Any]]:
         "encode: verify": lambda: base.symbols(),
         "encode: container": lambda: write_file(coded.header, coded.sections),
         "decode: container": lambda: read_file(write_file(coded.header, coded.sections)),
-        "decode: entropy": lambda: base.symbols(),
+        "decode: entropy": lambda: decode_symbols(file, model, None),
         "decode: networks": lambda: base.synthesise(parsed, whole),
         "decode: write": lambda: write_picture(picture, ".png"),
     }

@@ -47,12 +47,9 @@ class ForeignBase(nn.Module):
 
     def __init__(self, architecture: str, quality: int, state: Mapping[str, Tensor]) -> None:
         super().__init__()
-        with warnings.catch_warnings(action="ignore"):
-            from compressai.zoo import image_models
-
         self.name = f"{PREFIX}{architecture}-q{quality}"
         self.config = {"architecture": architecture, "quality": quality}
-        self.model: Any = image_models[architecture](quality=quality, metric="mse", pretrained=False)
+        self.model = untrained(architecture, quality)
         self.model.load_state_dict(state)
         self.model.eval().requires_grad_(False)
 
@@ -98,6 +95,14 @@ class ForeignBase(nn.Module):
         """y_hat to pixels (B, 3, H, W), about 0..1; there is one rate only."""
         x_hat: Tensor = self.model.g_s(y_hat)
         return x_hat
+
+
+def untrained(architecture: str, quality: int) -> Any:
+    """One of CompressAI's models, with weights that mean nothing."""
+    with warnings.catch_warnings(action="ignore"):
+        from compressai.zoo import image_models
+
+    return image_models[architecture](quality=quality, metric="mse", pretrained=False)
 
 
 class _Recorder(nn.Module):

@@ -120,7 +120,7 @@ class CLCStage(Stage):
         for tune, value in product(range(self.base.config.tunes), (0, 8192, 16384, 24576)):
             rate = TileRate(value, tune)
             rows: dict[str, list[tuple[float, float]]] = {name: [] for name in figures}
-            for picture in pictures.pictures[:: max(1, len(pictures) // 16)][:16]:
+            for picture in pictures.some(16):
                 x = picture[None, :, :512, :512].float() / 255
                 plain = self.coding(*self.base.transform(x, to_tensor([rate], x)), rate)
                 for name, outcome in {"off": plain, "on": self.code(module, x, rate, AUTO_COUNT)}.items():

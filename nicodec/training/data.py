@@ -60,6 +60,10 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.pictures)
 
+    def some(self, count: int) -> list[Tensor]:
+        """So many pictures (3, H, W), uint8, evenly spread over all, or all of fewer."""
+        return self.pictures[:: max(1, len(self) // count)][:count]
+
     def batch(self, count: int, size: int) -> Tensor:
         """Random crops (count, 3, size, size), float 0..1: flipped, turned and, one in three, scaled down.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nicodec.foreign.adapters import ARCHITECTURES, highest, twin_of
+from nicodec.foreign.adapters import ARCHITECTURES, highest, twin_of, untrained
 from nicodec.training.data import Pictures
 from nicodec.training.sq import psnr
 from nicodec.training.stage import Stage
@@ -34,10 +33,7 @@ class ForeignConfig:
 
 def build(config: ForeignConfig) -> Any:
     """The model, untrained; `config` is its attribute."""
-    with warnings.catch_warnings(action="ignore"):
-        from compressai.zoo import image_models
-
-    model = image_models[config.architecture](quality=config.quality, metric="mse", pretrained=False)
+    model = untrained(config.architecture, config.quality)
     model.config = config
     return model
 
@@ -65,7 +61,7 @@ class ForeignStage(Stage):
     def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:
         """Estimated bits a pixel and PSNR, rounded as in files: means over 16 pictures, 512x512 of each."""
         rows = []
-        for picture in pictures.pictures[:: max(1, len(pictures) // 16)][:16]:
+        for picture in pictures.some(16):
             x = picture[None, :, :512, :512].float() / 255
             bits, x_hat = _coded(module, x)
             rows.append((bits.item(), psnr(x_hat.clamp(0, 1), x)))

@@ -160,7 +160,7 @@ def validate(
     figures: dict[str, list[list[float]]] = {name: [] for name in ("plain", *ways)}
     for value in base.rates:
         rows: dict[str, list[tuple[float, float, float]]] = {name: [] for name in figures}
-        for picture in pictures.pictures[:: max(1, len(pictures) // 8)][:8]:
+        for picture in pictures.some(8):
             x = picture[None, :, :256, :256].float() / 255
             coded = base.code(x, torch.tensor([float(value)], device=x.device))
             for name in figures:

@@ -93,7 +93,7 @@ class MoDEStage(Stage):
         figures: dict[str, list[list[float]]] = {"base": [], "fidelity": [], "perception": []}
         for value in held_out_rates(self.base.config.tunes):
             rows: dict[str, list[tuple[float, float, float]]] = {name: [] for name in figures}
-            for picture in pictures.pictures[:: max(1, len(pictures) // 16)][:16]:
+            for picture in pictures.some(16):
                 x = picture[None, :, :512, :512].float() / 255
                 rate = torch.tensor([float(value)], device=x.device)
                 decoded = self._decoded(x, rate, self.vq.config.bits)

@@ -95,7 +95,7 @@ class RestorerStage(Stage):
         figures: dict[str, list[list[float]]] = {"plain": [], "close": [], "natural": []}
         for quality in HELD_OUT:
             rows: dict[str, list[tuple[float, float, float]]] = {name: [] for name in figures}
-            for picture in pictures.pictures[:: max(1, len(pictures) // 16)][:16]:
+            for picture in pictures.some(16):
                 batch = compress(picture[None, :, :512, :512].float() / 255, [quality], [KINDS[0]])
                 for name, made in zip(figures, (batch.x_hat, *self.restored(module, batch)), strict=True):
                     shown = made.clamp(0, 1)

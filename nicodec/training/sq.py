@@ -278,7 +278,7 @@ class SQStage(Stage):
             points = []
             for rate in (8192, 24576, 40960, 57344):
                 rows = []
-                for picture in pictures.pictures[:: max(1, len(pictures) // 16)][:16]:
+                for picture in pictures.some(16):
                     x = picture[None, :, :512, :512].float() / 255
                     outcome = module(x, torch.tensor([float(rate + tune * TUNE_SPACING)], device=x.device))
                     row = [outcome.bits.item() / x[0, 0].numel(), psnr(outcome.x_hat, x)]

@@ -104,7 +104,7 @@ class VQStage(Stage):
         """Means over 16 held-out pictures, 512x512 of each: PSNR, likeness, entropy of the tokens in bits."""
         assert isinstance(module, VQExpert)
         rows, tokens = [], []
-        for picture in pictures.pictures[:: max(1, len(pictures) // 16)][:16]:
+        for picture in pictures.some(16):
             x = picture[None, :, :512, :512].float() / 255
             chosen = module.tokens(self._y(x), module.config.bits)
             x_v = module.painter(module.codebook.lookup(chosen, module.config.bits))

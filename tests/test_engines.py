@@ -258,3 +258,37 @@ def test_weights_of_a_part_are_not_in_its_graphs():
     assert set(onnx.weights_of(part.graph("g_s"))) > {"g_s.grow.weight", "g_s.embed.weight"}
     assert sum(len(part.graph(name)) for name in part.graphs) < 1 << 18
     assert load_scales(part).latent == read_config(part)["latent"]
+
+
+def test_graphs_ask_for_halves_of_weights(tiny):
+    """Where torch halves what a convolution gives, a graph has two convolutions, of halves of its weights."""
+    base = load_base(tiny, "cpu")
+    names = onnx.weights_of(make_graph(OF["base"](base, False)["g_s"], base))
+    assert {"g_s.coarse.0.up.weight/0", "g_s.coarse.0.up.bias/1"} <= set(names)
+    assert "g_s.coarse.0.up.weight" not in names
+    weights = onnx.read_weights(tiny)
+    halves = [onnx.weight_named(weights, f"g_s.coarse.0.up.weight/{half}") for half in range(2)]
+    assert np.array_equal(np.concatenate(halves), onnx.weight_named(weights, "g_s.coarse.0.up.weight"))
+    for unknown in ("g_s.coarse.0.up.weight/2", "no such/0"):
+        with pytest.raises(KeyError):
+            onnx.weight_named(weights, unknown)
+
+
+def test_halves_of_anything_else_are_cut(tiny):
+    """Of a depthwise convolution, of one whose weights are computed, and of one into three."""
+    base = load_base(tiny, "cpu")
+    first = base.g_s.coarse[0]
+    down = lambda x: torch.nn.functional.conv2d(x, first.down.weight * 2)  # noqa: E731
+    x = torch.randn(1, 2 * first.down.out_channels, 4, 4)
+    for call in (
+        lambda x: first.depthwise(x[:, ::2]).chunk(2, 1),
+        lambda x: down(x).chunk(2, 1),
+        lambda x: first.up(x[:, ::2]).chunk(4, 1),
+    ):
+        session = onnx.OnnxNetworks(tiny, onnx.read_weights(tiny))._start(
+            make_graph(Function(call, {"x": maps(x.shape[1], 1)}), base)
+        )
+        with torch.no_grad():
+            expected = [part.numpy() for part in call(x)]
+        for found, part in zip(session.run(None, {"x": x.numpy()}), expected, strict=True):
+            assert np.allclose(found, part, atol=1e-5)

@@ -7,7 +7,7 @@ import threading
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 import numpy as np
@@ -22,11 +22,15 @@ from nicodec.zoo.load import read_weights
 from nicodec.zoo.manifest import Part
 from nicodec.zoo.once import once
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 FAILURES: tuple[type[Exception], ...] = tuple(
     kind for kind in vars(runtime).values() if isinstance(kind, type) and issubclass(kind, Exception)
 )
 UNFIT: tuple[type[Exception], ...] = (*FAILURES, KeyError, ValueError)
 TEXT, DESCRIPTION = 2, 6  # a type and a field of protobuf messages; in ONNX's (onnx.proto) few fields come before
+WeightT = TypeVar("WeightT", NDArray[Any], "Tensor")
 
 
 class OnnxNetworks:
@@ -86,7 +90,7 @@ class OnnxNetworks:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         options.log_severity_level = 4  # failures are raised anyway
         names = weights_of(graph)
-        values = [onnxruntime.OrtValue.ortvalue_from_numpy(self.weights[name]) for name in names]
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(weight_named(self.weights, name)) for name in names]
         options.add_external_initializers(names, values)
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
@@ -113,6 +117,18 @@ if hasattr(os, "register_at_fork"):
 def load_onnx(part: Part) -> OnnxNetworks:
     """See `nicodec.engines.load_networks`."""
     return OnnxNetworks(part, read_weights(part))
+
+
+def weight_named(weights: Mapping[str, WeightT], name: str) -> WeightT:
+    """A weight that a graph asks for: one of a part, `NAME`, or its first or second half, `NAME/0` or `NAME/1`.
+
+    Raises:
+        KeyError: there is none of that name.
+    """
+    whole, _, half = name.partition("/")
+    weight = weights[whole]
+    middle = -(-len(weight) // 2)
+    return {"": weight, "0": weight[:middle], "1": weight[middle:]}[half]
 
 
 def weights_of(graph: bytes) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nicodec.entropy.levels import rebuild, residuals
-from nicodec.entropy.motion import Motion, walk_motion
+from nicodec.entropy.motion import Motion, Step, walk_motion
 from nicodec.entropy.order import checkerboard
 from nicodec.entropy.scales import ScaleModel, ScaleWalk
 from nicodec.entropy.tables import SCALE_LEVELS, SYMBOL_MAX, WEIGHT_BITS, WEIGHT_TOTAL, Tables
@@ -206,8 +206,8 @@ def _decode_step(decoder: constriction.stream.queue.RangeDecoder, weights: list[
     return int(decoder.decode(categorical(np.array(weights) - 1)))
 
 
-def motion_bits(motion: Motion) -> float:
-    """What a tile's motion takes in its stream."""
+def motion_bits(motion: Motion, walk: Callable[[Motion, Step], None] = walk_motion) -> float:
+    """What a tile's motion takes in its stream; or what that part of it does which `walk` codes."""
     total = 0.0
 
     def add(weights: list[int], entry: int) -> int:
@@ -215,7 +215,7 @@ def motion_bits(motion: Motion) -> float:
         total += WEIGHT_BITS - math.log2(weights[entry])
         return entry
 
-    walk_motion(motion, add)
+    walk(motion, add)
     return total
 
 

@@ -115,11 +115,17 @@ def walk_motion(motion: Motion, step: Step, moved: Callable[[Motion], None] | No
     _walk_classes(motion, step)
 
 
+def walk_shown(motion: Motion, step: Step) -> None:
+    """Code nothing but which of the blocks that have a source are shown, as `walk_motion` does."""
+    shows = _Shows(motion, step)
+    for r, s in np.argwhere(motion.sources).tolist():
+        shows.walk(r, s)
+
+
 def _walk_blocks(motion: Motion, step: Step) -> None:
     rows, columns = motion.sources.shape
     sources = [AdaptiveTable(SOURCES, likely) for likely in range(SOURCES)]
-    shows, shown = [AdaptiveTable(2, likely // 2) for likely in range(3)], motion.shown
-    vectors = _Vectors(motion, step)
+    vectors, shows = _Vectors(motion, step), _Shows(motion, step)
     for r in range(rows):
         for s in range(columns):
             beside = motion.sources[r, s - 1] if s else motion.sources[r - 1, s] if r else 1
@@ -127,9 +133,21 @@ def _walk_blocks(motion: Motion, step: Step) -> None:
             motion.sources[r, s] = source
             if source:
                 vectors.walk(r, s)
-                if shown is not None:
-                    west, north = int(shown[r, s - 1]) if s else 0, int(shown[r - 1, s]) if r else 0
-                    shown[r, s] = shows[west + north].code(step, int(shown[r, s]))
+                shows.walk(r, s)
+
+
+class _Shows:
+    """Which blocks of a tile are shown, as they are coded; nothing where that is not said."""
+
+    def __init__(self, motion: Motion, step: Step) -> None:
+        self.shown, self.step = motion.shown, step
+        self.tables = [AdaptiveTable(2, likely // 2) for likely in range(3)]
+
+    def walk(self, r: int, s: int) -> None:
+        """A block that has a source."""
+        if (shown := self.shown) is not None:
+            west, north = int(shown[r, s - 1]) if s else 0, int(shown[r - 1, s]) if r else 0
+            shown[r, s] = self.tables[west + north].code(self.step, int(shown[r, s]))
 
 
 class _Vectors:

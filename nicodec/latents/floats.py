@@ -200,7 +200,7 @@ class FloatPath:
 
 def as_array(symbols: NDArray[np.int16]) -> Array:
     """Whole numbers as entropy coding has them (h, w, C) as networks do: (1, C, h, w)."""
-    return np.moveaxis(symbols, 2, 0)[None].astype(np.float32)
+    return np.moveaxis(symbols, 2, 0)[None].astype(np.float32, order="C")
 
 
 def symbols_of(latent: Latent, step: Pass) -> Array:

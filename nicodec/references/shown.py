@@ -12,6 +12,7 @@ from nicodec.container.layout import Box, Header, tiles
 from nicodec.container.references import Says
 from nicodec.drawing import Bits, block_errors
 from nicodec.entropy.coder import motion_bits
+from nicodec.entropy.motion import walk_shown
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.image.picture import Picture
 from nicodec.latents.floats import FloatPath
@@ -76,7 +77,7 @@ def show(picture: Picture, found: Referring, header: Header, base: FloatPath, we
         said = np.zeros_like(motion.sources)
         said[: here.shape[0], : here.shape[1]] = here
         saying = replace(motion, shown=said)
-        more += motion_bits(saying) - motion_bits(motion)
+        more += motion_bits(saying, walk_shown)
         symbols.append(replace(each, latent=replace(each.latent, motion=saying)))
     if (coded - own)[shown].sum() <= more:
         symbols, own = found.symbols, coded

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ QUARTER = UNIT // 4
 FURTHEST = 1 << 30  # of a position, in units
 EDGE = 3  # pixels beyond an edge, from which on all that is seen are its own
 AT_ONCE = 1 << 14  # pixels that are sampled at once: what they take stays in a processor's cache
+LANES = 4  # channels that are looked up at once, as one word: there are at most three
+MIDDLE = 128  # levels are summed less this, so that a row's sum fits 16 bits
 TAP_BITS, LEVEL_BITS = 7, 4  # fractional bits of a tap, and of a level before its brightness is changed
 Integers = NDArray[np.int64]
 
@@ -35,7 +38,7 @@ def _taps() -> NDArray[np.int32]:
 
 
 TAPS = _taps()
-WEIGHTS = np.ascontiguousarray(TAPS.T, np.float32)  # (4, UNIT)
+ACROSS, DOWN = (TAPS.T[:, :, None].repeat(LANES, 2).astype(kind) for kind in (np.int16, np.float32))  # (4, UNIT, LANES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,27 +118,35 @@ def _places(corners: Integers, vectors: Integers, taken: NDArray[np.bool_]) -> I
 def _sampled(reference: Aligned, y: Integers, x: Integers) -> Pixels:
     """Pixels (n, C) of a reference at rows y and columns x (n,), in the picture's brightness; edges repeat.
 
-    In float32, which is exact here: no sum of levels times taps reaches 2^24.
+    Exact: sizes of taps sum to 160 at most, so a row's sum of levels, less MIDDLE, fits int16, and that of all float32.
     """
     height, width, channels = reference.pixels.shape
     (rows, top), (columns, left) = _spots(y >> 6, height), _spots(x >> 6, width)
-    seen, step = reference.pixels[rows][:, columns], len(columns)
-    at, down, across = top * step + left, y & (UNIT - 1), x & (UNIT - 1)
+    step, levels = len(columns), np.zeros((len(rows), len(columns), LANES), np.int16)
+    levels[:, :, :channels] = reference.pixels[rows][:, columns]
+    levels -= MIDDLE
+    words, at, down, across = _words(levels).ravel(), top * step + left, y & (UNIT - 1), x & (UNIT - 1)
     sampled = np.empty((len(at), channels), np.uint8)
-    for channel, (gain, offset) in enumerate(reference.alignment.light[:channels]):
-        plane = seen[:, :, channel].astype(np.float32).ravel()
-        for start in range(0, len(at), AT_ONCE):
-            some = slice(start, start + AT_ONCE)
-            first, taps = at[some], [tap.take(across[some]) for tap in WEIGHTS]
-            total = np.zeros(len(first), np.float32)
-            for row, weight in enumerate(WEIGHTS):
-                line = plane[row * step :].take(first) * taps[0]
-                for column in range(1, 4):
-                    line += plane[row * step + column :].take(first) * taps[column]
-                total += line * weight.take(down[some])
-            fine = (total.astype(np.int32) + (1 << 2 * TAP_BITS - LEVEL_BITS - 1)) >> 2 * TAP_BITS - LEVEL_BITS
-            sampled[some, channel] = np.clip((fine * gain + (offset << 12) + (1 << 13)) >> 14, 0, 255)
+    for start in range(0, len(at), AT_ONCE):
+        some = slice(start, start + AT_ONCE)
+        first, taps = at[some], [tap.take(across[some]).view(np.int16) for tap in _words(ACROSS)]
+        total = np.zeros(LANES * len(first), np.float32)
+        for row, weight in enumerate(_words(DOWN)):
+            line = words[row * step :].take(first).view(np.int16) * taps[0]
+            for column in range(1, 4):
+                line += words[row * step + column :].take(first).view(np.int16) * taps[column]
+            total += line * weight.take(down[some]).view(np.float32)
+        whole = total.astype(np.int32) + (MIDDLE << 2 * TAP_BITS)
+        fine = (whole + (1 << 2 * TAP_BITS - LEVEL_BITS - 1)) >> 2 * TAP_BITS - LEVEL_BITS
+        for channel, (gain, offset) in enumerate(reference.alignment.light[:channels]):
+            brighter = (fine[channel::LANES] * gain + (offset << 12) + (1 << 13)) >> 14
+            sampled[some, channel] = np.clip(brighter, 0, 255)
     return sampled
+
+
+def _words(values: NDArray[Any]) -> NDArray[Any]:
+    """All LANES of each place (.., LANES) as one item (..), for `take`."""
+    return values.view(f"V{LANES * values.itemsize}")[..., 0]
 
 
 def _spots(whole: Integers, length: int) -> tuple[Integers, Integers]:

@@ -39,6 +39,19 @@ class Sketch:
         self.constants[name] = numpy_helper.from_array(array, name)
         return name
 
+    def maker(self, name: str) -> NodeProto | None:
+        """The node that gives a value; None: it is an input, a constant or a weight."""
+        return next((node for node in reversed(self.nodes) if name in node.output), None)
+
+    def needed(self, outputs: Sequence[str]) -> list[NodeProto]:
+        """The nodes that some values depend on, in order."""
+        wanted, kept = set(outputs), []
+        for node in reversed(self.nodes):
+            if not wanted.isdisjoint(node.output):
+                wanted.update(node.input)
+                kept.append(node)
+        return kept[::-1]
+
     def number(self, value: Any) -> Any:
         """A number that a node is given beside arrays, of their type."""
         return value if isinstance(value, str) else self.dtype.type(value)

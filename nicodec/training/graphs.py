@@ -18,6 +18,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
 from nicodec.engines import MAPPED
+from nicodec.engines.onnx import weight_named
 from nicodec.networks.functions import OF, Function, Input
 from nicodec.networks.layers import Pointwise
 from nicodec.training.graph_ops import write
@@ -197,14 +198,17 @@ def _literal(sketch: Sketch, tensor: Tensor) -> str:
 def _file(function: Function, sketch: Sketch, outputs: list[str], weights: dict[str, Tensor]) -> bytes:
     """The ONNX file; of inputs and outputs it says what any picture has in common."""
     inputs = [_described(name, given) for name, given in function.inputs.items()]
-    held = [_weight(name, tensor) for name, tensor in weights.items()]
+    nodes = sketch.needed(outputs)
+    used = dict.fromkeys(name for node in nodes for name in node.input)
+    held = {name: weight_named(weights, name) for name in used if name.partition("/")[0] in weights}
     graph = helper.make_graph(
-        sketch.nodes, "nicodec", inputs,
+        nodes, "nicodec", inputs,
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
-        [*sketch.constants.values(), *held],
+        [*(value for name, value in sketch.constants.items() if name in used),
+         *(_weight(name, tensor) for name, tensor in held.items())],
     )  # fmt: skip
     model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, doc_string="\n".join(weights)
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, doc_string="\n".join(held)
     )
     return model.SerializeToString()
 

@@ -23,8 +23,9 @@ from nicodec.errors import DamagedPartError, ExportError, MissingPackageError, M
 from nicodec.networks.functions import OF, Function, maps
 from nicodec.rate.scale import RATE_MAX, TUNE_SPACING
 from nicodec.training.graphs import make_graph
-from nicodec.zoo.load import load_base, load_scales, read_config
+from nicodec.zoo.load import load_base, load_scales
 from nicodec.zoo.store import find_package
+from nicodec.zoo.stored import read_config
 
 ROOT = Path(__file__).parents[1]
 MODELS = ("tiny-full", "tiny-tunes")

@@ -17,8 +17,9 @@ from nicodec.training.export import integer_scales
 from nicodec.training.inherit import inherit, over_the_rate
 from nicodec.training.latents import OwnLatents
 from nicodec.training.sq import SQCodec
-from nicodec.zoo.load import load_base, load_fuser, load_scales, read_config
+from nicodec.zoo.load import load_base, load_fuser, load_scales
 from nicodec.zoo.store import find_package
+from nicodec.zoo.stored import read_config
 
 
 def successor(part, found=None, **changed):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from nicodec import errors
-from nicodec.cli.streams import printable
+from nicodec.cli.messages import printable
 from nicodec.container.layout import SectionType
 from nicodec.container.reader import read_file
 

@@ -20,9 +20,9 @@ from nicodec.networks.base import BaseConfig
 from nicodec.training.family import Family
 from nicodec.training.plan import read_plan
 from nicodec.training.ranks import launch
-from nicodec.zoo.load import read_config
 from nicodec.zoo.manifest import read_manifest
 from nicodec.zoo.store import find_package, packages, search_path
+from nicodec.zoo.stored import read_config
 
 ROOT = Path(__file__).parents[1]
 PLANS = ROOT / "models" / "plans"

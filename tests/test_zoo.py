@@ -20,9 +20,9 @@ from nicodec import errors
 from nicodec.codec import verify_bytes
 from nicodec.conformance.golden import golden_folder
 from nicodec.training.export import write_part
-from nicodec.zoo.load import SCALE, read_config, read_weights
 from nicodec.zoo.manifest import read_manifest, write_manifest
 from nicodec.zoo.store import find_package, find_part, packages
+from nicodec.zoo.stored import SCALE, read_config, read_weights
 
 ROOT = Path(__file__).parents[1]
 NIC = golden_folder() / "rgb-96x80-q50.nic"

@@ -30,8 +30,9 @@ from nicodec.training.latents import OwnLatents
 from nicodec.training.scales import LOG_STEP
 from nicodec.training.texture import groups_of
 from nicodec.training.tokens import TokenNet, integer_prior
-from nicodec.zoo.load import EXACT, load_base, load_scales, load_texture, read_config
+from nicodec.zoo.load import load_base, load_scales, load_texture
 from nicodec.zoo.manifest import read_manifest, write_manifest
+from nicodec.zoo.stored import EXACT, read_config
 
 COUNT, SIDE = 16, 256  # pictures that a toy dictionary is built of
 CODED = {"device": "cpu", "drawn": "off"}  # toy networks cost so many bits that a drawing would take fewer

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from tqdm import tqdm
 
-from nicodec.cli import decode, encode, streams, verify
+from nicodec.cli import decode, encode, messages, verify
 from nicodec.cli.sizes import Size
 from nicodec.errors import BatchError, InputError, OutputError, UsageError
 
@@ -110,7 +110,7 @@ def run(
     _tell(refused, as_json=as_json, quiet=quiet)
     now.add(refused)
     report = Report(before, now, unfinished, time.perf_counter() - started)
-    streams.report(report.line(), report.totals(), as_json=as_json, quiet=quiet)
+    messages.report(report.line(), report.totals(), as_json=as_json, quiet=quiet)
     full = next((failure for failure in unfinished if failure.exit_code == OutputError.exit_code), None)
     if full is not None:
         raise OutputError(f"{full.error}; the same command goes on from here")
@@ -136,9 +136,9 @@ def _crew(
 
 def _tell(tally: Tally, *, as_json: bool, quiet: bool) -> None:
     """What a user must know of a shard: what failed, and what is odd about what did not."""
-    streams.warn(tuple(tally.notes), quiet or as_json)
+    messages.warn(tuple(tally.notes), quiet or as_json)
     for failure in [*tally.failures, *([] if tally.unfinished is None else [tally.unfinished])]:
-        streams.report(
+        messages.report(
             f"nicodec: error: {failure.input}: {failure.error}", asdict(failure), as_json=as_json, quiet=False
         )
 

@@ -59,7 +59,7 @@ def command(
     Writes report.json, measurements.csv, summary.csv, report.md, report.html and plots to REPORT_DIR. Exit code 3 if a
     picture could not be read, or the set is not whole.
     """
-    from nicodec.cli.streams import set_threads
+    from nicodec.cli.flags import set_threads
     from nicodec.errors import InputError, UsageError
 
     absent_packages = [name for name in ("bjontegaard", "matplotlib", "pytorch_msssim") if find_spec(name) is None]

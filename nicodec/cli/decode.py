@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from nicodec.cli import jobs, streams
+from nicodec.cli import flags, jobs, messages, streams
+from nicodec.cli.inputs import Inputs, Job, input_options
 from nicodec.cli.sizes import Size
 from nicodec.errors import PartialPictureError, UsageError
 from nicodec.options import ANCHORS, DEFAULT_STEPS, NATURAL_TAU, SCALES, STRIPPABLE, DecodeOptions, spell_tau, taus_of
@@ -32,7 +33,7 @@ class Decoding:
     verbose: bool
     skip_existing: bool
 
-    def __call__(self, job: jobs.Job) -> jobs.Outcome:
+    def __call__(self, job: Job) -> jobs.Outcome:
         """Read, decode, write a picture for each tau.
 
         Raises:
@@ -61,7 +62,7 @@ class Decoding:
             written, notes = write_picture(picture.stripped(self.strip), suffix)
             streams.write_output(output, written, self.force, like=job.source if self.preserve_time else None)
         seconds, names, picture = time.perf_counter() - started, ", ".join(outputs), pictures[0]
-        named = streams.printable(f"{job.source} -> {names}")
+        named = messages.printable(f"{job.source} -> {names}")
         line = f"{named}: {picture.width}x{picture.height}, {len(data)} bytes, {seconds:.2f} s"
         if self.verbose:
             line += f"\n  decoding (start included): {decoded:.2f} s\n  writing: {seconds - decoded:.2f} s"
@@ -173,7 +174,7 @@ class Crop(click.ParamType[Any]):
               help="A picture so many times smaller each way, each pixel the average of a square. Quick with the "
               "fidelity anchor and tau 0; another anchor, a tau, alpha, --best-effort, or a --crop (in pixels of the "
               "full picture) that does not start at a multiple of it take a full decode first.")  # fmt: skip
-@streams.max_pixels_option
+@flags.max_pixels_option
 @click.option("--memory-limit", type=Size(), metavar="SIZE",
               help="Refuse, before any network runs, what is estimated to need more memory, such as 2GiB. "
               "Default: no limit.")  # fmt: skip
@@ -185,13 +186,13 @@ class Crop(click.ParamType[Any]):
 @click.option("--dictionary", "dictionaries", type=click.Path(path_type=Path), multiple=True, metavar="FILE.nicdict",
               help="A dictionary that it may refer to. Also looked in: those that NICODEC_DICTIONARIES "
               "names.")  # fmt: skip
-@streams.engine_options
+@flags.engine_options
 @click.option("--strip", type=click.Choice(STRIPPABLE), multiple=True, help="Leave metadata out; several times for "
               "several. exif includes the DPI. Default: nothing.")  # fmt: skip
 @click.option("--preserve-time", is_flag=True, help="Give the output the input's time of modification.")
-@jobs.options
+@input_options
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
-@streams.common_options
+@flags.common_options
 def command(
     sources: tuple[str, ...], output: str | None, kind: str | None, anchor: str, taus: tuple[float, ...] | None,
     steps: int, seed: int | None, best_effort: bool, crop: tuple[int, int, int, int] | None, scale: str,
@@ -211,7 +212,7 @@ def command(
         base_weights=base_weights, device=device, engine=engine, scale=int(scale),
         references=tuple(map(Held.given, pictures)), dictionaries=dictionaries, **led,
     )  # fmt: skip
-    given = jobs.Inputs(sources, output, suffixes=frozenset({".nic"}), **inputs)
+    given = Inputs(sources, output, suffixes=frozenset({".nic"}), **inputs)
     suffix = f".{kind}" if kind else None
     decoding = Decoding(options, suffix, strip, preserve_time, force, verbose, given.skip_existing)
     if given.many:
@@ -221,7 +222,7 @@ def command(
     run_one(decoding, given, threads, as_json=as_json, quiet=quiet)
 
 
-def run_one(decoding: Decoding, given: jobs.Inputs, threads: int | None, *, as_json: bool, quiet: bool) -> None:
+def run_one(decoding: Decoding, given: Inputs, threads: int | None, *, as_json: bool, quiet: bool) -> None:
     """Decode one file.
 
     Raises:
@@ -231,4 +232,4 @@ def run_one(decoding: Decoding, given: jobs.Inputs, threads: int | None, *, as_j
     output, taus = streams.resolve_output(given.output, "picture.png"), decoding.options.taus
     if len(taus) > 1 and TAU not in output:
         raise UsageError(f"{len(taus)} taus, one output: put {TAU} into its name, such as -o picture-{TAU}.png")
-    jobs.run_one(jobs.Job(source, fill_in(output, taus)), decoding, given, threads, as_json=as_json, quiet=quiet)
+    jobs.run_one(Job(source, fill_in(output, taus)), decoding, given, threads, as_json=as_json, quiet=quiet)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from nicodec.cli import streams
+from nicodec.cli import messages, streams
 from nicodec.container.layout import MAGIC, MIME_TYPE
 from nicodec.errors import OutputError, UsageError
 
@@ -111,7 +111,7 @@ def _update(data_home: Path) -> None:
     """Tell the MIME database; where its tool is missing, the desktop does so itself, or reads the files as they are."""
     tool = shutil.which("update-mime-database")
     if tool is None:
-        streams.warn(("update-mime-database is not installed, so the type is known once the system runs it",), False)
+        messages.warn(("update-mime-database is not installed, so the type is known once the system runs it",), False)
         return
     finished = subprocess.run([tool, str(data_home / "mime")], capture_output=True, text=True, check=False)
     if finished.returncode:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from nicodec.cli import streams
+from nicodec.cli import flags, messages, streams
 from nicodec.cli.sizes import Finite
 from nicodec.errors import InputError, NicodecError
 from nicodec.options import DEFAULT_MODEL, QUALITY_RANGE
@@ -21,7 +21,7 @@ def command() -> None:
 
 
 @command.command("build")
-@streams.data_option("Pictures")
+@flags.data_option("Pictures")
 @click.option("--size", type=click.IntRange(1, 1 << 16), default=64, show_default=True, help="Pictures, at most.")
 @click.option("-q", "--quality", type=Finite(*QUALITY_RANGE), default=PICTURE_QUALITY, show_default=True,
               help="Of the pictures in it.")  # fmt: skip
@@ -49,7 +49,7 @@ def build_dictionary(
             looks.append(look(read_picture(streams.read_input(str(path)), allow_8bit=True).pixels))
             kept.append(path)
         except NicodecError as error:
-            streams.warn((f"{path}: {error}",), quiet)
+            messages.warn((f"{path}: {error}",), quiet)
     if not kept:
         raise InputError(f"no pictures found in {', '.join(map(str, folders))}")
     options, entries = EncodeOptions(quality, streams="sq", references="off", model=model), []

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 from click.core import ParameterSource
 
-from nicodec.cli import jobs
+from nicodec.cli import flags, jobs, messages
 from nicodec.cli import streams as io
+from nicodec.cli.inputs import Inputs, Job, input_options, is_done
 from nicodec.cli.sizes import Finite, Size
 from nicodec.container.layout import JPEG
 from nicodec.errors import InputError, UsageError
@@ -65,7 +66,7 @@ class Encoding:
     verbose: bool
     series: Series | None = None
 
-    def __call__(self, job: jobs.Job) -> jobs.Outcome:
+    def __call__(self, job: Job) -> jobs.Outcome:
         """Read, encode, write."""
         (output,) = job.outputs
         force = self.force or (self.series is not None and Path(output) in self.series.lost)
@@ -81,10 +82,10 @@ class Encoding:
         io.write_output(output, encoded, force, like=job.source if self.preserve_time else None)
         seconds = time.perf_counter() - started
         facts = describe(read_file(encoded))
-        named = io.printable(f"{job.source} -> {output}")
+        named = messages.printable(f"{job.source} -> {output}")
         line = (
             f"{named}: {facts['width']}x{facts['height']}, {len(data)} -> {len(encoded)} bytes, "
-            f"{facts['bpp']:.3f} bpp, {io.quality_of(facts['quality'])}{reached.words}, {seconds:.2f} s"
+            f"{facts['bpp']:.3f} bpp, {messages.quality_of(facts['quality'])}{reached.words}, {seconds:.2f} s"
         )
         if self.verbose:
             line += "".join(f"\n  {name}: {size} bytes" for name, size in facts["sections"].items())
@@ -95,7 +96,7 @@ class Encoding:
         notes = () if self.options.base == JPEG else picture.notes  # it keeps all that is lost otherwise
         return jobs.Outcome(line, fields, (*notes, *left_out(self.options, facts)))
 
-    def in_series(self, planned: Sequence[jobs.Job]) -> tuple[Encoding, list[jobs.Job]]:
+    def in_series(self, planned: Sequence[Job]) -> tuple[Encoding, list[Job]]:
         """These pictures as a series, in the order in which they are coded."""
         from nicodec.references.series import Place, Series, turns
 
@@ -107,10 +108,10 @@ class Encoding:
             places[outputs[turn.index]] = Place(turn.distance, turn.reach, ahead)
         return replace(self, series=Series(places)), [planned[turn.index] for turn in ordered]
 
-    def is_done(self, job: jobs.Job) -> bool:
+    def is_done(self, job: Job) -> bool:
         """Whether a job's file is there, and, of a series, all that it refers to."""
         (output,) = job.outputs
-        return jobs.is_done(job) and (
+        return is_done(job) and (
             self.series is None or self.series.keep(Path(output), self.options, partial(self._seen, job.source))
         )
 
@@ -231,7 +232,7 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
               help="Its weights, a safetensors file, see `nicodec models fetch`. A JPEG has none.")  # fmt: skip
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Decode the symbols again and compare; "
               "of what is no photograph, leave out tokens that make a part of the picture worse.")  # fmt: skip
-@io.engine_options
+@flags.engine_options
 @click.option("--frame", type=click.IntRange(0), metavar="N",
               help="Picture of a file with several: 0 .. the last. Default: the first, with a warning.")  # fmt: skip
 @click.option("--allow-8bit", is_flag=True, help="Reduce deeper samples to 8 bits instead of refusing them.")
@@ -241,9 +242,9 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
               "several. exif includes the DPI. Default: nothing.")  # fmt: skip
 @click.option("--preserve-time", is_flag=True, help="Give the output the input's time of modification.")
 @click.option("--lossless", is_flag=True, help="Refused, with advice: see --drawn all.")
-@jobs.options
+@input_options
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
-@io.common_options
+@flags.common_options
 def command(
     sources: tuple[str, ...], output: str | None, quality: float, target_size: float | None,
     target_bpp: float | None, target_psnr: float | None, target_lpips: float | None, trunk: Path | None, effort: int,
@@ -284,7 +285,7 @@ def command(
         options, asked[0] if asked else None, trunk, frame, allow_8bit, allow_damaged, strip, preserve_time, force,
         verbose,
     )  # fmt: skip
-    given = jobs.Inputs(sources, output, suffixes=PICTURES, **inputs)
+    given = Inputs(sources, output, suffixes=PICTURES, **inputs)
     if series and (given.jobs > 1 or not given.many):
         raise UsageError(
             "a series is several pictures, one after the other: name a folder with -r, and leave out --jobs"
@@ -300,4 +301,4 @@ def command(
     output = io.resolve_output(output, "picture.nic")
     if Path(output).suffix.lower() in PICTURES:
         raise UsageError(f"{output} is a name for a picture, and what is written is a .nic file; name it FILE.nic")
-    jobs.run_one(jobs.Job(source, (output,)), encoding, given, threads, as_json=as_json, quiet=quiet)
+    jobs.run_one(Job(source, (output,)), encoding, given, threads, as_json=as_json, quiet=quiet)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from nicodec.cli import jobs, streams
+from nicodec.cli import flags, jobs, messages, streams
 from nicodec.container.info import describe
 from nicodec.container.layout import MAGIC
 from nicodec.container.reader import NicFile, read_file
@@ -26,7 +26,7 @@ STREAM = "{stream}"
               help="Draw where the bits went, from the coder's exact costs; with {stream} in the name, a map "
               "for each stream. Runs no network.")  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Overwrite the bitmap.")
-@streams.max_pixels_option
+@flags.max_pixels_option
 def command(
     sources: tuple[str, ...], as_json: bool, verbose: bool, bitmap: str | None, force: bool, max_pixels: int | None
 ) -> None:
@@ -43,7 +43,7 @@ def command(
             facts |= _draw(file, bitmap, force, max_pixels)
         if verbose:
             facts |= {"chain": chain(file, Path(source).parent)}
-        named = streams.printable(source)
+        named = messages.printable(source)
         click.echo(json.dumps({"file": source, **facts}) if as_json else _lines(named, facts, verbose))
 
     jobs.each(sources, say, as_json=as_json)
@@ -88,7 +88,7 @@ def _draw(file: NicFile, output: str, force: bool, max_pixels: int | None) -> di
 
 def _lines(source: str, facts: dict[str, Any], verbose: bool) -> str:
     kind = facts["colour"].replace("rgb", "RGB") + (" with alpha" if facts["alpha"] else "")
-    how = facts["foreign"]["name"] if facts["foreign"] else streams.quality_of(facts["quality"])
+    how = facts["foreign"]["name"] if facts["foreign"] else messages.quality_of(facts["quality"])
     first = (
         f"{source}: {facts['width']}x{facts['height']} {kind}, {facts['bit_depth']} bits, {how}, "
         f"{facts['bytes']} bytes, {facts['bpp']:.3f} bpp"

@@ -15,7 +15,8 @@ from typing import Any
 import click
 
 from nicodec import __version__
-from nicodec.cli.streams import complain, is_file
+from nicodec.cli.messages import complain
+from nicodec.cli.streams import is_file
 from nicodec.errors import FULL, InputError, MissingPackageError, NicodecError, OutOfMemoryError, OutputError
 
 EXTRAS = {"torch": "torch", "compressai": "foreign", "lpips": "metrics", "onnx": "train",

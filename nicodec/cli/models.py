@@ -22,7 +22,7 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON a model.")
 def list_models(as_json: bool) -> None:
     """One line a model: name, parts with their ids, summary."""
-    from nicodec.cli import streams
+    from nicodec.cli import messages
     from nicodec.options import DEFAULT_MODEL
     from nicodec.zoo.store import packages
 
@@ -35,7 +35,7 @@ def list_models(as_json: bool) -> None:
             default = " (default)" if package.name == DEFAULT_MODEL else ""
             parts = ", ".join(f"{kind} {id_}" for kind, id_ in ids.items())
             click.echo(f"{package.name}{default}: {parts}; {' '.join(package.summary.split())}")
-    streams.warn(tuple(broken), quiet=False)
+    messages.warn(tuple(broken), quiet=False)
 
 
 @command.command("show")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from nicodec.cli import streams
+from nicodec.cli import flags, streams
 
 
 @click.group("dictionary")
@@ -17,7 +17,7 @@ def command() -> None:
 
 
 @command.command("build")
-@streams.data_option("Pictures")
+@flags.data_option("Pictures")
 @click.option("--size", type=click.IntRange(1, 1 << 17), default=1024, show_default=True,
               help="References, at most.")  # fmt: skip
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="models/NAME",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from nicodec.cli import jobs, streams
+from nicodec.cli import flags, streams
 from nicodec.cli.decode import FORMATS, Decoding, Taus, run_one
+from nicodec.cli.inputs import Inputs
 from nicodec.container.layout import JPEG
 from nicodec.errors import UnsupportedPictureError
 from nicodec.options import DecodeOptions, EncodeOptions
@@ -35,9 +36,9 @@ class Restoring(Decoding):
               help="0: as close to the original as can be; 1: as natural as can be; between: between. Several, such as "
               "0,0.5,1, need {tau} in the output's name.")  # fmt: skip
 @click.option("--seed", type=int, help="Of the texture's noise, 0 .. 2^64-1. Default: from the JPEG.")
-@streams.engine_options
+@flags.engine_options
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
-@streams.common_options
+@flags.common_options
 def command(
     source: str | None, output: str | None, kind: str | None, taus: tuple[float, ...], seed: int | None, device: str,
     engine: str, force: bool, threads: int | None, as_json: bool, verbose: bool, quiet: bool,
@@ -48,5 +49,5 @@ def command(
     """
     options = DecodeOptions(taus=taus, seed=seed, device=device, engine=engine, restored=True)
     restoring = Restoring(options, f".{kind}" if kind else None, (), False, force, verbose, False)
-    given = jobs.Inputs(() if source is None else (source,), output)
+    given = Inputs(() if source is None else (source,), output)
     run_one(restoring, given, threads, as_json=as_json, quiet=quiet)

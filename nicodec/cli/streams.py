@@ -3,82 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import click
-
 from nicodec.cli.interrupts import uninterrupted
-from nicodec.container.limits import DEFAULT_MAX_PIXELS, FREE_DRAWN, FREE_PIXELS, PIXELS_A_BYTE
-from nicodec.errors import InputError, NicodecError, OutputError, OutputExistsError, UsageError
-from nicodec.options import ENGINES
-from nicodec.threads import thread_limits
+from nicodec.errors import InputError, OutputError, OutputExistsError, UsageError
 
 STANDARD = "-"
 TEMPORARY = ".nicodec."  # without the output's own name, which may be as long as the system allows
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-def common_options(function: F) -> F:
-    """Options that `encode`, `decode` and `verify` share."""
-    for option in (
-        click.option("--threads", type=click.IntRange(1, 256), help="CPU threads, 1..256. Default: one a core."),
-        click.option(
-            "--json", "as_json", is_flag=True, help="Report as a line of JSON a file, warnings and errors too."
-        ),
-        click.option("-v", "--verbose", is_flag=True, help="Report more: where the bytes and the seconds go."),
-        click.option("--quiet", is_flag=True, help="Report nothing but errors."),
-    ):
-        function = option(function)
-    return function
-
-
-def engine_options(function: F) -> F:
-    """Options of all commands that run networks and no training: who runs them, and where."""
-    function = click.option(
-        "--engine", type=click.Choice(ENGINES), default=ENGINES[0], show_default=True,
-        help="What runs them: onnx (CPU), torch; auto: torch with --device cuda, or where a model has no graphs.",
-    )(function)  # fmt: skip
-    return click.option(
-        "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
-        help="Where the float networks run. The entropy path always runs on the CPU.",
-    )(function)  # fmt: skip
-
-
-def data_option(what: str) -> Callable[[F], F]:
-    """`--data`: folders of pictures; `what` says of which."""
-    return click.option(
-        "--data", "folders", required=True, multiple=True, metavar="DIR",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
-        help=f"{what}, searched below DIR; may be given several times.",
-    )  # fmt: skip
-
-
-def max_pixels_option(function: F) -> F:
-    """The option of all commands that work on the symbols of a file: it limits what that may take."""
-    return click.option(
-        "--max-pixels", type=click.IntRange(1), metavar="N",
-        help=f"Refuse files that declare more pixels, 1 ... Default: {DEFAULT_MAX_PIXELS}, and at most {FREE_PIXELS} "
-        f"({FREE_DRAWN} where all is drawn) and {PIXELS_A_BYTE} for each byte of the file: a small file can ask for "
-        "much time and memory.",
-    )(function)  # fmt: skip
-
-
-def set_threads(threads: int | None) -> None:
-    """Limit the threads of the numeric libraries; must run before they are loaded.
-
-    OpenBLAS has one of its own: its products are small here, and more of them wait for work by taking cores from the
-    networks, which makes an encode a quarter longer.
-    """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if threads is not None:
-        os.environ.update(thread_limits(threads))
 
 
 def resolve_input(name: str | None) -> str:
@@ -270,49 +208,3 @@ def _special(path: Path) -> bool:
 def _is_descriptor(path: Path) -> bool:
     """Whether a name is that of something that is open already, /dev/stdout or /dev/fd/63: a shell may have made it."""
     return path.parent in (Path("/dev"), Path("/dev/fd")) and path.is_symlink()
-
-
-def quality_of(quality: float | None) -> str:
-    """A file's quality in words; None: all of it is drawn."""
-    return "exact" if quality is None else f"quality {quality:.4g}"
-
-
-def printable(text: str) -> str:
-    """One line, whatever names are in it: what would steer a terminal, or is no text, is spelled as Python does."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
-
-
-def report(line: str, fields: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
-    """What is to be said of a finished file, on stderr."""
-    if as_json:
-        click.echo(json.dumps(fields), err=True)
-    elif not quiet:
-        click.echo("\n".join(map(printable, line.split("\n"))), err=True)
-
-
-@contextlib.contextmanager
-def about(source: str) -> Iterator[None]:
-    """What goes wrong in here is about this input."""
-    try:
-        yield
-    except UsageError:
-        raise
-    except NicodecError as error:
-        error.input = error.input or source
-        raise
-
-
-def complain(error: NicodecError, *, as_json: bool) -> None:
-    """One line about an error, on stderr; it names the input that it is about."""
-    named = None if error.input == STANDARD else error.input
-    fields: dict[str, Any] = {"input": error.input} if error.input else {}
-    line = f"{named}: {error}" if named and named not in str(error) else str(error)
-    fields |= {"error": str(error), "exit_code": error.exit_code}
-    report(f"nicodec: error: {line}", fields, as_json=as_json, quiet=False)
-
-
-def warn(notes: tuple[str, ...], quiet: bool) -> None:
-    """What was lost or left out, on stderr."""
-    for note in notes:
-        if not quiet:
-            click.echo(f"nicodec: warning: {printable(note)}", err=True)

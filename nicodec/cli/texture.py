@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from nicodec.cli import streams
+from nicodec.cli import flags
 
 EPOCHS = 8  # in which the prior is trained
 
 
 @click.command("texture")
-@streams.data_option("Training pictures, or tars of them, which are streamed")
+@flags.data_option("Training pictures, or tars of them, which are streamed")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="models/NAME",
               help="Folder of the package that it becomes a part of; its base stays frozen.")  # fmt: skip
 @click.option("--bits", type=click.IntRange(1, 12), default=8, show_default=True,

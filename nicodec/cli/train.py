@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nicodec.cli import streams
+from nicodec.cli import flags, messages
 from nicodec.cli.pooled import command as dictionary
 from nicodec.cli.sizes import Finite
 from nicodec.cli.texture import command as texture
@@ -30,7 +30,7 @@ def command() -> None:
 command.add_command(dictionary)
 command.add_command(texture)
 
-DATA = streams.data_option("Training pictures, or tars of them, which are streamed")
+DATA = flags.data_option("Training pictures, or tars of them, which are streamed")
 VALIDATION = click.option(
     "--validation", type=FOLDER, metavar="DIR", help="Held-out pictures; their figures go to RUN/validation.jsonl."
 )
@@ -254,7 +254,6 @@ def train(
     """
     import torch
 
-    from nicodec.cli import streams
     from nicodec.engines.torch import resolve_device
     from nicodec.training.data import Pictures, training_pictures
     from nicodec.training.loop import Run
@@ -264,7 +263,7 @@ def train(
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     pictures = training_pictures(folders, place, least=schedule.largest)
     held_out = Pictures([validation], place, least=512) if validation is not None else None
-    streams.warn(tuple(pictures.unreadable), quiet)
+    messages.warn(tuple(pictures.unreadable), quiet)
     torch.manual_seed(schedule.seed)
     run = Run(
         recipe.build(str(place)), schedule, out, place, pictures, held_out, resume=resume, init=init, quiet=quiet,

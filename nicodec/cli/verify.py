@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
-from nicodec.cli import jobs, streams
+from nicodec.cli import flags, jobs, messages, streams
 
 
 @click.command("verify")
 @click.argument("sources", nargs=-1, type=click.Path(), metavar="[FILE.nic]...")
 @click.option("--base-weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
               help="Weights of the other codec that wrote the file. Default: an installed model's.")  # fmt: skip
-@streams.max_pixels_option
-@streams.common_options
+@flags.max_pixels_option
+@flags.common_options
 def command(
     sources: tuple[str, ...], base_weights: Path | None, max_pixels: int | None, threads: int | None, as_json: bool,
     verbose: bool, quiet: bool,
@@ -26,7 +26,7 @@ def command(
     strings are decoded where its weights are installed or named; what could not be checked is said. Of a file that
     keeps a JPEG, its bytes' CRC is checked, and that it can be read in full.
     """
-    streams.set_threads(threads)
+    flags.set_threads(threads)
 
     def check(source: str) -> None:
         data = streams.read_input(source)
@@ -47,6 +47,6 @@ def command(
             fields["jpeg_bytes"] = verdict.jpeg_bytes
         if verdict.unchecked:
             fields["unchecked"] = verdict.unchecked
-        streams.report(line, fields, as_json=as_json, quiet=quiet)
+        messages.report(line, fields, as_json=as_json, quiet=quiet)
 
     jobs.each(sources, check, as_json=as_json)

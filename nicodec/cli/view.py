@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from nicodec.cli import streams
+from nicodec.cli import flags, streams
 from nicodec.errors import UsageError
 
 
@@ -19,8 +19,8 @@ from nicodec.errors import UsageError
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True,
               help="0..65535; 0 is any free one.")  # fmt: skip
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page in the browser.")
-@streams.engine_options
-@streams.max_pixels_option
+@flags.engine_options
+@flags.max_pixels_option
 def command(
     source: str, original: Path | None, port: int, browser: bool, device: str, engine: str, max_pixels: int | None
 ) -> None:

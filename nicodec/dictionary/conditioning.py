@@ -19,9 +19,9 @@ from nicodec.latents.geometry import Array, to_input
 from nicodec.latents.rates import to_rates
 from nicodec.rate.scale import lambda_from_rate
 from nicodec.rate.tile import TileRate
-from nicodec.zoo.load import read_weights
 from nicodec.zoo.manifest import Part
 from nicodec.zoo.model import Model
+from nicodec.zoo.stored import read_weights
 
 AUTO_COUNT = 3  # references that `auto` tries
 MIN_EFFECT = 0.3  # c up to which the networks change so little that a trial is not worth its time

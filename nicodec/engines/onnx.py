@@ -7,7 +7,7 @@ import threading
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 from weakref import WeakSet
 
 import numpy as np
@@ -18,19 +18,15 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 from nicodec.engines import MAPPED, Array
 from nicodec.errors import DamagedPartError, NicodecError, OutOfMemoryError, brief, out_of_memory
 from nicodec.threads import thread_count
-from nicodec.zoo.load import read_weights
 from nicodec.zoo.manifest import Part
 from nicodec.zoo.once import once
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from nicodec.zoo.stored import read_weights
 
 FAILURES: tuple[type[Exception], ...] = tuple(
     kind for kind in vars(runtime).values() if isinstance(kind, type) and issubclass(kind, Exception)
 )
 UNFIT: tuple[type[Exception], ...] = (*FAILURES, KeyError, ValueError)
 TEXT, DESCRIPTION = 2, 6  # a type and a field of protobuf messages; in ONNX's (onnx.proto) few fields come before
-WeightT = TypeVar("WeightT", NDArray[Any], "Tensor")
 
 
 class OnnxNetworks:
@@ -119,7 +115,7 @@ def load_onnx(part: Part) -> OnnxNetworks:
     return OnnxNetworks(part, read_weights(part))
 
 
-def weight_named(weights: Mapping[str, WeightT], name: str) -> WeightT:
+def weight_named(weights: Mapping[str, Array], name: str) -> Array:
     """A weight that a graph asks for: one of a part, `NAME`, or its first or second half, `NAME/0` or `NAME/1`.
 
     Raises:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from nicodec.engines import Networks, load_networks
 from nicodec.latents.geometry import PATCH, Array
-from nicodec.zoo.load import read_config
 from nicodec.zoo.manifest import Part
+from nicodec.zoo.stored import read_config
 
 
 def nodes(vectors: Array, usage: Array, depth: int) -> Array:

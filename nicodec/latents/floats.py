@@ -20,8 +20,8 @@ from nicodec.latents.cover import cover
 from nicodec.latents.geometry import BLOCK, PATCH, WHOLE, Array, Span, within
 from nicodec.latents.rates import interpolate, rates_at, spread
 from nicodec.rate.scale import LAMBDA_MAX, TUNE_SPACING
-from nicodec.zoo.load import read_config
 from nicodec.zoo.manifest import Part
+from nicodec.zoo.stored import read_config
 
 Choice = Callable[[Pass, Array], Array]
 

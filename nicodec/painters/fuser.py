@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from nicodec.engines import Networks, load_networks
 from nicodec.latents.geometry import Array
 from nicodec.latents.rates import spread
-from nicodec.zoo.load import read_config
 from nicodec.zoo.manifest import Part
+from nicodec.zoo.stored import read_config
 
 PER_COUNTER = 8  # normals that one 256-bit step of Philox's counter yields
 

@@ -14,8 +14,8 @@ from nicodec.latents.floats import FloatPath
 from nicodec.latents.geometry import Array, Span, cut, in_pixels, neighbourhood, to_input, to_pixels
 from nicodec.painters import Rendering
 from nicodec.painters.fuser import halo_of, normals
-from nicodec.zoo.load import read_config
 from nicodec.zoo.manifest import Part
+from nicodec.zoo.stored import read_config
 
 FURTHEST = 1.25  # of the way from the close picture to the natural one, at tau 1; chosen on held-out pictures
 

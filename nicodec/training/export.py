@@ -32,8 +32,8 @@ from nicodec.rate.scale import KNOTS
 from nicodec.training.checkpoint import STATE, read_average, read_state, replace
 from nicodec.training.scales import LOG_MIN, LOG_STEP, ScalePass, Scales
 from nicodec.training.sq import SQCodec
-from nicodec.zoo.load import EXACT, REFERENCES, SCALE
 from nicodec.zoo.manifest import TRAINED_ON, Package, graph_path, read_manifest, write_manifest, write_tensors
+from nicodec.zoo.stored import EXACT, REFERENCES, SCALE
 
 ADOPTED = frozenset({"base", "texture"})  # parts that a package may have of another one: files need them
 IN_BYTES = frozenset({"mode", "fuser", "restorer"})  # parts that paint, and code nothing

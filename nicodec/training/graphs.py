@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
-from nicodec.engines import MAPPED
+from nicodec.engines import MAPPED, Array
 from nicodec.engines.onnx import weight_named
 from nicodec.networks.functions import OF, Function, Input
 from nicodec.networks.layers import Pointwise
@@ -120,7 +120,7 @@ def make_graph(function: Function, module: nn.Module) -> bytes:
     """
     traced = _trace(function)
     names = {tensor.data_ptr(): name for name, tensor in module.state_dict(keep_vars=True).items()}
-    sketch, weights, values, outputs = Sketch(), dict[str, Tensor](), dict[fx.Node, Any](), list[str]()
+    sketch, weights, values, outputs = Sketch(), dict[str, Array](), dict[fx.Node, Any](), list[str]()
     inputs = iter(function.inputs)
     for node in traced.graph.nodes:
         arguments = fx.node.map_arg(node.args, values.get)
@@ -131,7 +131,7 @@ def make_graph(function: Function, module: nn.Module) -> bytes:
             name = names.get(tensor.data_ptr())
             values[node] = name or _literal(sketch, tensor)
             if name:
-                weights[name] = tensor
+                weights[name] = tensor.detach().cpu().numpy()
         elif node.op == "output":
             outputs = list(arguments[0]) if isinstance(arguments[0], tuple | list) else [arguments[0]]
         elif node.target not in TORCH_ALONE:
@@ -195,7 +195,7 @@ def _literal(sketch: Sketch, tensor: Tensor) -> str:
     return sketch.constant(tensor.detach().cpu().numpy())
 
 
-def _file(function: Function, sketch: Sketch, outputs: list[str], weights: dict[str, Tensor]) -> bytes:
+def _file(function: Function, sketch: Sketch, outputs: list[str], weights: dict[str, Array]) -> bytes:
     """The ONNX file; of inputs and outputs it says what any picture has in common."""
     inputs = [_described(name, given) for name, given in function.inputs.items()]
     nodes = sketch.needed(outputs)
@@ -205,7 +205,7 @@ def _file(function: Function, sketch: Sketch, outputs: list[str], weights: dict[
         nodes, "nicodec", inputs,
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
         [*(value for name, value in sketch.constants.items() if name in used),
-         *(_weight(name, tensor) for name, tensor in held.items())],
+         *(_weight(name, array) for name, array in held.items())],
     )  # fmt: skip
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, doc_string="\n".join(held)
@@ -218,8 +218,8 @@ def _described(name: str, given: Input) -> ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, sides)
 
 
-def _weight(name: str, tensor: Tensor) -> TensorProto:
-    weight = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=tensor.shape)
+def _weight(name: str, array: Array) -> TensorProto:
+    weight = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=array.shape)
     weight.data_location = TensorProto.EXTERNAL
     weight.external_data.append(onnx.StringStringEntryProto(key="location", value=ELSEWHERE))
     return weight

@@ -18,7 +18,8 @@ from nicodec.networks.base import BaseConfig
 from nicodec.networks.layers import interpolate
 from nicodec.rate.scale import KNOT_SPACING, KNOTS, LAMBDA_MIN
 from nicodec.training.scales import LOG_MIN, LOG_STEP
-from nicodec.zoo.load import base_config, load_fuser, load_scales, read_weights
+from nicodec.zoo.load import base_config, load_fuser, load_scales
+from nicodec.zoo.stored import read_weights
 
 if TYPE_CHECKING:
     from nicodec.networks.fuser import Denoiser

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import struct
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import safetensors.numpy
-from numpy.typing import NDArray
 
 from nicodec.dictionary.asset import Dictionary
 from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.tokens import TokenPrior
-from nicodec.errors import DamagedPartError, MissingPartError, UsageError, brief, out_of_memory
+from nicodec.errors import MissingPartError, UsageError
 from nicodec.zoo.manifest import Package, Part
 from nicodec.zoo.once import once
 from nicodec.zoo.store import read_part
+from nicodec.zoo.stored import EXACT, REFERENCES, arrays_of, as_damaged_part, read_config, read_weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,10 +26,6 @@ if TYPE_CHECKING:
     from nicodec.networks.restorer import Restorer
     from nicodec.networks.vq import VQExpert
 
-EXACT = "entropy."  # prefix of the arrays of the integer path
-SCALE = ".scale"  # suffix of what the weights of that name, which are int8 then, are multiplied by
-REFERENCES = "references."  # of those of a dictionary; all others belong to the float networks
-
 
 @once
 def load_scales(part: Part) -> ScaleModel:
@@ -44,10 +34,10 @@ def load_scales(part: Part) -> ScaleModel:
     Raises:
         DamagedPartError: the part does not hold one.
     """
-    with _as_damaged_part(part):
+    with as_damaged_part(part):
         config = read_config(part)
         shape = config["latent"], config["hyper"], config["slices"], config.get("tunes", 1)
-        return ScaleModel.from_arrays(_arrays(part, EXACT), *shape)
+        return ScaleModel.from_arrays(arrays_of(part, EXACT), *shape)
 
 
 @once
@@ -57,10 +47,10 @@ def load_prior(part: Part) -> TokenPrior:
     Raises:
         DamagedPartError: the part does not hold one.
     """
-    with _as_damaged_part(part):
+    with as_damaged_part(part):
         config = read_config(part)
         signed = part.kind == "vq"
-        return TokenPrior.from_arrays(_arrays(part, EXACT), config["bits"], config["stride"] // 16, signed)
+        return TokenPrior.from_arrays(arrays_of(part, EXACT), config["bits"], config["stride"] // 16, signed)
 
 
 @once
@@ -72,7 +62,7 @@ def load_texture(part: Part) -> Texture:
     """
     from nicodec.latents.texture import Texture
 
-    with _as_damaged_part(part):
+    with as_damaged_part(part):
         return Texture.from_arrays(read_weights(part), read_config(part))
 
 
@@ -100,7 +90,7 @@ def base_config(part: Part) -> BaseConfig:
 
     if is_foreign(part):
         raise UsageError(f"{part.path} is another codec's base, expected one of ours; these take aux and fuser alone")
-    with _as_damaged_part(part):
+    with as_damaged_part(part):
         return BaseConfig(**read_config(part))
 
 
@@ -110,7 +100,7 @@ def is_foreign(part: Part) -> bool:
     Raises:
         DamagedPartError: it holds nothing of the kind that a base is.
     """
-    with _as_damaged_part(part):
+    with as_damaged_part(part):
         return "architecture" in read_config(part)
 
 
@@ -126,7 +116,7 @@ def load_foreign(part: Part, device: str) -> ForeignBase:
 
     from nicodec.foreign.adapters import ForeignBase
 
-    with _as_damaged_part(part), torch.inference_mode(False):
+    with as_damaged_part(part), torch.inference_mode(False):
         return ForeignBase(**read_config(part), state=load(read_part(part))).to(device)
 
 
@@ -185,8 +175,8 @@ def load_dictionary(part: Part) -> Dictionary:
     Raises:
         DamagedPartError: the part does not hold them.
     """
-    with _as_damaged_part(part):
-        return Dictionary.from_arrays(_arrays(part, REFERENCES))
+    with as_damaged_part(part):
+        return Dictionary.from_arrays(arrays_of(part, REFERENCES))
 
 
 def dictionary_of(package: Package) -> Dictionary:
@@ -209,7 +199,7 @@ def has_adapters(part: Part) -> bool:
     Raises:
         DamagedPartError: it holds nothing of the kind that a dictionary is.
     """
-    with _as_damaged_part(part):
+    with as_damaged_part(part):
         return bool(read_config(part))
 
 
@@ -225,65 +215,6 @@ def load_clc(part: Part, base: Base) -> CLC:
     return _filled(lambda: CLC(CLCConfig(**read_config(part)), base), part, str(base.std.device))
 
 
-def read_config(part: Part) -> dict[str, Any]:
-    """The widths of a part's networks, from the header of its safetensors file."""
-    content = read_part(part)
-    (length,) = struct.unpack("<Q", content[:8])
-    config: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["config"])
-    return config
-
-
-class Weights(Mapping[str, "NDArray[np.float32]"]):
-    """The weights of a part's float networks by name, each brought to float32 when it is asked for.
-
-    They are stored as fp32 or fp16, or as int8 with a scale for each channel.
-    """
-
-    def __init__(self, stored: Mapping[str, NDArray[Any]]) -> None:
-        self._stored = stored
-
-    def __getitem__(self, name: str) -> NDArray[np.float32]:
-        weight = np.asarray(self._stored[name], np.float32)
-        return weight * self._stored[name + SCALE] if name + SCALE in self._stored else weight
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for name in self._stored if not name.endswith(SCALE))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-
-@once
-def read_weights(part: Part) -> Weights:
-    """The weights of a part's float networks.
-
-    Raises:
-        DamagedPartError: the part is no safetensors file.
-    """
-    with _as_damaged_part(part):
-        stored = {name: a for name, a in _stored(part).items() if not name.startswith((EXACT, REFERENCES))}
-        return Weights({**_first_bases(part), **stored} if part.kind == "base" else stored)
-
-
-def _first_bases(part: Part) -> dict[str, NDArray[Any]]:
-    """What the first bases were stored without, which does nothing or is the identity."""
-    config = read_config(part)
-    latent, wide_8 = config["latent"], config["wide_8"]
-    return {
-        "g_a.lapping.taps": np.eye(16), "g_s.lapping.taps": np.eye(16), "g_s.spread": np.ones(latent),
-        "g_s.look.weight": np.zeros((wide_8, 3 * 64, 1, 1)), "g_s.look.bias": np.zeros(wide_8),
-    }  # fmt: skip
-
-
-def _arrays(part: Part, prefix: str) -> dict[str, NDArray[Any]]:
-    return {name.removeprefix(prefix): array for name, array in _stored(part).items() if name.startswith(prefix)}
-
-
-@once
-def _stored(part: Part) -> dict[str, NDArray[Any]]:
-    return safetensors.numpy.load(read_part(part))
-
-
 def _filled(make: Callable[[], nn.Module], part: Part, device: str) -> Any:
     """A module with the part's float weights; what it does not know is passed over.
 
@@ -293,7 +224,7 @@ def _filled(make: Callable[[], nn.Module], part: Part, device: str) -> Any:
     import torch
 
     # It is cached, and must not keep the mode that the host program is in.
-    with _as_damaged_part(part), torch.inference_mode(False):
+    with as_damaged_part(part), torch.inference_mode(False):
         module = make()
         state = {name: torch.tensor(array) for name, array in read_weights(part).items()}
         missing, _ = module.load_state_dict(state, strict=False)
@@ -301,14 +232,3 @@ def _filled(make: Callable[[], nn.Module], part: Part, device: str) -> Any:
             raise KeyError(f"missing {sorted(missing)}")
         module = module.to(torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
         return module.eval().requires_grad_(False)
-
-
-@contextmanager
-def _as_damaged_part(part: Part) -> Iterator[None]:
-    """Whatever a damaged file makes go wrong, said as one error."""
-    try:
-        yield
-    except (KeyError, ValueError, TypeError, RuntimeError, struct.error, safetensors.SafetensorError) as error:
-        if out_of_memory(error):
-            raise
-        raise DamagedPartError(f"{part.path} is not a {part.kind} part: {brief(error)}") from None

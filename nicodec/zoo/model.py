@@ -15,9 +15,10 @@ from nicodec.engines import Networks, load_networks
 from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.tokens import TokenPrior
 from nicodec.rate.scale import LAMBDA_MAX, lambda_from_rate
-from nicodec.zoo.load import has_adapters, load_dictionary, load_prior, load_scales, load_texture, read_config
+from nicodec.zoo.load import has_adapters, load_dictionary, load_prior, load_scales, load_texture
 from nicodec.zoo.manifest import TRAINED_ON, Package, Part
 from nicodec.zoo.store import all_packages, find_package, find_part, find_trained, missing
+from nicodec.zoo.stored import read_config
 
 if TYPE_CHECKING:
     from nicodec.dictionary.conditioning import Conditioning

@@ -27,8 +27,8 @@ from nicodec.metrics.psnr import psnr
 from nicodec.painters import Rendering
 from nicodec.painters.experts import Experts
 from nicodec.painters.synthesis import Synthesis
-from nicodec.zoo.load import read_weights
 from nicodec.zoo.store import find_package
+from nicodec.zoo.stored import read_weights
 
 QUALITIES = (3, 10, 17, 24, 31, 38, 45)  # 0.05 to 0.4 bpp on Kodak
 Weights = Mapping[str, NDArray[np.float32]]

@@ -13,11 +13,9 @@ from nicodec.entropy.order import Pass, checkerboard, passes
 from nicodec.entropy.tables import SYMBOL_MAX
 from nicodec.latents.geometry import HALO, PATCH
 from nicodec.networks.hyper import HyperAnalysis, Means
-from nicodec.networks.lapping import Lapping, prefilter
+from nicodec.networks.lapping import Lapping
 from nicodec.networks.layers import Pointwise, RateScale, easing, interpolate, spread, stack, zero_init
 from nicodec.rate.scale import KNOTS, LAMBDA_MAX, LAMBDA_MIN, RATE_MAX, lambda_from_rate
-
-TILT = 0.25  # tune `eye` starts with steps in proportion to this power of a component's frequency
 
 
 @dataclass(frozen=True)
@@ -186,69 +184,6 @@ class Base(nn.Module):
         """What `transform` returns as y, back in units of its spread: what `h_a` and the tokens see."""
         return y / spread(self.gain(rates), y) / self.std[None, :, None, None]
 
-    @torch.no_grad()
-    def start_from_klt(self, crops: Tensor) -> Tensor:
-        """Set the linear shortcuts to the lapped principal components of training pictures.
-
-        Args:
-            crops: (n, 3, S, S) of training pictures, float, 0..1; S a multiple of 16, at least 48.
-
-        Returns:
-            Eigenvalues (M,) in the order of the latent's channels: interleaved over the slices, so that
-            every slice holds low and high frequencies.
-        """
-        taps = prefilter()
-        self.g_a.lapping.taps.copy_(taps)
-        self.g_s.lapping.taps.copy_(torch.linalg.inv(taps))
-        patches = F.pixel_unshuffle(self.g_a.lapping(crops - 0.5), PATCH)[:, :, 1:-1, 1:-1]  # those lapped all round
-        values, vectors = principal_components(patches)
-        m, slices = self.config.latent, self.config.slices
-        order = torch.cat([torch.arange(first, m, slices) for first in range(slices)])
-        values, vectors = values[order], vectors[order]
-        self.g_a.klt.weight.copy_(vectors[:, :, None, None])
-        self.g_s.klt_t.weight.copy_(vectors.T[:, :, None, None])
-        self.std.copy_(values.clamp_min(1e-8).sqrt())
-        self.g_s.spread.copy_(self.std)
-
-        values_8, vectors_8 = principal_components(F.pixel_unshuffle(crops - 0.5, 8))
-        c8 = self.config.wide_8
-        white = (vectors_8 / values_8.clamp_min(1e-8).sqrt()[:, None])[:c8, :, None, None]
-        self.g_s.look.weight[: len(white)] = white  # the network sees each component at the same strength
-
-        log_norm = 0.5 * self._waves().square().sum((1, 2, 3)).log()  # 0 where the lapped transform is orthonormal
-        self.log_gain.add_(log_norm)
-        self.log_ungain.sub_(log_norm)
-        return values
-
-    @torch.no_grad()
-    def extend_klt(self, first: int, crops: Tensor) -> None:
-        """Set the linear shortcuts of channels from `first` on to the principal components of what the others leave.
-
-        The networks start as if these were not there. `crops`: as in `start_from_klt`.
-        """
-        patches = F.pixel_unshuffle(self.g_a.lapping(crops - 0.5), PATCH)[:, :, 1:-1, 1:-1]
-        held = torch.linalg.qr(self.g_a.klt.weight[:first, :, 0, 0].T)[0]  # an orthonormal basis (768, first)
-        values, vectors = principal_components(patches - F.conv2d(patches, (held @ held.T)[:, :, None, None]))
-        count = self.config.latent - first
-        self.g_a.klt.weight[first:] = vectors[:count, :, None, None]
-        self.g_s.klt_t.weight[:, first:] = vectors[:count].T[:, :, None, None]
-        self.std[first:] = values[:count].clamp_min(1e-8).sqrt()
-        self.g_s.spread[first:] = self.std[first:]
-        for embed in (self.g_s.embed, self.h_a.embed):
-            embed.weight[:, first:] = 0
-        log_norm = 0.5 * self._waves()[first:].square().sum((1, 2, 3)).log()
-        self.log_gain[:, first:] += log_norm
-        self.log_ungain[:, first:] -= log_norm
-
-    def tilt(self) -> Tensor:
-        """How much coarser the steps of tune `eye` are than those of the other at its start: logarithms (M,)."""
-        return TILT * (mean_frequency(self._waves()) / 0.1).log()
-
-    def _waves(self) -> Tensor:
-        """What each channel of the latent makes of a picture: (M, 3, 48, 48)."""
-        impulses = torch.eye(self.config.latent, device=self.std.device)[:, :, None, None]
-        return self.g_s.linear(F.pad(impulses, (1, 1, 1, 1)))
-
     def correction_towards(self, x_hat: Tensor, y: Tensor) -> Tensor:
         """The correction of a picture x_hat (B, 3, H, W) towards the one whose latent is y (natural units).
 
@@ -318,17 +253,3 @@ class Base(nn.Module):
             symbols[:, part] = torch.where(mask, new, symbols[:, part])
             y_hat[:, part] = torch.where(mask, new + mean, y_hat[:, part])
         return symbols, y_hat
-
-
-def mean_frequency(waves: Tensor) -> Tensor:
-    """Of pictures (n, 3, S, S): the mean of the frequency over their power, in cycles a pixel (n,)."""
-    power = torch.fft.fft2(waves).abs().square().sum(1)  # (n, S, S)
-    axis = torch.fft.fftfreq(waves.shape[-1], device=waves.device)
-    return (power * torch.hypot(axis[:, None], axis)).sum((1, 2)) / power.sum((1, 2))
-
-
-def principal_components(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Of all positions of feature maps (B, C, H, W): eigenvalues (C,), falling, and unit vectors in rows (C, C)."""
-    rows = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
-    values, vectors = torch.linalg.eigh((rows.T @ rows / len(rows)).double())
-    return values.flip(0).float(), vectors.flip(1).T.float()

@@ -41,7 +41,7 @@ class Lapping(nn.Module):
 
         ..│ block │ block │..      taps (PATCH x PATCH) act on the PATCH samples around each │
 
-    Starts as the identity; `Base.start_from_klt` sets the pre-filter in g_a and its inverse in g_s. With it the
+    Starts as the identity; `klt.start` sets the pre-filter in g_a and its inverse in g_s. With it the
     block transform between them is a lapped one: no block edges, and fewer bits at the same error. The picture's
     outer borders are left as they are. Shapes: (B, C, H, W) -> (B, C, H, W), H and W multiples of PATCH.
     """

@@ -16,6 +16,7 @@ from nicodec.container.layout import Tune
 from nicodec.entropy.order import Pass, checkerboard, passes
 from nicodec.latents.geometry import PATCH
 from nicodec.latents.rates import to_rates
+from nicodec.networks import klt
 from nicodec.networks.base import Base, BaseConfig
 from nicodec.networks.layers import spread
 from nicodec.rate.scale import KNOTS, LAMBDA_MAX, LAMBDA_MIN, LEVEL_STEP, RATE_MAX, TUNE_SPACING
@@ -66,16 +67,16 @@ class SQCodec(nn.Module):
         return self.base.config
 
     def start_from_klt(self, pictures: Pictures, batches: int = 40) -> None:
-        """Make the codec a working transform codec before the first step (see `Base.start_from_klt`)."""
-        self.base.start_from_klt(_crops(pictures, batches))
+        """Make the codec a working transform codec before the first step (see `klt.start`)."""
+        klt.start(self.base, _crops(pictures, batches))
         self.scales.start_from(self.base.std.log(), self.base.log_gain.detach())
         if self.base.config.tunes > 1:
             self.tilt()
 
     @torch.no_grad()
     def extend(self, first: int, pictures: Pictures, batches: int = 40) -> None:
-        """Start the channels of y from `first` on, where all before them are trained (see `Base.extend_klt`)."""
-        self.base.extend_klt(first, _crops(pictures, batches))
+        """Start the channels of y from `first` on, where all before them are trained (see `klt.extend`)."""
+        klt.extend(self.base, first, _crops(pictures, batches))
         log_scales = self.base.std.log() + self.base.log_gain.detach()
         log_scales[:, :first] = 0
         self.scales.shift(slice(None), log_scales)
@@ -86,7 +87,7 @@ class SQCodec(nn.Module):
 
         `first`: of the channels that it is done to.
         """
-        coarser = self.base.tilt()
+        coarser = klt.tilt(self.base)
         coarser[:first] = 0
         self.base.log_gain[:KNOTS] -= coarser
         self.base.log_ungain[:KNOTS] += coarser

@@ -138,7 +138,7 @@ def decode_taus(data: bytes, options: DecodeOptions) -> list[Picture]:
 
 def settled(options: DecodeOptions, file: NicFile) -> DecodeOptions:
     """With the tau that the file recommends, where that is asked for."""
-    return options.settled(file.header.hint, textured=SectionType.TEXTURE in file.sections)
+    return options.settled(file.header.hint, led=file.header.version > 1 and SectionType.SQ in file.sections)
 
 
 def rendering_of(options: DecodeOptions, own_seed: int) -> Rendering:

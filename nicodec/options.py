@@ -31,7 +31,8 @@ STREAMS = ("sq", "vq", "sq+vq")
 DEFAULT_REFERENCES = "off"
 DRAWN = ("auto", "off", "all")
 PICTURES = frozenset({  # suffixes of the files that are taken from folders
-    ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".bmp", ".gif", ".ppm", ".pgm", ".pnm", ".pam",
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".avif", ".bmp", ".gif",
+    ".ppm", ".pgm", ".pnm", ".pam",
 })  # fmt: skip
 LONGEST_CHAIN = 4  # files of a series that one of it needs one after another, at most, itself not counted
 STRIPPABLE = ("all", "icc", "exif", "xmp")
@@ -166,22 +167,26 @@ class EncodeOptions:
             raise UsageError(f"drawn is {self.drawn!r}, expected one of {', '.join(DRAWN)}")
         if self.drawn == "all" and not (self.base is None and self.streams is None and self.roi is None):
             raise UsageError("a picture that is all drawn has no other streams; leave out --streams, --base and --roi")
-        weightless = self.base in (None, JPEG)
-        if weightless and self.base_weights is not None:
-            raise UsageError("base weights are another codec's: name that as well (--base)")
-        if not weightless and self.base_weights is None:
-            raise UsageError(
-                f"base {self.base} takes a file with its weights (--base-weights); `models fetch` says which there are"
-            )
         if self.recommend and (self.base is not None or self.drawn == "all" or self.streams == "vq"):
             raise UsageError("a file without latents of ours has no tau to recommend; encode without --recommend")
-        if self.base is not None and self.roi is not None:
-            raise UsageError("another codec's weights have one quality; encode without a mask")
         if self.tune not in TUNES:
             raise UsageError(f"tune is {self.tune!r}, expected one of {', '.join(TUNES)}")
         if self.streams is not None and self.streams not in STREAMS:
             raise UsageError(f"streams are {self.streams!r}, expected one of {', '.join(STREAMS)}")
+        self._check_base()
         self._check_references()
+
+    def _check_base(self) -> None:
+        if self.base is not None and self.roi is not None:
+            raise UsageError("another codec's weights have one quality; encode without a mask")
+        if self.base == JPEG and (self.streams is not None or self.asks_for_tokens):
+            raise UsageError("base jpeg keeps the file as it is; leave out --streams, --token-bits and --robust")
+        if self.base in (None, JPEG) and self.base_weights is not None:
+            raise UsageError("base weights are another codec's: name that as well (--base)")
+        if self.base not in (None, JPEG) and self.base_weights is None:
+            raise UsageError(
+                f"base {self.base} takes a file with its weights (--base-weights); `models fetch` says which there are"
+            )
 
     def _check_references(self) -> None:
         if self.refers:
@@ -222,8 +227,8 @@ class DecodeOptions:
     Attributes:
         anchor: `fidelity` or `perception`, the expert that MoDE starts from.
         taus: a picture for each: 0 (closest to the original; the fuser is not even loaded) .. 1 (most natural).
-        recommended: at the tau that the file recommends, in place of `taus`; where it does not, at NATURAL_TAU if the
-            perception anchor has tokens of texture, and else at 0.
+        recommended: at the tau that the file recommends, in place of `taus`; where it does not, at NATURAL_TAU for the
+            perception anchor (of files of version 1 at 0: there it has a picture of its own), and else at 0.
         restored: lead the picture of a file that keeps a JPEG from a mended one (tau 0) to a natural one (tau 1), as
             is done with any tau above 0; else it is the JPEG's own. Means nothing to other files.
         steps: of the fuser's diffusion, 1..8.
@@ -264,11 +269,15 @@ class DecodeOptions:
     restored: bool = False
     recommended: bool = False
 
-    def settled(self, hint: Hint | None, *, textured: bool) -> DecodeOptions:
-        """What is asked for, now that it is known what the file recommends, and whether it has tokens of texture."""
+    def settled(self, hint: Hint | None, *, led: bool) -> DecodeOptions:
+        """What is asked for, now that it is known what the file recommends.
+
+        Args:
+            led: whether in this file the perception anchor paints as the other does, but where tau leads it.
+        """
         if not self.recommended:
             return self
-        usual = NATURAL_TAU if textured and self.anchor == "perception" else 0.0
+        usual = NATURAL_TAU if led and self.anchor == "perception" else 0.0
         return replace(self, taus=(usual if hint is None else hint.tau_percent / 100,), recommended=False)
 
     @property

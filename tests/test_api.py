@@ -85,6 +85,10 @@ def test_frames_and_deep_samples():
         for given in (data, image):
             back = nicodec.decode(nicodec.encode(given, frame=1, **OPTIONS), device="cpu")
             assert np.array_equal(np.asarray(back), np.asarray(expected))
+        image.seek(1)
+        assert nicodec.encode(image, **OPTIONS) == nicodec.encode(frames[1], **OPTIONS)
+        assert nicodec.encode(image, frame=0, **OPTIONS) == nicodec.encode(frames[0], **OPTIONS)
+        assert image.tell() == 1
     with pytest.raises(errors.UnsupportedPictureError):
         nicodec.encode(pictures.deep_png(), **OPTIONS)
     assert nicodec.decode(nicodec.encode(pictures.deep_png(), allow_8bit=True, **OPTIONS), device="cpu").size == (2, 2)

@@ -308,3 +308,17 @@ def test_without_a_restorer_one_line_says_so(tiny, tmp_path, inside, monkeypatch
     code, _, said = inside("restore", "a.jpg", "-o", "a.png")
     assert (code, said.count("\n"), "no model with a restorer part" in said) == (9, 1, True)
     assert "no model with a restorer part" in missing("jpeg:tau=0")
+
+
+def test_restore_reports_the_photograph_itself(restoring, inside, tmp_path):
+    (tmp_path / "two.jpg").write_bytes(multiple())
+    said = json.loads(inside("restore", "two.jpg", "-o", "two.png", "--json", "--device", "cpu")[2])
+    assert said["bytes"] == len(multiple())
+    assert "2 pictures" in said["warnings"][0]
+    assert "warning" in inside("restore", "two.jpg", "-o", "two.png", "-f", "--device", "cpu")[2]
+
+
+@pytest.mark.parametrize("asked", [{"streams": "sq"}, {"robust": True}, {"token_bits": 3}])
+def test_a_jpeg_that_is_kept_has_no_streams_to_choose(asked):
+    with pytest.raises(errors.UsageError, match="keeps the file as it is"):
+        EncodeOptions(base="jpeg", **asked)

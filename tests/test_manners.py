@@ -120,3 +120,31 @@ def test_a_file_of_which_nothing_is_left_is_no_grey_picture(files, inside):
     assert code == errors.CorruptFileError.exit_code
     assert "nothing of the picture can be read" in err
     assert not (files / "x.png").exists()
+
+
+@pytest.mark.parametrize(
+    "named", [("-fo", "out.nic"), ("-f", "-oout.nic"), ("-f", "--output=out.nic"), ("-vfo", "out.nic")]
+)
+def test_without_a_command_an_output_that_is_named_is_the_only_one(files, inside, named):
+    before = (files / "a.nic").read_bytes()
+    assert inside("a.png", *named, "-q", "20", *TINY)[0] == 0
+    assert (files / "a.nic").read_bytes() == before
+    assert read_file((files / "out.nic").read_bytes()).header.width == 64
+    assert inside("b.png", "-f", *TINY)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "call", [("decode", "a.nic", "--scale", "3", "-o", "x.png"), ("encode", "a.png", "-q", "abc"), ("verify", "--no")]
+)
+def test_what_a_command_cannot_be_called_with_is_json_too(files, inside, call):
+    code, _, err = inside(*call, "--json")
+    said = json.loads(err)
+    assert said["exit_code"] == code == errors.UsageError.exit_code
+    assert said["error"]
+    assert inside(*call)[2].startswith("Usage: ")
+
+
+def test_all_commands_name_the_input_alike(files, inside):
+    outputs = inside("info", "--json", "a.nic")[1], *(inside(*call, "--json")[2] for call in (
+        ("verify", "a.nic"), ("decode", "a.nic", "-o", "c.png", "--device", "cpu"), ("info", "bad.nic")))  # fmt: skip
+    assert [json.loads(said)["input"] for said in outputs] == ["a.nic", "a.nic", "a.nic", "bad.nic"]

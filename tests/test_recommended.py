@@ -72,6 +72,9 @@ def test_it_is_followed_where_nobody_says_otherwise(files, image):
     assert np.array_equal(decode(plain, tau="auto", **fidelity), decode(plain, tau=0))
     assert np.array_equal(decode(told, tau="auto", **fidelity), decode(told, tau=tau, **fidelity))
     assert np.array_equal(decode(told, **fidelity), decode(told, tau=0))
+    bare, known = nicodec.encode(image, references=[plain], **CODED), {"references": [plain]}
+    assert np.array_equal(decode(bare, **known), decode(bare, tau=0.7, **known))  # without tokens tau is all it has
+    assert not np.array_equal(decode(bare, **known), decode(bare, tau=0, **known))
     old = nicodec.encode(image, **{**CODED, "streams": "sq"})
     assert np.array_equal(decode(old, tau="auto", **fidelity), decode(old, tau=0, **fidelity))
 

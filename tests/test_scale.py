@@ -196,6 +196,18 @@ def test_a_source_that_does_not_fit_is_said_before_anything_is_done(inside, tmp_
     assert not (tmp_path / "coded").exists()
 
 
+def test_what_does_not_fit_into_memory_is_not_unreadable(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(b"small")
+    folder = Folder(tmp_path.as_uri())
+
+    def full(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(type(folder.fs), "cat_file", full)
+    with pytest.raises(MemoryError):
+        folder.read("a.png")
+
+
 @pytest.mark.parametrize("scheme", ["file", "memory"])
 def test_places(tmp_path, scheme):
     folder = Folder(tmp_path.as_uri() if scheme == "file" else f"memory://{tmp_path.name}")

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from copy import copy
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -59,8 +60,12 @@ def command() -> None:
 
 
 def options_of(other: click.Command, names: Sequence[str]) -> list[click.Parameter]:
-    """Options of another command, as they are there."""
-    return [option for option in other.params if option.name in names]
+    """Options of another command, as they are there; but each file becomes one picture, at one tau."""
+    options = [copy(option) for option in other.params if option.name in names]
+    for option in options:
+        if isinstance(option, click.Option) and option.help:
+            option.help = option.help.replace(decode.SEVERAL, "")
+    return options
 
 
 def run(

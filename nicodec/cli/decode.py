@@ -17,6 +17,7 @@ from nicodec.errors import PartialPictureError, UsageError
 from nicodec.options import ANCHORS, DEFAULT_STEPS, NATURAL_TAU, SCALES, STRIPPABLE, DecodeOptions, spell_tau, taus_of
 
 TAU = "{tau}"
+SEVERAL = f"Several, such as 0,0.5,1, need {TAU} in the output's name. "
 ALIASES = {"jpeg": "jpg", "tiff": "tif"}
 FORMATS = ("png", "jpg", "webp", "tif", "avif", "bmp", "ppm", "pgm", "pam")
 
@@ -45,7 +46,7 @@ class Decoding:
         outputs = list(wanted)
         for output in outputs:
             streams.refuse_existing(output, self.force, job.source)
-        data = self.read(job.source)
+        data, size, lost = self.read(job.source)
         started = time.perf_counter()
 
         from nicodec.codec import decode_taus, settled
@@ -63,7 +64,7 @@ class Decoding:
             streams.write_output(output, written, self.force, like=job.source if self.preserve_time else None)
         seconds, names, picture = time.perf_counter() - started, ", ".join(outputs), pictures[0]
         named = messages.printable(f"{job.source} -> {names}")
-        line = f"{named}: {picture.width}x{picture.height}, {len(data)} bytes, {seconds:.2f} s"
+        line = f"{named}: {picture.width}x{picture.height}, {size} bytes, {seconds:.2f} s"
         if self.verbose:
             line += f"\n  decoding (start included): {decoded:.2f} s\n  writing: {seconds - decoded:.2f} s"
         if picture.damage:
@@ -73,14 +74,15 @@ class Decoding:
         led = self.options.restores if file.holds_jpeg else file.streams
         fields = {
             "input": job.source, "output": outputs[0] if alone else outputs, "width": picture.width,
-            "height": picture.height, "bytes": len(data), "seconds": round(seconds, 3),
+            "height": picture.height, "bytes": size, "seconds": round(seconds, 3),
             "anchor": self.options.anchor if led else None, "tau": (taus[0] if alone else list(taus)) if led else None,
         }  # fmt: skip
-        return jobs.Outcome(line, fields, notes)
+        return jobs.Outcome(line, fields, (*lost, *notes))
 
-    def read(self, source: str) -> bytes:
-        """The .nic file that an input is."""
-        return streams.read_input(source)
+    def read(self, source: str) -> tuple[bytes, int, tuple[str, ...]]:
+        """The .nic file that an input is, the bytes of the input, and what of it is not in that file."""
+        data = streams.read_input(source)
+        return data, len(data), ()
 
 
 def fill_in(output: str, taus: tuple[float, ...]) -> tuple[str, ...]:
@@ -150,17 +152,17 @@ class Crop(click.ParamType[Any]):
               ".pam; - is stdout. Default: stdout, if piped. Several inputs need a folder, in which their tree is "
               "mirrored.")  # fmt: skip
 @click.option("--format", "kind", type=click.Choice(FORMATS),
-              help="Format to write, whatever the name. Default: by the suffix; png without one. A "
+              help="Format to write, whatever the name. Default: by the suffix; png on stdout. A "
               "JPEG that the file keeps is given back to the byte, unless that is to be changed.")  # fmt: skip
 @click.option("--anchor", type=click.Choice(ANCHORS), default="fidelity", show_default=True,
               help="The expert that the picture starts from: closest to the original, or, by the file's tokens, most "
               "natural.")  # fmt: skip
 @click.option("--tau", "taus", type=Taus(auto=True), metavar="0..1|auto",
-              help="How far the anchor's picture is led to a natural one: 0 not at all, 1 all the way. Several, such "
-              "as 0,0.5,1, need {tau} in the output's name. auto: what the file recommends to the perception anchor "
+              help="How far the anchor's picture is led to a natural one: 0 not at all, 1 all the way. "
+              f"{SEVERAL}auto: what the file recommends to the perception anchor "
               "(encode --recommend), if it does. Default: 0; of a JPEG that the file keeps its own picture, which any "
-              "tau restores; of tokens of texture, which the perception anchor paints where tau leads, as auto or "
-              f"{NATURAL_TAU:g}.")  # fmt: skip
+              "tau restores; of the perception anchor, which paints where tau leads, as auto or "
+              f"{NATURAL_TAU:g} (files of version 1: 0).")  # fmt: skip
 @click.option("--steps", type=int, default=DEFAULT_STEPS, show_default=True, metavar="1..8",
               help="Steps of the diffusion behind tau: 1, or more, which are slower and seldom better.")  # fmt: skip
 @click.option("--seed", type=int, help="Of the diffusion's noise, 0 .. 2^64-1. Default: from the file, so that it "

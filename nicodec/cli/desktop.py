@@ -77,9 +77,10 @@ def thumbnail(source: str, output: str, side: int) -> None:
     data = streams.read_input(source)
     from nicodec.pillow import NicImageFile
 
-    image, buffer = NicImageFile(io.BytesIO(data)), io.BytesIO()
-    image.thumbnail((side, side))
-    image.save(buffer, "PNG")
+    with messages.about(source):
+        image, buffer = NicImageFile(io.BytesIO(data), source), io.BytesIO()
+        image.thumbnail((side, side))
+        image.save(buffer, "PNG")
     streams.write_output(output, buffer.getvalue(), force=True)
 
 

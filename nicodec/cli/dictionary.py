@@ -76,7 +76,7 @@ def show_dictionary(source: str, as_json: bool) -> None:
     for index, entry in enumerate(read_dictionary(data).entries):
         header = read_file(entry.data).header
         pictures.append({"index": index, "width": header.width, "height": header.height, "bytes": len(entry.data)})
-    facts = {"file": source, "id": content_id(data).hex(), "bytes": len(data), "pictures": pictures}
+    facts = {"input": source, "id": content_id(data).hex(), "bytes": len(data), "pictures": pictures}
     if as_json:
         click.echo(json.dumps(facts))
         return

@@ -199,11 +199,12 @@ def coded_name(folder: str, place: Path, *, keep_suffix: bool) -> str:
               help="What bits are spent for: what eyes see, or PSNR. A model that has one tune is coded in "
               "that.")  # fmt: skip
 @click.option("--streams", type=click.Choice(STREAMS), help="sq: fidelity alone; vq: tokens alone, for perception; "
-              "sq+vq: both. Default: all that the model has and the file can hold.")  # fmt: skip
+              "sq+vq: both, of a model with a vq part. Default: all that the model has and the file can "
+              "hold.")  # fmt: skip
 @click.option("--token-bits", type=click.IntRange(1), metavar="N",
               help="Bits a token: 1 (coarse) .. depth of the codebook (closest). Default: all.")  # fmt: skip
-@click.option("--robust", is_flag=True, help="Code tokens without regard to the SQ stream: larger, but they survive "
-              "damage to it (decode --best-effort).")  # fmt: skip
+@click.option("--robust", is_flag=True, help="Code tokens of a vq part without regard to the SQ stream: larger, but "
+              "they survive damage to it (decode --best-effort).")  # fmt: skip
 @click.option("--references", default=DEFAULT_REFERENCES, show_default=True, metavar="auto|off|N",
               help="Entries of the model's dictionary that the file refers to: N of them, none, or (auto) three where "
               "they pay. Decoding takes the same dictionary.")  # fmt: skip

@@ -44,7 +44,7 @@ def command(
         if verbose:
             facts |= {"chain": chain(file, Path(source).parent)}
         named = messages.printable(source)
-        click.echo(json.dumps({"file": source, **facts}) if as_json else _lines(named, facts, verbose))
+        click.echo(json.dumps({"input": source, **facts}) if as_json else _lines(named, facts, verbose))
 
     jobs.each(sources, say, as_json=as_json)
 

@@ -120,7 +120,8 @@ def input_options(function: F) -> F:
                      help="Files at once, 1..256: processes that share the cores, each with a model of its own."),
         click.option("--files-from", type=click.Path(), metavar="FILE",
                      help="Read names of inputs from FILE (- is stdin), one a line."),
-        click.option("-r", "--recursive", is_flag=True, help="Take folders, with all that is in them."),
+        click.option("-r", "--recursive", is_flag=True,
+                     help="Take folders: all below them that have a suffix of what is taken."),
     ):  # fmt: skip
         function = option(function)
     return function

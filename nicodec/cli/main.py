@@ -46,9 +46,8 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """`nicodec a.png` is `nicodec encode a.png -o .`, and `nicodec a.nic` decodes: the output lies beside."""
         if args[0] not in COMMANDS and is_file(args[0]):
-            named = any(arg.startswith(("-o", "--output")) for arg in args)
-            beside = [] if named else ["-o", str(Path(args[0]).parent)]
-            args = ["decode" if args[0].lower().endswith(".nic") else "encode", *args, *beside]
+            beside = ["-o", str(Path(args[0]).parent)]  # first, so that an output that is named wins, however it is
+            args = ["decode" if args[0].lower().endswith(".nic") else "encode", *beside, *args]
         elif args[0] not in COMMANDS and Path(args[0]).suffix:
             raise InputError(f"there is no file {args[0]}, nor a command of that name")
         return super().resolve_command(ctx, args)
@@ -79,8 +78,7 @@ def run() -> None:
     except click.exceptions.Exit as exit_:
         sys.exit(exit_.exit_code)
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        _refuse(error)
     except NicodecError as error:
         with contextlib.suppress(OSError):  # stderr may be closed, or full as well
             complain(error, as_json="--json" in sys.argv)
@@ -99,6 +97,13 @@ def run() -> None:
         if os.environ.get("NICODEC_TRACEBACK"):
             traceback.print_exc()
         _fail(f"internal error: {error!r}; please report it (NICODEC_TRACEBACK=1 shows where)", 1)
+
+
+def _refuse(error: click.ClickException) -> None:
+    if "--json" in sys.argv:
+        _fail(error.format_message(), error.exit_code)
+    error.show()
+    sys.exit(error.exit_code)
 
 
 def _fail(message: str, code: int) -> None:

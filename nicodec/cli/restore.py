@@ -15,15 +15,16 @@ from nicodec.options import DecodeOptions, EncodeOptions
 class Restoring(Decoding):
     """What is done to each JPEG."""
 
-    def read(self, source: str) -> bytes:
-        """The .nic file that keeps it."""
+    def read(self, source: str) -> tuple[bytes, int, tuple[str, ...]]:
+        """The .nic file that keeps it, its bytes, and what of it that file does not show."""
         data = streams.read_input(source)
         if not data.startswith(b"\xff\xd8"):
             raise UnsupportedPictureError("the input is no JPEG file, and only those can be restored")
         from nicodec.codec import encode_picture
         from nicodec.image.files import read_picture
 
-        return encode_picture(read_picture(data), EncodeOptions(base=JPEG))
+        picture = read_picture(data)
+        return encode_picture(picture, EncodeOptions(base=JPEG)), len(data), picture.notes
 
 
 @click.command("restore")
@@ -31,7 +32,7 @@ class Restoring(Decoding):
 @click.option("-o", "--output", type=click.Path(), metavar="PICTURE",
               help="Where to write, as `decode` does; - is stdout. Default: stdout, if piped.")  # fmt: skip
 @click.option("--format", "kind", type=click.Choice(FORMATS),
-              help="Format to write, whatever the name. Default: by the suffix; png without one.")  # fmt: skip
+              help="Format to write, whatever the name. Default: by the suffix; png on stdout.")  # fmt: skip
 @click.option("--tau", "taus", type=Taus(), default="0", show_default=True, metavar="0..1",
               help="0: as close to the original as can be; 1: as natural as can be; between: between. Several, such as "
               "0,0.5,1, need {tau} in the output's name.")  # fmt: skip

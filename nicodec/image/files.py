@@ -150,7 +150,8 @@ def from_pillow(image: Image.Image, *, frame: int | None = None, allow_8bit: boo
     """Take over a Pillow image: pixels, alpha and metadata, with its EXIF orientation applied once.
 
     Args:
-        frame, allow_8bit: see `read_picture`.
+        frame: of several; None: the one that it is at. It stays there.
+        allow_8bit: see `read_picture`.
 
     Raises:
         InputError: no such frame, or an image of a damaged file.
@@ -158,23 +159,29 @@ def from_pillow(image: Image.Image, *, frame: int | None = None, allow_8bit: boo
     """
     try:
         image.load()
+        at = image.tell()
+        try:
+            return _take_over(image, bits_of(b"", image), b"", frame, allow_8bit)
+        finally:
+            if image.tell() != at:
+                image.seek(at)
     except (NicodecError, MemoryError):
         raise
     except Exception as error:  # as in `_open`
         raise InputError(f"the picture cannot be read: {error}") from None
-    return _take_over(image, bits_of(b"", image), b"", frame, allow_8bit)
 
 
 def _take_over(image: Image.Image, bits: int, data: bytes, frame: int | None, allow_8bit: bool) -> Picture:
     """See `from_pillow`; what Pillow does not tell of a file is read in `data`."""
     notes: list[str] = []
-    frames = getattr(image, "n_frames", 1)
+    frames, at = getattr(image, "n_frames", 1), image.tell()
     if frames > 1 and frame is None:
-        notes.append(f"the input holds {frames} pictures; only the first is encoded (--frame N for another)")
+        which = f"number {at}, counted from 0," if at else "the first"
+        notes.append(f"the input holds {frames} pictures; only {which} is encoded (--frame N for another)")
     if frame is not None and not 0 <= frame < frames:
         raise InputError(f"frame is {frame}, but the input holds {frames}, counted from 0")
-    if frames > 1:
-        image.seek(frame or 0)
+    if frame not in (None, at):
+        image.seek(frame)
     if bits > 8 and (bits > 16 or not allow_8bit):
         advice = "convert it first" if bits > 16 else "encode --allow-8bit reduces them to 8"
         raise UnsupportedPictureError(f"the picture has {bits} bits a sample ({image.format}, {image.mode}); {advice}")

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from nicodec.container.layout import MAGIC
-from nicodec.errors import UsageError
+from nicodec.errors import NicodecError, UsageError
 from nicodec.image.files import read_picture
 from nicodec.image.picture import Pixels
 from nicodec.look.session import Session, as_image
@@ -37,7 +37,13 @@ def compare(named: list[tuple[str, bytes]], taus: tuple[float, ...], steps: int,
         UsageError: the pictures are not of one size.
         As `decode_bytes` and `read_picture`.
     """
-    items = [_item(name, data, taus, steps, device) for name, data in named]
+    items = []
+    for name, data in named:
+        try:
+            items.append(_item(name, data, taus, steps, device))
+        except NicodecError as error:
+            error.input = error.input or name
+            raise
     sizes = {item.pop("size") for item in items}
     if len(sizes) != 1:
         raise UsageError(
@@ -70,7 +76,7 @@ def _item(name: str, data: bytes, taus: tuple[float, ...], steps: int, device: s
             "label": label, "detail": f"{bits}, {_spell_closeness([closeness])}", "anchors": [], "tau": False,
             "pictures": {"": {"0": address}}, "size": size,
         }  # fmt: skip
-    session = Session(data, device)
+    session = Session(data, device, beside=Path(name).parent)
     facts = session.facts()
     chosen = taus if facts["tau"] else (0.0,)
     held = {

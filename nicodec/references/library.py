@@ -95,7 +95,11 @@ def dictionaries(named: Sequence[Path], *, everywhere: bool = True) -> Iterator[
     """
     for path in named:
         data = bytes_of(path)
-        yield content_id(data), read_dictionary(data)
+        try:
+            found = read_dictionary(data)
+        except NicodecError as error:
+            raise type(error)(f"{path}: {error}") from None
+        yield content_id(data), found
     for entry in filter(None, os.environ.get(ENVIRONMENT, "").split(os.pathsep) if everywhere else ()):
         place = Path(entry)
         for path in sorted(place.glob(f"*{SUFFIX}")) if place.is_dir() else [place]:

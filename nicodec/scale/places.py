@@ -48,6 +48,8 @@ def read(url: str, start: int | None = None, end: int | None = None) -> bytes:
     fs, path = locate(url)
     try:
         data: bytes = fs.cat_file(path, start=start, end=end)
+    except MemoryError:
+        raise
     except Exception as error:  # every store has errors of its own
         raise InputError(f"cannot read {url}: {reason(error)}") from None
     if start is not None and end is not None and len(data) < end - start:

@@ -19,7 +19,7 @@ from nicodec.training.drawn import drawn
 DRAWN = 10
 GREY = 24
 SHARDS = {".tar"}
-SUFFIXES = {".avif", ".png", ".jpg", ".jpeg", ".webp", ".ppm", ".bmp", ".tif", ".tiff"}
+SUFFIXES = {".avif", ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".ppm", ".bmp", ".tif", ".tiff"}
 
 
 class Pictures:

@@ -96,5 +96,8 @@ def to_pixels(x_hat: Array, channels: int) -> Pixels:
     """(3, H, W), about 0..1, to (H, W, channels) uint8; one channel is the mean of the three."""
     if channels == 1:
         x_hat = x_hat.mean(0, keepdims=True)
-    scaled = x_hat.clip(0, 1) * np.float32(255)
-    return np.ascontiguousarray(np.moveaxis(np.rint(scaled, out=scaled).astype(np.uint8), 0, 2))
+    pixels = np.empty((*x_hat.shape[1:], len(x_hat)), np.uint8)
+    for channel, plane in enumerate(x_hat):
+        scaled = plane.clip(0, 1) * np.float32(255)
+        pixels[:, :, channel] = np.rint(scaled, out=scaled)
+    return pixels

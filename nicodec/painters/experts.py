@@ -106,7 +106,9 @@ class Experts:
             return [self.mode("painted", plain + np.float32(tau) * led, features, rates)[0] for tau in taus]
         else:
             x_hat = self.mode("fidelity", y_hat, *self.vq.networks("features", code), rates)[0]
-        led = lead(x_hat) if lead else np.float32(0)
+        if lead is None:
+            return [x_hat] * len(taus)
+        led = lead(x_hat)
         return [x_hat + np.float32(tau) * led for tau in taus]
 
     def _textured(

@@ -87,7 +87,7 @@ def encode(
         device: `auto`, `cpu` or `cuda`.
         engine: what runs the networks: `onnx` (on the CPU), `torch`, or `auto`: torch on a GPU and for models without
             graphs.
-        frame: which picture of a file with several, from 0; None: the first.
+        frame: which picture of several, from 0; None: the first of a file, and the one that a Pillow image is at.
         allow_8bit: reduce a file's or a Pillow image's deeper samples to 8 bits.
         allow_damaged: take what can be read of a truncated or damaged file, instead of refusing it.
 
@@ -136,8 +136,8 @@ def decode(
         data: the file.
         anchor: `fidelity` or `perception`: the expert that the picture starts from.
         tau: 0 (closest to the original) .. 1 (most natural), or `auto`: what the file recommends, if it does. None: 0;
-            of a file that keeps a JPEG its own picture, which any tau restores; and of one with tokens of texture, by
-            the perception anchor, which paints them where tau leads, as `auto`, or 0.7.
+            of a file that keeps a JPEG its own picture, which any tau restores; and of the perception anchor, which
+            paints where tau leads, as `auto`, or 0.7 (of files of version 1 at 0: there it has a picture of its own).
         steps: of the diffusion behind tau, 1..8.
         seed: of its noise; None: from the file.
         crop: only this part of the picture: (left, top, width, height) in pixels.

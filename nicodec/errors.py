@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 BRIEF = 200  # characters
@@ -182,3 +184,15 @@ def brief(error: BaseException) -> str:
     """What a library raised, in one short line: torch lists every weight that does not fit."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= BRIEF else f"{text[: BRIEF - 2]} .."
+
+
+@contextmanager
+def about(source: str) -> Iterator[None]:
+    """What goes wrong in here is about this input."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except NicodecError as error:
+        error.input = error.input or source
+        raise

@@ -89,6 +89,9 @@ def test_frames_and_deep_samples():
         assert nicodec.encode(image, **OPTIONS) == nicodec.encode(frames[1], **OPTIONS)
         assert nicodec.encode(image, frame=0, **OPTIONS) == nicodec.encode(frames[0], **OPTIONS)
         assert image.tell() == 1
+        with pytest.raises(errors.InputError, match="frame is 2"):
+            nicodec.encode(image, frame=2, **OPTIONS)
+        assert image.tell() == 1
     with pytest.raises(errors.UnsupportedPictureError):
         nicodec.encode(pictures.deep_png(), **OPTIONS)
     assert nicodec.decode(nicodec.encode(pictures.deep_png(), allow_8bit=True, **OPTIONS), device="cpu").size == (2, 2)

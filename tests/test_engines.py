@@ -280,11 +280,13 @@ def test_halves_of_anything_else_are_cut(tiny):
     base = load_base(tiny, "cpu")
     first = base.g_s.coarse[0]
     down = lambda x: torch.nn.functional.conv2d(x, first.down.weight * 2)  # noqa: E731
+    grouped = first.down.weight[:, :2].repeat(1, first.down.out_channels, 1, 1)
     x = torch.randn(1, 2 * first.down.out_channels, 4, 4)
     for call in (
         lambda x: first.depthwise(x[:, ::2]).chunk(2, 1),
         lambda x: down(x).chunk(2, 1),
         lambda x: first.up(x[:, ::2]).chunk(4, 1),
+        lambda x: (torch.nn.functional.conv2d(torch.nn.functional.pixel_unshuffle(x[:, ::2], 2), grouped, groups=2),),
     ):
         session = onnx.OnnxNetworks(tiny, onnx.read_weights(tiny))._start(
             make_graph(Function(call, {"x": maps(x.shape[1], 1)}), base)

@@ -69,3 +69,17 @@ def test_jpegs_of_any_suffix_are_taken_from_folders(pair, inside):
         (pair / "photos" / f"{suffix}.{suffix}").write_bytes(pictures.file_bytes(pictures.image(40, 30), "JPEG"))
     assert inside("encode", "-r", "photos", "-o", "coded", *TINY)[0] == 0
     assert sorted(path.name for path in (pair / "coded").iterdir()) == ["JPEG.nic", "jfif.nic", "jpe.nic", "jpg.nic"]
+    assert inside("encode", "-r", "photos", "-o", "kept", "--base", "jpeg", "--keep-suffix")[0] == 0
+    assert inside("decode", "-r", "kept", "-o", "back", "--keep-suffix")[0] == 0
+    for photo in (pair / "photos").iterdir():
+        assert (pair / "back" / photo.name).read_bytes() == photo.read_bytes()
+
+
+def test_perception_without_tokens_takes_a_fuser(tmp_path, inside):
+    """Of version 2, where nothing else leads the picture anywhere; `tiny-tunes` has none."""
+    (tmp_path / "a.nic").write_bytes(nicodec.encode(pictures.image(64, 64), **{**MODEL, "model": "tiny-tunes"}))
+    call = ("decode", "a.nic", "-o", "a.png", "--anchor", "perception", "--device", "cpu")
+    code, _, err = inside(*call)
+    assert code == errors.MissingPartError.exit_code
+    assert "decode with --tau 0" in err
+    assert inside(*call, "--tau", "0")[0] == 0

@@ -315,6 +315,9 @@ def test_restore_reports_the_photograph_itself(restoring, inside, tmp_path):
     said = json.loads(inside("restore", "two.jpg", "-o", "two.png", "--json", "--device", "cpu")[2])
     assert said["bytes"] == len(multiple())
     assert "2 pictures" in said["warnings"][0]
+    (tmp_path / "cmyk.jpg").write_bytes(FILES["cmyk"])
+    said = json.loads(inside("restore", "cmyk.jpg", "-o", "cmyk.png", "--json", "--device", "cpu")[2])
+    assert len(said["warnings"]) == len(set(said["warnings"])) == 1
     assert "warning" in inside("restore", "two.jpg", "-o", "two.png", "-f", "--device", "cpu")[2]
 
 

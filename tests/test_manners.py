@@ -130,7 +130,9 @@ def test_without_a_command_an_output_that_is_named_is_the_only_one(files, inside
     assert inside("a.png", *named, "-q", "20", *TINY)[0] == 0
     assert (files / "a.nic").read_bytes() == before
     assert read_file((files / "out.nic").read_bytes()).header.width == 64
-    assert inside("b.png", "-f", *TINY)[0] == 0
+    (files / "-x.png").write_bytes((files / "b.png").read_bytes())
+    assert inside("b.png", "-f", *TINY, "--", "./-x.png")[0] == 0
+    assert (files / "-x.nic").read_bytes()[:4] == before[:4]
 
 
 @pytest.mark.parametrize(

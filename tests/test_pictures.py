@@ -1,5 +1,6 @@
 """Picture files in and out: modes, depth, frames, colour, metadata, and nothing lost without a word."""
 
+import io
 import struct
 
 import numpy as np
@@ -101,6 +102,19 @@ def test_animations_are_told_of():
     frames = [pictures.image(20, 20), pictures.image(20, 20).rotate(90)]
     data = pictures.file_bytes(frames[0], "WEBP", save_all=True, append_images=frames[1:])
     assert "2 pictures" in read_picture(data).notes[0]
+
+
+@pytest.mark.parametrize("deep", [0, 1])
+def test_each_frame_has_a_depth_of_its_own(deep):
+    """No frame is cut to 8 bits because another one has no more, nor refused because another one has."""
+    frames = [pictures.image(20, 20, "L"), pictures.image(20, 20, "L")]
+    frames[deep] = Image.fromarray(np.arange(400, dtype=np.uint16).reshape(20, 20) * 160)
+    data = pictures.file_bytes(frames[0], "TIFF", save_all=True, append_images=frames[1:])
+    assert np.array_equal(read_picture(data, frame=1 - deep).pixels[:, :, 0], np.asarray(frames[1 - deep]))
+    with pytest.raises(errors.UnsupportedPictureError, match="16 bits"):
+        read_picture(data, frame=deep)
+    with Image.open(io.BytesIO(data)) as image, pytest.raises(errors.UnsupportedPictureError, match="16 bits"):
+        from_pillow(image, frame=deep)
 
 
 def test_a_frame_can_be_chosen():

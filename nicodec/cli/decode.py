@@ -18,7 +18,7 @@ from nicodec.options import ANCHORS, DEFAULT_STEPS, NATURAL_TAU, SCALES, STRIPPA
 
 TAU = "{tau}"
 SEVERAL = f"Several, such as 0,0.5,1, need {TAU} in the output's name. "
-ALIASES = {"jpeg": "jpg", "tiff": "tif"}
+ALIASES = {"jpeg": "jpg", "jpe": "jpg", "jfif": "jpg", "tiff": "tif"}
 FORMATS = ("png", "jpg", "webp", "tif", "avif", "bmp", "ppm", "pgm", "pam")
 
 
@@ -77,7 +77,7 @@ class Decoding:
             "height": picture.height, "bytes": size, "seconds": round(seconds, 3),
             "anchor": self.options.anchor if led else None, "tau": (taus[0] if alone else list(taus)) if led else None,
         }  # fmt: skip
-        return jobs.Outcome(line, fields, (*lost, *notes))
+        return jobs.Outcome(line, fields, tuple(dict.fromkeys((*lost, *notes))))
 
     def read(self, source: str) -> tuple[bytes, int, tuple[str, ...]]:
         """The .nic file that an input is, the bytes of the input, and what of it is not in that file."""
@@ -152,8 +152,8 @@ class Crop(click.ParamType[Any]):
               ".pam; - is stdout. Default: stdout, if piped. Several inputs need a folder, in which their tree is "
               "mirrored.")  # fmt: skip
 @click.option("--format", "kind", type=click.Choice(FORMATS),
-              help="Format to write, whatever the name. Default: by the suffix; png on stdout. A "
-              "JPEG that the file keeps is given back to the byte, unless that is to be changed.")  # fmt: skip
+              help="Format to write, whatever the name. Default: by the output's suffix; png on stdout and in a folder. "
+              "A JPEG that the file keeps is given back to the byte, unless that is to be changed.")  # fmt: skip
 @click.option("--anchor", type=click.Choice(ANCHORS), default="fidelity", show_default=True,
               help="The expert that the picture starts from: closest to the original, or, by the file's tokens, most "
               "natural.")  # fmt: skip

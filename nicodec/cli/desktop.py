@@ -14,7 +14,7 @@ import click
 
 from nicodec.cli import messages, streams
 from nicodec.container.layout import MAGIC, MIME_TYPE
-from nicodec.errors import OutputError, UsageError
+from nicodec.errors import OutputError, UsageError, about
 
 MIME_INFO = f"""<?xml version="1.0" encoding="UTF-8"?>
 <mime-info xmlns="http://www.freedesktop.org/standards/shared-mime-info">
@@ -77,7 +77,7 @@ def thumbnail(source: str, output: str, side: int) -> None:
     data = streams.read_input(source)
     from nicodec.pillow import NicImageFile
 
-    with messages.about(source):
+    with about(source):
         image, buffer = NicImageFile(io.BytesIO(data), source), io.BytesIO()
         image.thumbnail((side, side))
         image.save(buffer, "PNG")

@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def common_options(function: F) -> F:
-    """Options that `encode`, `decode` and `verify` share."""
+    """Options of all commands that work on files: what they report, and with how many threads."""
     for option in (
         click.option("--threads", type=click.IntRange(1, 256), help="CPU threads, 1..256. Default: one a core."),
         click.option(

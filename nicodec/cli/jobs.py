@@ -8,15 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import click
 
 from nicodec.cli import flags, messages, streams
 from nicodec.cli.inputs import Inputs, Job, is_done
-from nicodec.errors import BatchError, NicodecError, OutOfMemoryError, OutputError
-
-F = TypeVar("F", bound=Callable[..., Any])
+from nicodec.errors import BatchError, NicodecError, OutOfMemoryError, OutputError, about
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ def run_one(
     if inputs.skip_existing and is_done(job):
         return
     flags.set_threads(threads)
-    with messages.about(job.source):
+    with about(job.source):
         outcome = work(job)
     _tell(outcome, outcome.notes, as_json=as_json, quiet=quiet)
 
@@ -97,7 +95,7 @@ def each(sources: tuple[str, ...], act: Callable[[str], None], *, as_json: bool)
     names, failed = sources or (streams.resolve_input(None),), 0
     for name in names:
         try:
-            with messages.about(name):
+            with about(name):
                 act(name)
         except NicodecError as error:
             if len(names) == 1:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from nicodec.cli.streams import STANDARD
-from nicodec.errors import NicodecError, UsageError
+from nicodec.errors import NicodecError
 
 
 def quality_of(quality: float | None) -> str:
@@ -29,18 +27,6 @@ def report(line: str, fields: dict[str, Any], *, as_json: bool, quiet: bool) -> 
         click.echo(json.dumps(fields), err=True)
     elif not quiet:
         click.echo("\n".join(map(printable, line.split("\n"))), err=True)
-
-
-@contextlib.contextmanager
-def about(source: str) -> Iterator[None]:
-    """What goes wrong in here is about this input."""
-    try:
-        yield
-    except UsageError:
-        raise
-    except NicodecError as error:
-        error.input = error.input or source
-        raise
 
 
 def complain(error: NicodecError, *, as_json: bool) -> None:

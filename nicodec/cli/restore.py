@@ -32,7 +32,7 @@ class Restoring(Decoding):
 @click.option("-o", "--output", type=click.Path(), metavar="PICTURE",
               help="Where to write, as `decode` does; - is stdout. Default: stdout, if piped.")  # fmt: skip
 @click.option("--format", "kind", type=click.Choice(FORMATS),
-              help="Format to write, whatever the name. Default: by the suffix; png on stdout.")  # fmt: skip
+              help="Format to write, whatever the name. Default: by the output's suffix; png on stdout.")  # fmt: skip
 @click.option("--tau", "taus", type=Taus(), default="0", show_default=True, metavar="0..1",
               help="0: as close to the original as can be; 1: as natural as can be; between: between. Several, such as "
               "0,0.5,1, need {tau} in the output's name.")  # fmt: skip

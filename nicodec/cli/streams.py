@@ -7,16 +7,13 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 from nicodec.cli.interrupts import uninterrupted
 from nicodec.errors import InputError, OutputError, OutputExistsError, UsageError
 
 STANDARD = "-"
 TEMPORARY = ".nicodec."  # without the output's own name, which may be as long as the system allows
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def resolve_input(name: str | None) -> str:

@@ -121,10 +121,16 @@ def weight_named(weights: Mapping[str, Array], name: str) -> Array:
     Raises:
         KeyError: there is none of that name.
     """
-    whole, _, half = name.partition("/")
-    weight = weights[whole]
+    if name in weights:
+        return weights[name]
+    weight = weights[whole_of(name)]
     middle = -(-len(weight) // 2)
-    return {"": weight, "0": weight[:middle], "1": weight[middle:]}[half]
+    return {"0": weight[:middle], "1": weight[middle:]}[name.rpartition("/")[2]]
+
+
+def whole_of(name: str) -> str:
+    """The weight that `NAME/0` and `NAME/1` are halves of."""
+    return name.rpartition("/")[0]
 
 
 def weights_of(graph: bytes) -> list[str]:

@@ -28,8 +28,8 @@ from nicodec.image.picture import Picture, Pixels
 from nicodec.image.png import check_crcs, without_damaged
 
 FORMATS = {
-    ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".avif": "AVIF",
-    ".bmp": "BMP", ".ppm": "PPM", ".pgm": "PPM", ".pam": "PAM",
+    ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".webp": "WEBP",
+    ".tif": "TIFF", ".tiff": "TIFF", ".avif": "AVIF", ".bmp": "BMP", ".ppm": "PPM", ".pgm": "PPM", ".pam": "PAM",
 }  # fmt: skip
 TOLERANTLY_READ = {"PNG", "JPEG", "TIFF", "GIF", "BMP", "PPM"}  # by Pillow, if they are truncated
 TURNS = {
@@ -114,10 +114,11 @@ def _open(data: bytes, frame: int | None, allow_8bit: bool, *, tolerant: bool) -
             if data.startswith(NIC):
                 raise InputError("the input is a .nic file, expected a picture; decode makes one of it")
             if data.startswith(MAGIC):
-                return _take_over(*read_pam(data), b"", frame, allow_8bit)
+                image, bits = read_pam(data)
+                return _take_over(image, b"", frame, allow_8bit, bits)
             with Image.open(io.BytesIO(data)) as image:
                 kind = image.format
-                return _take_over(image, bits_of(data, image), data, frame, allow_8bit)
+                return _take_over(image, data, frame, allow_8bit)
     except UnidentifiedImageError:
         raise InputError(
             f"the input is not a picture that Pillow knows, or its head is damaged: it starts with {data[:8].hex(' ')}"
@@ -160,28 +161,30 @@ def from_pillow(image: Image.Image, *, frame: int | None = None, allow_8bit: boo
     try:
         image.load()
         at = image.tell()
-        try:
-            return _take_over(image, bits_of(b"", image), b"", frame, allow_8bit)
-        finally:
-            if image.tell() != at:
-                image.seek(at)
+        picture = _take_over(image, b"", frame, allow_8bit)
+        if image.tell() != at:
+            image.seek(at)
+        return picture
     except (NicodecError, MemoryError):
         raise
     except Exception as error:  # as in `_open`
         raise InputError(f"the picture cannot be read: {error}") from None
 
 
-def _take_over(image: Image.Image, bits: int, data: bytes, frame: int | None, allow_8bit: bool) -> Picture:
-    """See `from_pillow`; what Pillow does not tell of a file is read in `data`."""
+def _take_over(
+    image: Image.Image, data: bytes, frame: int | None, allow_8bit: bool, bits: int | None = None
+) -> Picture:
+    """See `from_pillow`; what Pillow does not tell of a file is read in `data`. `bits`: of a sample, where known."""
     notes: list[str] = []
     frames, at = getattr(image, "n_frames", 1), image.tell()
     if frames > 1 and frame is None:
         which = f"number {at}, counted from 0," if at else "the first"
-        notes.append(f"the input holds {frames} pictures; only {which} is encoded (--frame N for another)")
+        notes.append(f"the input holds {frames} pictures; only {which} is taken (encode --frame N takes another)")
     if frame is not None and not 0 <= frame < frames:
         raise InputError(f"frame is {frame}, but the input holds {frames}, counted from 0")
     if frame not in (None, at):
         image.seek(frame)
+    bits = bits_of(data, image) if bits is None else bits
     if bits > 8 and (bits > 16 or not allow_8bit):
         advice = "convert it first" if bits > 16 else "encode --allow-8bit reduces them to 8"
         raise UnsupportedPictureError(f"the picture has {bits} bits a sample ({image.format}, {image.mode}); {advice}")

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from nicodec.container.layout import MAGIC
-from nicodec.errors import NicodecError, UsageError
+from nicodec.errors import UsageError, about
 from nicodec.image.files import read_picture
 from nicodec.image.picture import Pixels
 from nicodec.look.session import Session, as_image
@@ -39,11 +39,8 @@ def compare(named: list[tuple[str, bytes]], taus: tuple[float, ...], steps: int,
     """
     items = []
     for name, data in named:
-        try:
+        with about(name):
             items.append(_item(name, data, taus, steps, device))
-        except NicodecError as error:
-            error.input = error.input or name
-            raise
     sizes = {item.pop("size") for item in items}
     if len(sizes) != 1:
         raise UsageError(

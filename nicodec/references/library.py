@@ -91,7 +91,7 @@ def dictionaries(named: Sequence[Path], *, everywhere: bool = True) -> Iterator[
 
     Raises:
         InputError: a named one cannot be read.
-        CorruptFileError: it is none.
+        NotNicodecError, UnsupportedVersionError, CorruptFileError, LimitError: as `read_dictionary`, with its name.
     """
     for path in named:
         data = bytes_of(path)

@@ -22,7 +22,8 @@ def _convolution(
 ) -> Any:  # fmt: skip
     if _pair(dilation) != [1, 1]:
         raise ExportError("convolutions with gaps are not known here")
-    x, weight = _as_onnx_orders(sketch, x, weight)
+    if groups == 1:
+        x, weight = _as_onnx_orders(sketch, x, weight)
     inputs = [x, weight] if bias is None else [x, weight, bias]
     return sketch.add("Conv", *inputs, strides=_pair(stride), pads=_pair(padding) * 2, group=groups)
 
@@ -103,7 +104,7 @@ def _chunk(sketch: Sketch, x: str, count: int, at: int = 0) -> Any:
         return sketch.add("Split", x, outputs=count, **split)
     attributes = {each.name: helper.get_attribute_value(each) for each in made.attribute}
     source, *weights = made.input
-    if attributes["group"] > 1 or any(sketch.maker(name) for name in weights):  # what is no weight has no half by name
+    if attributes["group"] > 1 or not sketch.weights.issuperset(weights):  # what is no weight has no half by name
         return sketch.add("Split", x, outputs=count, **split)
     halves = ([f"{name}/{half}" for name in weights] for half in range(2))
     return tuple(sketch.add("Conv", source, *names, **attributes) for names in halves)

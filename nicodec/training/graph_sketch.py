@@ -17,6 +17,7 @@ class Sketch:
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, TensorProto] = {}
+        self.weights: set[str] = set()  # what whoever runs the graph has
         self.dtype = np.dtype(np.float32)  # of the arrays of the node that is being written
 
     def add(self, kind: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:

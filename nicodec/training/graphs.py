@@ -18,7 +18,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
 from nicodec.engines import MAPPED, Array
-from nicodec.engines.onnx import weight_named
+from nicodec.engines.onnx import weight_named, whole_of
+from nicodec.errors import ExportError
 from nicodec.networks.functions import OF, Function, Input
 from nicodec.networks.layers import Pointwise
 from nicodec.training.graph_ops import write
@@ -132,6 +133,7 @@ def make_graph(function: Function, module: nn.Module) -> bytes:
             values[node] = name or _literal(sketch, tensor)
             if name:
                 weights[name] = tensor.detach().cpu().numpy()
+                sketch.weights.add(name)
         elif node.op == "output":
             outputs = list(arguments[0]) if isinstance(arguments[0], tuple | list) else [arguments[0]]
         elif node.target not in TORCH_ALONE:
@@ -200,7 +202,10 @@ def _file(function: Function, sketch: Sketch, outputs: list[str], weights: dict[
     inputs = [_described(name, given) for name, given in function.inputs.items()]
     nodes = sketch.needed(outputs)
     used = dict.fromkeys(name for node in nodes for name in node.input)
-    held = {name: weight_named(weights, name) for name in used if name.partition("/")[0] in weights}
+    held = {name: weight_named(weights, name) for name in used if not sketch.weights.isdisjoint((name, whole_of(name)))}
+    given = {"", *function.inputs, *sketch.constants, *held, *(name for node in nodes for name in node.output)}
+    if unknown := used.keys() - given:
+        raise ExportError(f"a graph would ask for {', '.join(sorted(unknown))}, which nothing gives")
     graph = helper.make_graph(
         nodes, "nicodec", inputs,
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],

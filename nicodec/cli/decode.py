@@ -152,8 +152,8 @@ class Crop(click.ParamType[Any]):
               ".pam; - is stdout. Default: stdout, if piped. Several inputs need a folder, in which their tree is "
               "mirrored.")  # fmt: skip
 @click.option("--format", "kind", type=click.Choice(FORMATS),
-              help="Format to write, whatever the name. Default: by the output's suffix; png on stdout and in a folder. "
-              "A JPEG that the file keeps is given back to the byte, unless that is to be changed.")  # fmt: skip
+              help="Format to write, whatever the name. Default: by the output's suffix; png on stdout and in a folder."
+              " A JPEG that the file keeps is given back to the byte, unless that is to be changed.")  # fmt: skip
 @click.option("--anchor", type=click.Choice(ANCHORS), default="fidelity", show_default=True,
               help="The expert that the picture starts from: closest to the original, or, by the file's tokens, most "
               "natural.")  # fmt: skip

@@ -83,6 +83,15 @@ def content_id(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()[:ID_BYTES]
 
 
+@contextmanager
+def _about(what: str, *kinds: type[NicodecError]) -> Iterator[None]:
+    """What is wrong with a file in here, in one of these ways, is wrong with `what`."""
+    try:
+        yield
+    except kinds as error:
+        raise type(error)(f"{what}: {error}") from None
+
+
 def dictionaries(named: Sequence[Path], *, everywhere: bool = True) -> Iterator[tuple[bytes, Dictionary]]:
     """Dictionaries with their ids: those that are named, then those in NICODEC_DICTIONARIES, files and folders.
 
@@ -95,10 +104,8 @@ def dictionaries(named: Sequence[Path], *, everywhere: bool = True) -> Iterator[
     """
     for path in named:
         data = bytes_of(path)
-        try:
+        with _about(str(path), NicodecError):
             found = read_dictionary(data)
-        except NicodecError as error:
-            raise type(error)(f"{path}: {error}") from None
         yield content_id(data), found
     for entry in filter(None, os.environ.get(ENVIRONMENT, "").split(os.pathsep) if everywhere else ()):
         place = Path(entry)
@@ -111,15 +118,7 @@ def dictionaries(named: Sequence[Path], *, everywhere: bool = True) -> Iterator[
 
 
 Decode = Callable[[bytes, "Library"], "Pixels"]
-
-
-@contextmanager
-def _about(reference: Reference) -> Iterator[None]:
-    """What is wrong with a file in here is wrong with this reference."""
-    try:
-        yield
-    except (InputError, UnsupportedPictureError, CorruptFileError) as error:
-        raise type(error)(f"reference {reference}: {error}") from None
+UNUSABLE = (InputError, UnsupportedPictureError, CorruptFileError)  # what a reference that is there can be
 
 
 class Library:
@@ -179,7 +178,7 @@ class Library:
         key = reference.id, reference.index
         if key not in self._pixels:
             data = self.find(reference).data
-            with _about(reference):
+            with _about(f"reference {reference}", *UNUSABLE):
                 self._pixels[key] = self.decode(data, self)
         return self._pixels[key]
 
@@ -187,7 +186,7 @@ class Library:
         """Those of a picture that is there. Raises: as `check`, and as decoding it does."""
         reference = self._known(held)
         if held.data.startswith(MAGIC):
-            with _about(reference):
+            with _about(f"reference {reference}", *UNUSABLE):
                 file = read_file(held.data)
             self.check(file, 1)
         return self.pixels(reference)

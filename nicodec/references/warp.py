@@ -37,8 +37,15 @@ def _taps() -> NDArray[np.int32]:
     return np.stack([before, (1 << TAP_BITS) - before - after - last, after, last], 1).astype(np.int32)
 
 
+def _words(values: NDArray[Any]) -> NDArray[Any]:
+    """All LANES of each place (.., LANES) as one item (..), for `take`."""
+    return values.view(f"V{LANES * values.itemsize}")[..., 0]
+
+
 TAPS = _taps()
-ACROSS, DOWN = (TAPS.T[:, :, None].repeat(LANES, 2).astype(kind) for kind in (np.int16, np.float32))  # (4, UNIT, LANES)
+ACROSS, DOWN = (
+    _words(TAPS.T[:, :, None].repeat(LANES, 2).astype(kind)) for kind in (np.int16, np.float32)
+)  # (4, UNIT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,9 +136,9 @@ def _sampled(reference: Aligned, y: Integers, x: Integers) -> Pixels:
     sampled = np.empty((len(at), channels), np.uint8)
     for start in range(0, len(at), AT_ONCE):
         some = slice(start, start + AT_ONCE)
-        first, taps = at[some], [tap.take(across[some]).view(np.int16) for tap in _words(ACROSS)]
+        first, taps = at[some], [tap.take(across[some]).view(np.int16) for tap in ACROSS]
         total = np.zeros(LANES * len(first), np.float32)
-        for row, weight in enumerate(_words(DOWN)):
+        for row, weight in enumerate(DOWN):
             line = words[row * step :].take(first).view(np.int16) * taps[0]
             for column in range(1, 4):
                 line += words[row * step + column :].take(first).view(np.int16) * taps[column]
@@ -142,11 +149,6 @@ def _sampled(reference: Aligned, y: Integers, x: Integers) -> Pixels:
             brighter = (fine[channel::LANES] * gain + (offset << 12) + (1 << 13)) >> 14
             sampled[some, channel] = np.clip(brighter, 0, 255)
     return sampled
-
-
-def _words(values: NDArray[Any]) -> NDArray[Any]:
-    """All LANES of each place (.., LANES) as one item (..), for `take`."""
-    return values.view(f"V{LANES * values.itemsize}")[..., 0]
 
 
 def _spots(whole: Integers, length: int) -> tuple[Integers, Integers]:

@@ -104,7 +104,7 @@ def _chunk(sketch: Sketch, x: str, count: int, at: int = 0) -> Any:
         return sketch.add("Split", x, outputs=count, **split)
     attributes = {each.name: helper.get_attribute_value(each) for each in made.attribute}
     source, *weights = made.input
-    if attributes["group"] > 1 or not sketch.weights.issuperset(weights):  # what is no weight has no half by name
+    if attributes["group"] > 1 or not sketch.weights.keys() >= set(weights):  # what is no weight has no half by name
         return sketch.add("Split", x, outputs=count, **split)
     halves = ([f"{name}/{half}" for name in weights] for half in range(2))
     return tuple(sketch.add("Conv", source, *names, **attributes) for names in halves)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from nicodec.engines import Array
+
 
 class Sketch:
     """The nodes and constants of a graph that is being written. Values are names; whole numbers that only a run
@@ -17,7 +19,7 @@ class Sketch:
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, TensorProto] = {}
-        self.weights: set[str] = set()  # what whoever runs the graph has
+        self.weights: dict[str, Array] = {}  # what whoever runs the graph has
         self.dtype = np.dtype(np.float32)  # of the arrays of the node that is being written
 
     def add(self, kind: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:

@@ -121,7 +121,7 @@ def make_graph(function: Function, module: nn.Module) -> bytes:
     """
     traced = _trace(function)
     names = {tensor.data_ptr(): name for name, tensor in module.state_dict(keep_vars=True).items()}
-    sketch, weights, values, outputs = Sketch(), dict[str, Array](), dict[fx.Node, Any](), list[str]()
+    sketch, values, outputs = Sketch(), dict[fx.Node, Any](), list[str]()
     inputs = iter(function.inputs)
     for node in traced.graph.nodes:
         arguments = fx.node.map_arg(node.args, values.get)
@@ -132,15 +132,14 @@ def make_graph(function: Function, module: nn.Module) -> bytes:
             name = names.get(tensor.data_ptr())
             values[node] = name or _literal(sketch, tensor)
             if name:
-                weights[name] = tensor.detach().cpu().numpy()
-                sketch.weights.add(name)
+                sketch.weights[name] = tensor.detach().cpu().numpy()
         elif node.op == "output":
             outputs = list(arguments[0]) if isinstance(arguments[0], tuple | list) else [arguments[0]]
         elif node.target not in TORCH_ALONE:
             sketch.dtype = _dtype(node)
             named = fx.node.map_arg(node.kwargs, values.__getitem__) | _shape(node)
             values[node] = write(sketch, node.target, arguments, named)
-    return _file(function, sketch, outputs, weights)
+    return _file(function, sketch, outputs)
 
 
 def _trace(function: Function) -> fx.GraphModule:
@@ -197,12 +196,13 @@ def _literal(sketch: Sketch, tensor: Tensor) -> str:
     return sketch.constant(tensor.detach().cpu().numpy())
 
 
-def _file(function: Function, sketch: Sketch, outputs: list[str], weights: dict[str, Array]) -> bytes:
+def _file(function: Function, sketch: Sketch, outputs: list[str]) -> bytes:
     """The ONNX file; of inputs and outputs it says what any picture has in common."""
     inputs = [_described(name, given) for name, given in function.inputs.items()]
     nodes = sketch.needed(outputs)
     used = dict.fromkeys(name for node in nodes for name in node.input)
-    held = {name: weight_named(weights, name) for name in used if not sketch.weights.isdisjoint((name, whole_of(name)))}
+    stored = sketch.weights
+    held = {name: weight_named(stored, name) for name in used if name in stored or whole_of(name) in stored}
     given = {"", *function.inputs, *sketch.constants, *held, *(name for node in nodes for name in node.output)}
     if unknown := used.keys() - given:
         raise ExportError(f"a graph would ask for {', '.join(sorted(unknown))}, which nothing gives")

@@ -83,3 +83,8 @@ def test_perception_without_tokens_takes_a_fuser(tmp_path, inside):
     assert code == errors.MissingPartError.exit_code
     assert "decode with --tau 0" in err
     assert inside(*call, "--tau", "0")[0] == 0
+
+
+def test_a_trunk_without_what_measures_by_it_is_refused(pair, inside):
+    code, _, err = inside("encode", "c.png", "-o", "c.nic", "--trunk", "c.png", *TINY)
+    assert (code, "give that too, or leave it out" in err) == (errors.UsageError.exit_code, True)

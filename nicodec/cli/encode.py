@@ -282,6 +282,8 @@ def command(
         raise UsageError("--quality and the targets exclude one another: give one of them")
     if explicit and (base == JPEG or drawn == "all"):
         raise UsageError("what is kept exactly has no quality; leave --quality out")
+    if trunk is not None and target_lpips is None:
+        raise UsageError("--trunk is what --target-lpips measures by; give that too, or leave it out")
     encoding = Encoding(
         options, asked[0] if asked else None, trunk, frame, allow_8bit, allow_damaged, strip, preserve_time, force,
         verbose,

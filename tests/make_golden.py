@@ -160,6 +160,14 @@ CASES = {
     "refers-and-shows": (pictures.another_shot(96, 80), {"quality": 20, **to("rgb-96x80-q50.png")}),
     "refers-and-splits": (split_shot(), {"quality": 70, **to("rgb-96x80-q50.png")}),
     "refers-in-grey": (pictures.another_shot(96, 80).convert("L"), to("rgb-96x80-q50.nic")),
+    "refers-with-trust": (
+        pictures.another_shot(96, 80),
+        {"model": "tiny-trust", "quality": 50, "effort": 4, **to("rgb-96x80-q50.nic")},
+    ),
+    "refers-with-trust-mapped": (
+        pictures.another_shot(1100, 70, across=9),
+        {"model": "tiny-trust", "quality": 20, "effort": 4, "roi": RAMP, **to("rgb-1100x70-q20.nic")},
+    ),
     "refers-1100x70": (pictures.another_shot(1100, 70, across=9), {"quality": 30, **to("rgb-1100x70-q20.nic")}),
     "refers-to-an-entry": (
         pictures.another_shot(130, 90, across=1, down=1),
@@ -186,6 +194,7 @@ DECODED = {
     "texture-1100x70": {"-seam": {"crop": (990, 10, 70, 50), "tau": 0.7, **PERCEPTION, **FOUR}},
     "references-100x90": {"": {}, "-perception": {**PERCEPTION, "tau": 0.7}},
     "map-of-one-tune-130x100": {"": {}, "-tau1": {"tau": 1.0}},
+    "refers-with-trust-mapped": {"-seam": {"crop": (960, 3, 120, 60)}},
     "refers-1100x70": {"-seam": {"crop": (960, 3, 120, 60)}},
     "refers-96x80": {"": {}, "-tau1": {"tau": 1.0}},
     "refers-and-shows": {"": {}, "-tau1": {"tau": 1.0}, "-crop": {"crop": (20, 10, 60, 50)}},

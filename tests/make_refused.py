@@ -323,7 +323,7 @@ def cases():
                 replace(read_file(BESIDE).header, base_id=bytes(8)), list(read_file(BESIDE).sections.values())
             ),
             "references-of-version-2": second(REFERRING),
-            "refers-in-another-way": remade(REFERS, REFERENCES=b"\4" + payload(REFERS)[1:]),
+            "refers-in-another-way": remade(REFERS, REFERENCES=b"\x08" + payload(REFERS)[1:]),
             "refers-and-does-not-say-what-is-shown": remade(
                 REFERS_TO_ENTRY, REFERENCES=b"\1" + payload(REFERS_TO_ENTRY)[1:]),
             "refers-and-does-not-say-how-blocks-are-split": remade(

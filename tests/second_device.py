@@ -23,6 +23,7 @@ from nicodec.networks.base import BaseConfig
 from nicodec.networks.clc import CLCConfig
 from nicodec.networks.fuser import FuserConfig
 from nicodec.networks.restorer import RestorerConfig
+from nicodec.networks.trust import TrustConfig
 from nicodec.networks.vq import VQConfig
 from nicodec.training.clc import CLCStage
 from nicodec.training.critic import Critic
@@ -34,6 +35,7 @@ from nicodec.training.mode import MoDEStage
 from nicodec.training.restorer import RestorerStage
 from nicodec.training.sq import SQStage
 from nicodec.training.texture import groups_of
+from nicodec.training.trust import TrustStage
 from nicodec.training.vq import VQStage
 from nicodec.zoo.load import load_base, load_dictionary, load_fuser, load_scales, load_vq
 from nicodec.zoo.store import find_package
@@ -180,6 +182,7 @@ def stages(folder):
     yield aux, 1
     yield FuserStage(config, latents, aux.module.requires_grad_(False).eval(), critic), 2
     yield RestorerStage(RestorerConfig.on(base.config, depth_16=1, depth_8=2), base, critic), 1
+    yield TrustStage(TrustConfig.on(base.config, width=8), base), 1
     referring = find_package("tiny-references").parts
     base, scales = load_base(referring["base"], NAME), load_scales(referring["base"])
     yield CLCStage(CLCConfig(wide=8, latent=2), base, scales, load_dictionary(referring["dictionary"])), 1

@@ -71,8 +71,8 @@ def signed(data, at):
 
 def read_references(header, payload):
     """Of each: id, name or index, corners (top left, top right, bottom left, bottom right; x and y), light."""
-    kind, count, at, found = payload[0], payload[1], 2, []
-    assert kind < 4
+    kind, count, at, found = payload[0], payload[1], 5 if payload[0] & 4 else 2, []
+    assert kind < 8
     assert 1 <= count <= 8
     for _ in range(count):
         form, id_, at = payload[at], payload[at + 1 : at + 9], at + 9

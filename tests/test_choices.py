@@ -18,7 +18,7 @@ from nicodec.options import EncodeOptions
 from nicodec.rate.tile import TileRate
 from nicodec.references import refer
 from nicodec.references.classes import EveryClass, choose_classes
-from nicodec.references.expect import expect
+from nicodec.references.expect import Sources, expect
 from nicodec.references.library import Held
 from nicodec.references.search import NAMED, find_motion, sources
 from nicodec.references.warp import Aligned
@@ -49,7 +49,7 @@ def tile_of(model, reference):
     aligned = [Aligned(reference, Alignment(), 200, 150)]
     motion = find_motion(held.pixels, aligned, *place, RATE.rate)
     y, z_hat = model.base.scaled(held.y, to_rates(RATE), held.core)
-    return y[:, :, held.core[0], held.core[1]], z_hat, expect(model.base, aligned, motion, *place)
+    return y[:, :, held.core[0], held.core[1]], z_hat, expect(model.base, Sources(aligned), motion, *place)
 
 
 def never(*_):
@@ -71,7 +71,7 @@ def test_what_is_in_vain_is_not_tried(monkeypatch):
 
 
 def test_the_estimate_tells_what_helps_from_what_does_not(model):
-    helpful, useless = (
+    (helpful,), (useless,) = (
         choose_classes(model.base, model.scales, y, z_hat, RATE, said)
         for y, z_hat, said in (tile_of(model, each) for each in (np.asarray(pictures.image(200, 150)), NOISE))
     )
@@ -79,21 +79,26 @@ def test_the_estimate_tells_what_helps_from_what_does_not(model):
     assert useless.cost > refer.VAIN * useless.alone
 
 
-def test_one_walk_prices_all_classes(model):
-    """As a walk for each does, about: what later passes see is another choice."""
+@pytest.mark.parametrize("doubted", [False, True])
+def test_one_walk_prices_all_classes(model, doubted):
+    """As a walk for each does, about: what later passes see is another choice. And it makes y_hat of what it chose."""
     y, z_hat, said = tile_of(model, np.asarray(pictures.image(200, 150)))
+    if doubted:
+        said = replace(said, trust=Model.named("tiny-trust", device="cpu").trust(b""))
     everywhere = np.ones_like(said.motion.classes)
 
     def walked(rounding, classes):
         trusting = replace(said, motion=replace(said.motion, classes=classes))
-        model.base.quantise(y, z_hat, to_rates(RATE), rounding, trusting)
+        _, y_hat = model.base.quantise(y, z_hat, to_rates(RATE), rounding, trusting)
+        assert np.square(y_hat - y).mean() < 0.2  # steps: of rounding, and of what is worth no bits
         return rounding
 
-    once = walked(EveryClass(model.base, model.scales, z_hat, RATE, everywhere), everywhere)
+    off = y - said.y * model.base.gain(to_rates(RATE))
+    once = walked(EveryClass(model.base, model.scales, z_hat, RATE, everywhere, off, doubting=doubted), everywhere)
     for each in range(1, CLASSES):
         classes = each * everywhere
         own = walked(ThriftyRounding(model.base, model.scales, z_hat, RATE, classes), classes)
-        assert once.by_class[each - 1].sum() == pytest.approx(own.cost_map.sum(), rel=0.1), each
+        assert once.by_class[0, each - 1].sum() == pytest.approx(own.cost_map.sum(), rel=0.1), each
 
 
 def test_a_reference_that_saves_less_than_its_name_takes_is_left_out():

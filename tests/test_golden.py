@@ -15,7 +15,7 @@ import nicodec
 from nicodec.conformance.golden import Golden, check_exact, check_pixels, golden_files, symbols_of
 from nicodec.container.layout import Box, Colour, SectionType, Tune
 from nicodec.container.reader import read_file
-from nicodec.container.references import UNLIT, read_aligned, what_blocks_say
+from nicodec.container.references import UNLIT, read_aligned, trust_of, what_blocks_say
 from nicodec.errors import ConformanceError, NicodecError
 from nicodec.image.drawn import cover
 from nicodec.image.kept import unpack_blocks
@@ -44,7 +44,7 @@ def test_golden_files_have_every_feature_that_we_write():
     named = [reference for file in referring for reference in read_aligned(file)]
     assert {reference.name is None for reference in named} == {False, True}
     assert {reference.alignment.light == UNLIT for reference in named} == {False, True}
-    assert {file.header.mapped for file in referring} == {False, True}
+    assert {(trust_of(file) is None, file.header.mapped) for file in referring} == set(product((False, True), repeat=2))
     assert {says for file in referring for says in enumerate(what_blocks_say(file))} == set(product((0, 1), (0, 1)))
     assert max(len(read_aligned(file)) for file in referring) > 1
     symbols = [np.frombuffer(tile, "<i2") for path in FILES for tile in symbols_of(path)]

@@ -133,7 +133,7 @@ def test_the_toy_plan_makes_a_whole_family(follow, again, given, tmp_path, monke
     code, said = follow(PLANS / "toy.toml", *options)
     assert code == 0, said
     package = read_manifest(tmp_path / "out" / "models" / "toy" / "model.toml")
-    assert package.parts.keys() == {"base", "dictionary", "vq", "fuser", "mode", "texture", "restorer"}
+    assert package.parts.keys() == {"base", "dictionary", "vq", "fuser", "mode", "texture", "restorer", "trust"}
     assert {kind for kind, part in package.parts.items() if not part.graphs} == {"texture"}
     monkeypatch.setenv("NICODEC_MODELS", str(tmp_path / "out" / "models"))
     for references, tokens in ((1, "vq"), ("off", "texture")):
@@ -141,7 +141,7 @@ def test_the_toy_plan_makes_a_whole_family(follow, again, given, tmp_path, monke
         assert tokens in nicodec.read_info(coded)["tokens"]
         for anchor in ("fidelity", "perception"):
             assert nicodec.decode(coded, anchor=anchor, tau=0.5, device="cpu").size == (70, 60)
-    assert (tmp_path / "out" / "report.md").read_text().count("| finished |") == 9
+    assert (tmp_path / "out" / "report.md").read_text().count("| finished |") == 10
     kept = nicodec.encode(pictures.file_bytes(pictures.image(70, 60), "JPEG"), base="jpeg")
     restored = nicodec.decode(kept, tau=0.5, device="cpu")
     assert restored.size == (70, 60)
@@ -155,8 +155,8 @@ def test_the_toy_plan_makes_a_whole_family(follow, again, given, tmp_path, monke
     code, said = again(text_of(tmp_path, text), *options, "--out", tmp_path / "next")
     assert code == 0, said
     heir = read_manifest(tmp_path / "next" / "models" / "next" / "model.toml")
-    assert heir.parts.keys() == {"base", "texture", "fuser", "restorer"}
-    for kind in ("base", "texture", "fuser"):
+    assert heir.parts.keys() == {"base", "texture", "trust", "fuser", "restorer"}
+    for kind in ("base", "texture", "trust", "fuser"):
         assert (heir.parts[kind].id, heir.parts[kind].graphs) == (package.parts[kind].id, package.parts[kind].graphs)
     monkeypatch.setenv("NICODEC_MODELS", str(tmp_path / "next" / "models"))
     assert nicodec.decode(kept, tau=0.5, device="cpu").tobytes() == restored.tobytes()  # more blocks, which do nothing

@@ -29,5 +29,5 @@ def test_every_stage_trains_on_a_second_device(tmp_path):
     )  # fmt: skip
     assert done.stdout.split("\n") == [
         "two devices: refused",
-        *(f"{stage}: done" for stage in ("sq", "vq", "mode", "aux", "fuser", "restorer", "clc")), "",
+        *(f"{stage}: done" for stage in ("sq", "vq", "mode", "aux", "fuser", "restorer", "trust", "clc")), "",
     ], done.stderr[-3000:]  # fmt: skip

@@ -1,124 +1,273 @@
-"""No anchor runs away on hard edges: a painted picture stays near the linear synthesis of its latents."""
+"""Trust in references, component by component: files that name it, what it changes, and how it is trained."""
+
+import os
+import shutil
+from dataclasses import replace
 
 import numpy as np
+import pictures
 import pytest
 import torch
-from PIL import Image
+from pictures import error_of
 
 import nicodec
+from nicodec import errors
 from nicodec.bases.own_decoder import OwnDecoder
-from nicodec.container.layout import Box
+from nicodec.codec import verify_bytes
+from nicodec.container.layout import Section, SectionType
 from nicodec.container.reader import read_file
-from nicodec.networks.trust import bounded
-from nicodec.painters.experts import Experts
-from nicodec.painters.synthesis import Synthesis
-from nicodec.training import drawn
-from nicodec.trials import block_areas, block_errors
+from nicodec.container.references import TRUST, Says, read_aligned, trust_of, what_blocks_say, write_aligned
+from nicodec.container.writer import write_file
+from nicodec.entropy.motion import CLASSES, Motion
+from nicodec.latents.floats import WHOLLY, Expected
+from nicodec.latents.rates import to_rates
+from nicodec.networks.trust import Trust, TrustConfig
+from nicodec.rate.tile import TileRate
+from nicodec.references.library import Held
+from nicodec.training.second_shots import second_shots
+from nicodec.training.trust import TrustStage
+from nicodec.zoo.load import load_base, load_trust
+from nicodec.zoo.model import Model
+from nicodec.zoo.store import find_package
 
-UNSEEN = 255**2 / 10**4  # mean squared error in levels: 40 dB; texture of two levels, which tau is for, is no fault
-SIDE = 128
-KINDS = ("_cells", "_shapes", "_text", "_waves")
-NATURAL = ({"tau": 1.0}, {"anchor": "perception", "tau": 0.7})
-
-
-def checks(cell, phase):
-    rows, columns = (np.indices((SIDE, SIDE)) + phase) // cell
-    return np.repeat(((rows + columns) % 2 * 255).astype(np.uint8)[..., None], 3, 2)
-
-
-def generated(seeds):
-    """Drawings by name: checks of several sizes and phases, and those of `KINDS`, some for each seed."""
-    yield from (
-        (f"checks of {cell} at {phase}", checks(cell, phase))
-        for cell, phase in ((1, 0), (3, 0), (8, 0), (8, 5), (16, 0), (21, 8), (32, 0))
-    )
-    for seed in seeds:
-        for kind in KINDS:
-            pixels = np.asarray(getattr(drawn, kind)(SIDE, np.random.default_rng(seed))).astype(np.uint8)
-            yield f"{kind} {seed}", pixels
+OPTIONS = {"device": "cpu", "drawn": "off", "quality": 20, "effort": 4}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def shipped():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("NICODEC_MODELS")
-        yield
+@pytest.fixture(scope="module")
+def first():
+    return nicodec.encode(pictures.image(200, 150), model="tiny", **{**OPTIONS, "quality": 60})
 
 
-def linear_synthesis(data):
-    """That of a file's latents, which may be those that lie under drawn blocks."""
+@pytest.fixture(scope="module")
+def shot():
+    return pictures.another_shot(200, 150)
+
+
+@pytest.fixture(scope="module")
+def trusting(first, shot):
+    """The file of another shot, of the model with a trust."""
+    return nicodec.encode(shot, model="tiny-trust", references=[first], **OPTIONS)
+
+
+def decode(data, first, **options):
+    return np.asarray(nicodec.decode(data, references=[first], device="cpu", **options)).astype(int)
+
+
+def renamed(data, **changes):
+    """The file with another REFERENCES section. `changes`: arguments of `write_aligned`."""
     file = read_file(data)
-    decoder = OwnDecoder(file, device="cpu")
-    linear = Synthesis(file.header, Experts(decoder.model.base, linear=True))
-    return linear.paint(decoder.symbols(), Box(0, 0, file.header.width, file.header.height))[0]
+    said = {"says": what_blocks_say(file), "trust": trust_of(file), **changes}
+    section = Section(SectionType.REFERENCES, write_aligned(read_aligned(file), **said))
+    return write_file(file.header, [section, file.sections[SectionType.SQ]])
 
 
-def below(found, linear, pixels):
-    """How far the blocks of a picture are below those of another, in dB; 0 for those that are good enough."""
-    error, least = (block_errors(picture, pixels) / block_areas(SIDE, SIDE) for picture in (found, linear))
-    return np.where(error <= UNSEEN, 0, 10 * np.log10(np.maximum(error, 1e-9) / np.maximum(least, 1e-9)))
+# --- files
 
 
-def decoded(data, **options):
-    return np.asarray(nicodec.decode(data, **options).convert("RGB"))
+def test_a_file_names_the_trust_of_its_model(first, shot, trusting):
+    part = find_package("tiny-trust").parts["trust"]
+    assert nicodec.read_info(trusting)["trust"] == part.id[:3].hex()
+    plain = nicodec.encode(shot, model="tiny", references=[first], **OPTIONS)
+    assert nicodec.read_info(plain)["trust"] is None
+    assert len(trusting) < 0.8 * len(nicodec.encode(shot, model="tiny-trust", **OPTIONS))
+    assert error_of(shot, decode(trusting, first)) < 1.1 * error_of(shot, decode(plain, first))
 
 
-@pytest.mark.parametrize(("model", "quality"), [
-    ("base1", 5), ("base1", 60), ("base2", 5), ("base2", 40), ("base2", 80),
-])  # fmt: skip
-def test_no_block_of_a_drawing_is_far_below_the_linear_synthesis(model, quality):
-    """By the decoder alone: without drawn blocks, and without the encoder's own look, which leaves out what does harm.
-
-    Of 1536 blocks of such drawings, 14 are 1 to 2 dB below by the fidelity anchor, and 4 are 3 to 3.4 dB below by the
-    natural ones; most of these are here. In the 14, g_s adds a tenth of the energy of quantisation noise, as it does on
-    photographs, and as much in proportion to what the symbols hold: a decoder cannot tell them from photographs, and a
-    bound that mends them would take away what g_s mends there.
-    """
-    losses = []
-    for name, pixels in generated(range(4, 6)):
-        data = nicodec.encode(pixels, model=model, quality=quality, effort=1, drawn="off", verify=False)
-        linear = linear_synthesis(data)
-        losses.append(below(decoded(data), linear, pixels))
-        assert losses[-1].max() <= 2.0, name
-        for options in NATURAL if model == "base2" else NATURAL[:1]:  # base1 has no tokens
-            assert below(decoded(data, **options), linear, pixels).max() <= 3.5, (name, options)
-    assert (np.array(losses) > 1.0).mean() <= 0.05
+def test_what_it_says_makes_the_picture_and_no_symbol(first, shot, trusting):
+    """Without its name the file parses to the same symbols, and decodes to another picture."""
+    nameless = renamed(trusting, trust=None)
+    assert len(trusting) - len(nameless) == 3
+    symbols = [list(OwnDecoder(read_file(data)).symbols().values()) for data in (trusting, nameless)]
+    assert [tile.tobytes() for tile in symbols[0]] == [tile.tobytes() for tile in symbols[1]]
+    right, wrong = (decode(data, first) for data in (trusting, nameless))
+    assert np.abs(right - wrong).mean() > 0.1
+    assert error_of(shot, wrong) > error_of(shot, right)
 
 
-@pytest.mark.parametrize(("quality", "options"), [
-    (10, {}), (60, {}), (30, {"model": "base1", "drawn": "off"}), (60, {"drawn": "off"}),
-])  # fmt: skip
-def test_no_block_of_a_drawing_that_is_encoded_as_it_comes_is_far_below_the_linear_synthesis(quality, options):
-    """By default most are drawn, and exact; what is not, or is not to be, the encoder itself has looked at."""
-    exact = 0
-    for name, pixels in generated(range(4, 6) if options else range(4)):
-        data = nicodec.encode(pixels, quality=quality, effort=1, **options)
-        found = decoded(data)
-        if np.array_equal(found, pixels):
-            exact += 1
-            continue
-        linear = linear_synthesis(data)
-        assert below(found, linear, pixels).max() <= 1.0, name
-        assert below(decoded(data, tau=1.0), linear, pixels).max() <= 3.0, name
-    if not options:
-        assert exact >= 15
+def test_files_without_references_and_those_of_less_effort_are_as_ever(first, shot):
+    for options in (OPTIONS, {**OPTIONS, "effort": 3, "references": [first]}):
+        assert nicodec.encode(shot, model="tiny-trust", **options) == nicodec.encode(shot, model="tiny", **options)
 
 
-def test_what_is_not_finite_or_far_away_is_left_out_and_the_rest_stays():
-    linear = torch.rand(1, 3, 64, 64)
-    step = torch.full((1, 320, 1, 1), 0.1)
-    near = linear + 0.001
-    assert torch.equal(bounded(near, linear, step, 1.0), linear + (near - linear))
-    for wild in (torch.nan, torch.inf, 3.0):
-        far = near.clone()
-        far[:, :, :16, :16] += wild
-        found = bounded(far, linear, step, 1.0)
-        assert torch.equal(found[:, :, :16, :16], linear[:, :, :16, :16])
-        assert torch.allclose(found[:, :, 48:, 48:], near[:, :, 48:, 48:])
+def test_a_trust_that_costs_more_is_left_out(first, shot):
+    """A little of it is of use at quality 20, and none at 80."""
+    files = [
+        nicodec.encode(shot, model=model, references=[first], **{**OPTIONS, "quality": 80})
+        for model in ("tiny", "tiny-trust")
+    ]
+    assert files[0] == files[1]
 
 
-def test_a_plain_decode_of_checks_is_no_garbage(tmp_path):
-    Image.fromarray(checks(8, 0)).save(tmp_path / "checks.png")
-    data = nicodec.encode(tmp_path / "checks.png", references="off", drawn="off")
-    error = (block_errors(decoded(data), checks(8, 0)) / block_areas(SIDE, SIDE)).mean()
-    assert 10 * np.log10(255**2 / error) > 25
+def test_both_engines_agree(first, trusting):
+    assert np.abs(decode(trusting, first, engine="onnx") - decode(trusting, first, engine="torch")).max() <= 1
+
+
+def test_crops_are_the_whole_picture(first):
+    earlier = nicodec.encode(pictures.image(1100, 90), model="tiny", **OPTIONS)
+    data = nicodec.encode(pictures.another_shot(1100, 90), model="tiny-trust", references=[earlier], **OPTIONS)
+    assert trust_of(read_file(data)) is not None
+    whole = decode(data, earlier)
+    for left, top, width, height in ((960, 10, 120, 70), (1030, 0, 50, 90), (0, 5, 30, 20)):
+        crop = decode(data, earlier, crop=(left, top, width, height))
+        assert np.abs(crop - whole[top : top + height, left : left + width]).max() <= 1
+
+
+def test_a_chain_takes_each_file_with_its_own_trust(first, trusting):
+    third = pictures.another_shot(200, 150, across=5)
+    data = nicodec.encode(third, model="tiny", references=[trusting, first], **OPTIONS)
+    assert Held.of(trusting).id in {held.id for held in read_aligned(read_file(data))}
+    assert [trust_of(read_file(each)) is None for each in (data, trusting, first)] == [True, False, True]
+    decoded = nicodec.decode(data, references=[trusting, first], device="cpu")
+    alone = nicodec.decode(nicodec.encode(third, model="tiny", **OPTIONS), device="cpu")
+    assert error_of(third, decoded) < 1.1 * error_of(third, alone)
+
+
+def test_the_highest_class_trusts_a_reference_as_it_stands():
+    model = Model.named("tiny-trust", device="cpu")
+    base, trust = model.base, model.trust(b"")
+    random = np.random.default_rng(0)
+    y = random.normal(size=(1, base.latent, 8, 12)).astype(np.float32)
+    z_hat = np.rint(random.normal(size=(1, base.networks("h_a", y, np.zeros(1))[0].shape[1], 2, 3))).astype(np.float32)
+    for level in range(1, CLASSES):
+        motion = Motion.none(2, 3)
+        motion.classes[:] = level
+        expected = Expected(motion, np.empty(0, np.uint8), y)
+        means = [
+            base.reconstruct(
+                z_hat, lambda step: np.zeros_like(y[:, step.start : step.stop]), to_rates(TileRate(9999)), held
+            )
+            for held in (expected, replace(expected, trust=trust))
+        ]
+        assert np.array_equal(*means) == (level == WHOLLY)
+
+
+# --- what is refused
+
+
+def test_a_trust_that_is_not_installed_is_named_and_the_file_still_verifies(trusting, tiny, monkeypatch, first):
+    monkeypatch.setenv("NICODEC_MODELS", str(tiny.path.parents[1]))
+    other = renamed(trusting, trust=b"\x01\x02\x03")
+    with pytest.raises(errors.MissingPartError, match=r"names trust 010203\.\. on"):
+        decode(other, first)
+    assert verify_bytes(other).symbols == verify_bytes(trusting).symbols
+
+
+def test_a_trust_of_another_base_is_not_taken(trusting, first, tiny, tmp_path, monkeypatch):
+    package = find_package("tiny-trust")
+    shutil.copytree(tiny.path.parent, tmp_path / "tiny")
+    shutil.copytree(package.folder, tmp_path / "tiny-trust")
+    manifest = tmp_path / "tiny-trust" / "model.toml"
+    before, _, after = manifest.read_text().rpartition(tiny.id.hex())
+    manifest.write_text(f"{before}{'0' * 16}{after}")
+    monkeypatch.setenv("NICODEC_MODELS", f"{tmp_path}{os.pathsep}{tmp_path}")
+    with pytest.raises(errors.MissingPartError, match="names trust"):
+        decode(trusting, first)
+
+
+@pytest.mark.parametrize("kind", [8, 12, 255])
+def test_kinds_to_come_are_refused(trusting, kind):
+    file = read_file(trusting)
+    payload = bytes([kind]) + file.payload(SectionType.REFERENCES)[1:]
+    changed = write_file(file.header, [Section(SectionType.REFERENCES, payload), file.sections[SectionType.SQ]])
+    with pytest.raises(errors.CorruptFileError, match=f"of kind {kind}, expected 1..8 of kind 0..7"):
+        nicodec.decode(changed, device="cpu")
+
+
+def test_a_section_that_ends_within_the_trust_is_refused(trusting):
+    file = read_file(trusting)
+    changed = write_file(
+        file.header, [Section(SectionType.REFERENCES, bytes([TRUST, 1, 7])), file.sections[SectionType.SQ]]
+    )
+    with pytest.raises(errors.CorruptFileError, match="the REFERENCES section"):
+        nicodec.decode(changed, device="cpu")
+
+
+def test_what_is_written_is_read(trusting):
+    file = read_file(trusting)
+    for says in (Says(), Says(shown=True), Says(splits=True), Says(True, True)):
+        for trust in (None, b"abcdefgh"):
+            payload = write_aligned(read_aligned(file), says, trust)
+            again = read_file(
+                write_file(file.header, [Section(SectionType.REFERENCES, payload), file.sections[SectionType.SQ]])
+            )
+            assert (what_blocks_say(again), trust_of(again)) == (says, trust and trust[:3])
+            assert read_aligned(again) == read_aligned(file)
+
+
+# --- the network, and its training
+
+
+def test_it_starts_by_trusting_all(tiny):
+    base = load_base(tiny, "cpu")
+    config = base.config
+    trust = Trust(TrustConfig.on(config))
+    torch.manual_seed(0)
+    hyper, y_ref, off = (torch.randn(1, channels, 4, 8) for channels in (config.context, config.latent, config.latent))
+    for step in trust.steps:
+        means = trust(hyper, y_ref, off, step, torch.tensor([20000.0]))
+        assert torch.equal(means, y_ref[:, step.start : step.stop])
+
+
+def test_second_shots_are_near_and_not_the_same():
+    x = torch.from_numpy(np.stack([pictures.scene(96, 64), pictures.scene(64, 96).transpose(1, 0, 2)]))
+    x = x.permute(0, 3, 1, 2).float() / 255
+    developed = []
+
+    def develop(shots):
+        developed.append(shots)
+        return shots
+
+    nearer = []
+    for seed in range(8):
+        torch.manual_seed(seed)
+        own, aligned = second_shots(x, develop)
+        assert own.shape == aligned.shape == x.shape
+        inside = (slice(None), slice(None), slice(8, -8), slice(8, -8))
+        error, unaligned = ((own - other)[inside].square().mean() for other in (aligned, developed[-1]))
+        nearer.append(bool(error < unaligned))
+    assert sum(nearer) >= 7  # vectors of coarse cells may be wrong where most of a crop is a far layer
+    torch.manual_seed(3)
+    once = second_shots(x, develop)
+    torch.manual_seed(3)
+    assert all(torch.equal(a, b) for a, b in zip(once, second_shots(x, develop), strict=True))
+
+
+def test_steps_on_one_batch_save_bits(tiny):
+    """And the loss reaches every weight."""
+    base = load_base(tiny, "cpu")
+    torch.manual_seed(0)
+    stage = TrustStage(TrustConfig.on(base.config, width=16), base)
+    optimizer = torch.optim.Adam(stage.module.parameters(), lr=4e-3)
+    scenes = np.stack([pictures.scene(128, 128), pictures.scene(192, 128)[:, -128:]])
+    x, seen = torch.from_numpy(scenes).permute(0, 3, 1, 2).float() / 255, []
+    for _ in range(8):
+        torch.manual_seed(1)  # the same shots
+        loss, figures = stage.loss(x)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        seen.append(figures["bits"])
+    assert seen[-1] < 0.9 * seen[0]
+    still = {name for name, weight in stage.module.named_parameters() if weight.grad is None or not weight.grad.any()}
+    assert {name for name in still if "entry_rate" not in name} == set()
+
+
+def test_the_commands_train_it_and_make_it_a_part(tiny, tmp_path, inside, monkeypatch, first, shot):
+    (tmp_path / "pictures").mkdir()
+    pictures.image(280, 264).save(tmp_path / "pictures" / "a.png")
+    shutil.copytree(tiny.path.parent, tmp_path / "models" / "tiny")
+    monkeypatch.setenv("NICODEC_MODELS", str(tmp_path / "models"))
+    how = ("--steps", "2", "--batch", "1", "--crop", "64", "--width", "width=8", "--device", "cpu", "--quiet")
+    data = ("--data", tmp_path / "pictures")
+    code, _, err = inside("train", "trust", "--model", "tiny", *data, "--out", tmp_path / "run", *how)
+    assert code == 0, err
+    code, _, err = inside("models", "export", tmp_path / "run", "-o", tmp_path / "models" / "tiny")
+    assert code == 0, err
+    part = find_package("tiny").parts["trust"]
+    assert part.trained_on == {tiny.id}
+    assert len(part.graphs) == 4
+    assert load_trust(part, "cpu").config.width == 8
+    data = nicodec.encode(shot, model="tiny", references=[first], **OPTIONS)
+    assert trust_of(read_file(data)) == part.id[:3]
+    alone = nicodec.decode(nicodec.encode(shot, model="tiny", **OPTIONS), device="cpu")
+    assert error_of(shot, decode(data, first)) < 1.1 * error_of(shot, alone)

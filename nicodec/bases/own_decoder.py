@@ -12,7 +12,7 @@ from nicodec.bases import Checked
 from nicodec.container.layout import Anchor, Box, References, SectionType, TokenStreams
 from nicodec.container.payloads import read_references, read_tokens
 from nicodec.container.reader import NicFile
-from nicodec.container.references import read_aligned
+from nicodec.container.references import read_aligned, trust_of
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.errors import CorruptFileError, MissingStreamError
 from nicodec.image.picture import Pixels
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nicodec.painters.experts import Experts
     from nicodec.painters.fuser import Fuser
     from nicodec.painters.synthesis import Synthesis
+    from nicodec.references.expect import Sources
     from nicodec.references.library import Library
     from nicodec.references.warp import Aligned
 
@@ -92,22 +93,31 @@ class OwnDecoder:
         return tuple(lay(library.pixels(each), each.alignment, self.file.header) for each in wanted)
 
     @cached_property
+    def sources(self) -> Sources:
+        """What the picture was coded beside. Raises: as `Model.trust`, then as `aligned`."""
+        from nicodec.references.expect import Sources
+
+        named = attempt(lambda: trust_of(self.file), self.damage)
+        trust = None if named is None else self.model.trust(named)
+        return Sources(self.aligned or (), trust)
+
+    @cached_property
     def synthesis(self) -> Synthesis:
         """What paints the rendering."""
         from nicodec.painters.synthesis import Synthesis
 
-        aligned = self.aligned
+        sources = self.sources
         experts = self.experts(self.rendering.anchor)
         if max(self.rendering.taus) > 0 and not (experts.texture and self.model.trained("fuser") is None):
             experts = replace(experts, fuser=self.fuser())
-        return Synthesis(self.file.header, experts, self.tokens.depth if self.tokens else 0, aligned or ())
+        return Synthesis(self.file.header, experts, self.tokens.depth if self.tokens else 0, sources)
 
     def parse(self, crop: Box) -> dict[Box, TileSymbols]:
         """As `Decoder`."""
         painter = self.synthesis
         wanted = self.tokens if painter.experts.tokens else None
         if SectionType.SQ in self.file.sections:
-            self.model.base.prepare(mapped=self.file.header.mapped)
+            self.model.base.prepare(mapped=self.file.header.mapped, trust=painter.sources.trust)
         needed = painter.needed(crop)
         with painter.foresee() if len(needed) == 1 else nullcontext(NOBODY) as listener:  # several overlap anyway
             parsed = decode_symbols(self.file, self.model, wanted, needed, self.damage, listener)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from nicodec.latents.wording import Wording
     from nicodec.references.refer import Offered
 
+DOUBTING = 4  # effort from which on trust takes part: it makes coding and decoding longer, for a hundredth of the bytes
 ONLY_LATENTS = (
     "a file of a model with several tunes, with a quality map, or with tokens of texture, has neither those of a vq "
     "part nor a dictionary part's references"
@@ -153,13 +154,17 @@ class OwnEncoder:
 
         assert self.scales is not None
         of_blocks = TileRate(rate, self.tune or 0, analysed.levels)
-        found = refer(analysed.tiles, offered, self.model.base, self.scales, of_blocks, self.options.effort)
+        effort = self.options.effort
+        part = self.model.trained("trust") if effort >= DOUBTING else None
+        trust = None if part is None else self.model.trust(part.id)
+        found = refer(analysed.tiles, offered, self.model.base, self.scales, of_blocks, effort, trust)
         if found is None:
             return None
         header = header_of(analysed.picture, of_blocks, self.model.ids["base"], tune=self.tune, hint=self.hint)
         header = replace(header, referring=True)
         shown = show(analysed.picture, found, header, self.model.base, self.model.weight(rate))
-        sections = [section(found.used, shown.says), *self.sections(shown.symbols)]
+        named = section(found.used, shown.says, part.id if part and found.doubted else None)
+        sections = [named, *self.sections(shown.symbols)]
         return ReferringStreams(header, sections, found.clear, shown.symbols, shown.errors, found.used)
 
     @property

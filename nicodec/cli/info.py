@@ -124,6 +124,7 @@ def _own(facts: dict[str, Any]) -> list[str]:
         *([f"tune: {facts['tune']}"] if facts["tune"] else []),
         *(["recommends: {anchor} anchor, tau {tau:g}".format(**facts["hint"])] if facts["hint"] else []),
         *(f"refers to {line}" for line in facts.get("chain", [])),
+        *([f"trust: {facts['trust']}.., how far they are believed"] if facts["trust"] else []),
         *(["quality map: a level for each block of 64x64 pixels"] if facts["quality_map"] else []),
         "entropy path: integer, the same symbols on every machine",
     ]

@@ -88,7 +88,8 @@ def export_model(run: Path, output: Path, summary: str, folders: tuple[Path, ...
 
     With the graphs that onnxruntime runs.
 
-    Stages vq, mode, fuser and restorer are parts; stage clc gives the dictionary there its adapters, and so another id.
+    Stages vq, mode, fuser, restorer and trust are parts; stage clc gives the dictionary there its adapters, and so
+    another id.
     """
     from nicodec.errors import OutputExistsError
     from nicodec.training.export import KINDS, stage_of
@@ -137,7 +138,7 @@ def export(
 
     exports: dict[str, Callable[..., None]] = {
         "sq": _export_sq, "vq": _export_vq, "mode": _export_mode, "fuser": _export_fuser, "clc": _export_clc,
-        "restorer": _export_restorer, "foreign": _export_foreign,
+        "restorer": _export_restorer, "trust": _export_trust, "foreign": _export_foreign,
     }  # fmt: skip
     if (stage := stage_of(run)) not in exports:
         raise TrainingRunError(f"{run} holds a run of stage {stage}, which is needed in training only")
@@ -195,6 +196,14 @@ def _export_restorer(run: Path, output: Path, summary: str, pictures: Pictures |
     from nicodec.training.export import export_restorer, load_module
 
     export_restorer(load_module(run, "restorer", lambda config: Restorer(RestorerConfig(**config))), output)
+
+
+def _export_trust(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:
+    from nicodec.networks.trust import TrustConfig
+    from nicodec.training.export import export_trust, load_module
+    from nicodec.training.trust import Trusting
+
+    export_trust(load_module(run, "trust", lambda config: Trusting(TrustConfig(**config))).trust, output)
 
 
 def _export_foreign(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:

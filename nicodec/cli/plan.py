@@ -121,6 +121,8 @@ def recipe_of(stage: PlannedStage, package: Path, place: Place) -> Recipe:
         return stages.vq(held, place.trunks, stage.config)
     if stage.name == "restorer":
         return stages.restorer(held, place.trunks, stage.config, predecessor)
+    if stage.name == "trust":
+        return stages.trust(held, stage.config)
     if stage.name == "aux":
         return stages.aux(held, place.trunks, stage.config, predecessor)
     if stage.name == "fuser":

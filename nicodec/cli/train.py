@@ -180,6 +180,19 @@ def train_restorer(model: str, trunks: tuple[Path, ...], widths: tuple[str, ...]
     _run(stages.restorer(find_package(model), trunks, _parse(widths, RestorerConfig, fixed=SHARED)), **options)
 
 
+@command.command("trust")
+@MODEL
+@WIDTHS
+@run_options
+def train_trust(model: str, widths: tuple[str, ...], **options: Any) -> None:
+    """Train how far references are trusted, component by component, on a frozen base (width: see TrustConfig)."""
+    from nicodec.networks.trust import SHARED, TrustConfig
+    from nicodec.training import stages
+    from nicodec.zoo.store import find_package
+
+    _run(stages.trust(find_package(model), _parse(widths, TrustConfig, fixed=SHARED)), **options)
+
+
 @command.command("clc")
 @MODEL
 @WIDTHS

@@ -8,7 +8,7 @@ from nicodec.container.drawn import blocks, count_drawn
 from nicodec.container.layout import Colour, SectionType
 from nicodec.container.payloads import read_foreign, read_references, read_tokens
 from nicodec.container.reader import NicFile
-from nicodec.container.references import Reference, read_aligned
+from nicodec.container.references import Reference, read_aligned, trust_of
 from nicodec.container.writer import write_header
 from nicodec.rate.scale import quality_from_rate
 
@@ -25,6 +25,7 @@ def describe(file: NicFile) -> dict[str, Any]:
     `references` (`dictionary` id in hex, `ids`, `bits` that they take without the section around them; or null),
     `refers_to` (of each picture that it takes to decode this one: `id` in hex, `name` of a file, or `index` in a
     dictionary; null where there are none),
+    `trust` (of the part that tells how far these are trusted: how its id begins, in hex; or null),
     `tokens` (`vq` or `texture` id in hex, `prior` `static` or `sq`, `bits` a token; or null),
     `drawn` (`blocks` that are kept exactly, of how many `in`, and the `bytes` of them; or null),
     `header_bytes`, `sections` (bytes of each payload by name).
@@ -32,7 +33,7 @@ def describe(file: NicFile) -> dict[str, Any]:
     header = file.header
     tokens, foreign, references = read_tokens(file), read_foreign(file), read_references(file)
     sections = {kind.name.lower(): len(section.payload) for kind, section in file.sections.items()}
-    drawn = file.payload(SectionType.DRAWN)
+    drawn, trust = file.payload(SectionType.DRAWN), trust_of(file)
     exact = file.holds_jpeg or (drawn is not None and not file.streams)
     hint = header.hint and {"anchor": header.hint.anchor.name.lower(), "tau": header.hint.tau_percent / 100}
     return {
@@ -58,6 +59,7 @@ def describe(file: NicFile) -> dict[str, Any]:
             "bits": len(references.ids) * references.id_bits,
         },
         "refers_to": [_named(reference) for reference in read_aligned(file)] or None,
+        "trust": trust and trust.hex(),
         "tokens": tokens
         and {tokens.kind: tokens.part_id.hex(), "prior": tokens.prior.name.lower(), "bits": tokens.depth},
         "drawn": None

@@ -11,7 +11,10 @@ from nicodec.container.reader import NicFile
 from nicodec.errors import CorruptFileError
 
 WHAT = "the REFERENCES section"
-SHOWN, SPLIT = 1, 2  # bits of `kind`: blocks say whether they show a reference's own pixels; and how they are split
+# Bits of `kind`: blocks say whether they show a reference's own pixels; and how they are split; a trust is named.
+SHOWN, SPLIT, TRUST = 1, 2, 4
+MOST_KIND = SHOWN | SPLIT | TRUST
+TRUST_BYTES = 3  # of the id of a trust: few are on one base, and small files feel every byte
 FILE, ENTRY = 0, 1  # what a reference is: a file, or an entry of a dictionary
 MAX_NAME = 255  # bytes
 FARTHEST = 1 << 25  # sixteenths of a pixel that a corner may be moved by
@@ -95,10 +98,16 @@ class Reference:
         return f"{self.name or 'a file without a name'} ({self.id.hex()})"
 
 
-def write_aligned(references: tuple[Reference, ...], says: Says) -> bytes:
-    """The payload of a REFERENCES section of version 2. `says`: what its blocks do."""
-    kind = SHOWN * says.shown | SPLIT * says.splits
-    return bytes([kind, len(references)]) + b"".join(map(_write_reference, references))
+def write_aligned(references: tuple[Reference, ...], says: Says, trust: bytes | None = None) -> bytes:
+    """The payload of a REFERENCES section of version 2.
+
+    Args:
+        says: what its blocks do.
+        trust: id of the part that tells how far references are trusted; None: they are so as they stand.
+    """
+    kind = SHOWN * says.shown | SPLIT * says.splits | TRUST * (trust is not None)
+    named = (trust or b"")[:TRUST_BYTES]
+    return bytes([kind, len(references)]) + named + b"".join(map(_write_reference, references))
 
 
 def what_blocks_say(file: NicFile) -> Says:
@@ -106,6 +115,18 @@ def what_blocks_say(file: NicFile) -> Says:
     payload = file.payload(SectionType.REFERENCES) if file.header.referring else None
     kind = payload[0] if payload else 0
     return Says(bool(kind & SHOWN), bool(kind & SPLIT))
+
+
+def trust_of(file: NicFile) -> bytes | None:
+    """The first TRUST_BYTES of the id of the trust that a file of version 2 names; None: it names none.
+
+    Raises:
+        CorruptFileError: as `read_aligned`.
+    """
+    payload = file.payload(SectionType.REFERENCES)
+    if not read_aligned(file) or payload is None or not payload[0] & TRUST:
+        return None
+    return payload[2 : 2 + TRUST_BYTES]
 
 
 def read_aligned(file: NicFile) -> tuple[Reference, ...]:
@@ -119,9 +140,11 @@ def read_aligned(file: NicFile) -> tuple[Reference, ...]:
         return ()
     cursor = Cursor(payload, WHAT)
     kind, count = cursor.byte(), cursor.byte()
-    if kind > SHOWN | SPLIT or not 1 <= count <= MAX_REFERENCES:
-        expected = f"1..{MAX_REFERENCES} of kind 0..{SHOWN | SPLIT}"
+    if kind > MOST_KIND or not 1 <= count <= MAX_REFERENCES:
+        expected = f"1..{MAX_REFERENCES} of kind 0..{MOST_KIND}"
         raise CorruptFileError(f"{WHAT} has {count} references of kind {kind}, expected {expected}")
+    if kind & TRUST:
+        cursor.take(TRUST_BYTES)
     references = tuple(_read_reference(cursor) for _ in range(count))
     if cursor.rest():
         raise CorruptFileError(f"{WHAT} has bytes after its last reference")

@@ -14,7 +14,7 @@ from torch import nn
 from nicodec.engines import Array
 from nicodec.errors import UsageError
 from nicodec.networks.functions import OF
-from nicodec.zoo.load import load_base, load_clc, load_fuser, load_mode, load_restorer, load_vq
+from nicodec.zoo.load import load_base, load_clc, load_fuser, load_mode, load_restorer, load_trust, load_vq
 from nicodec.zoo.manifest import Part
 from nicodec.zoo.once import once
 from nicodec.zoo.store import find_part
@@ -53,6 +53,7 @@ class TorchNetworks:
 
 LOAD: dict[str, Callable[[Part, str], nn.Module]] = {
     "base": load_base, "vq": load_vq, "mode": load_mode, "fuser": load_fuser, "restorer": load_restorer,
+    "trust": load_trust,
     "dictionary": lambda part, place: load_clc(part, load_base(find_part("base", next(iter(part.trained_on))), place)),
 }  # fmt: skip
 

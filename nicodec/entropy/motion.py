@@ -36,7 +36,8 @@ class Motion:
         sources: number of the reference of each block, from 1; 0: none. (2h, 2w) uint8.
         vectors: of each cell of 8x8 pixels, rows and columns in quarters of a pixel, on top of the reference's
             alignment. (8h, 8w, 2) int16.
-        classes: (4h, 4w) uint8, 0: as ever; k: the mean of y is the references', scale indices are LOWERED[k] lower.
+        classes: (4h, 4w) uint8, 0: as ever; k: the mean of y is what references say, scale indices are
+            LOWERED[k] lower.
         shown: (2h, 2w) uint8, 1: the block shows the reference's own pixels; 0 where there is no source. None: in a
             file that does not say.
         splits: (4h, 4w) uint8: what the vectors of a position's four cells are, 0: those of its whole block; 1: one of

@@ -20,7 +20,7 @@ from nicodec.rate.tile import TileRate
 
 CORRECTIONS = (0, 0, 1, 2, 3, 4, 6, 10, 16)  # at efforts 1..9; effort 1 rounds plainly as well
 BITS_PER_ERROR = 60.0  # what a squared quantiser step of error is worth in RDOQ; chosen on validation pictures
-BITS_REFERRED = 10.0  # the same where references are the mean, which later symbols do not see: near the theory below
+BITS_REFERRED = 10.0  # the same where references are the mean, of which symbols change little: near the theory below
 AIMED = 0.25  # share of the positions without references from which on corrections are worth their time
 LOOKED_UP = 64  # magnitudes whose bits are looked up; larger ones are rounded plainly
 DAMPING = 0.5  # share of the way that a correction goes
@@ -146,27 +146,32 @@ class ThriftyRounding:
         mask, indices = self.walk.mask(step), self._next()
         self.indices.append(indices)
         rest = np.moveaxis(residual[0], 0, 2)[mask]
-        symbols = np.copysign(self.chosen(indices, rest, mask, slice(step.start, step.stop)), rest)
+        symbols, added = self.chosen(indices, rest, mask, slice(step.start, step.stop))
         self.walk.tell(step, symbols.astype(np.int16))
         for following in self.walk.model.passes[step.index + 1 : step.index + 2]:
             self._next = begun(partial(self.walk.indices, following), each=BLAS_BUFFER)
         placed = np.zeros((*mask.shape, symbols.shape[1]), np.float32)
-        placed[mask] = symbols
+        placed[mask] = symbols + added
         return np.moveaxis(placed, 2, 0)[None]
 
-    def chosen(self, indices: Indices, rest: Array, mask: NDArray[np.bool_], part: slice) -> Array:
-        """The magnitudes of a pass's symbols (n, m), of what they cost note taken.
+    def chosen(
+        self, indices: Indices, rest: Array, mask: NDArray[np.bool_], part: slice
+    ) -> tuple[Array, Array | np.float32]:
+        """The symbols of a pass (n, m), of what they cost note taken.
 
         Args:
             indices: scale indices.
             rest: residuals.
             mask: which positions they are at.
             part: which components of y they are of.
+
+        Returns:
+            Symbols, and what their means have on top of the walk's.
         """
         magnitude, bits, error = self.weigh(indices, rest, self.worths[mask], part)
         self.bits += float(bits.sum())
         self.cost_map[mask] += bits + CURVATURE / 2 * error
-        return magnitude
+        return np.copysign(magnitude, rest), np.float32(0)
 
     def weigh(
         self, indices: Indices, rest: Array, worths: Array, part: slice

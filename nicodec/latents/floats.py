@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nicodec.engines import MAPPED, Networks, load_networks
 from nicodec.entropy.coder import Latent
-from nicodec.entropy.motion import Motion
+from nicodec.entropy.motion import CLASSES, Motion
 from nicodec.entropy.order import Pass, checkerboard, passes
 from nicodec.entropy.tables import SYMBOL_MAX
 from nicodec.image.picture import Pixels
@@ -22,6 +22,9 @@ from nicodec.latents.rates import interpolate, rates_at, spread
 from nicodec.rate.scale import LAMBDA_MAX, TUNE_SPACING
 from nicodec.zoo.manifest import Part
 from nicodec.zoo.stored import read_config
+
+WHOLLY = CLASSES - 1  # the class in which references are trusted as they stand
+TRUST_REACH = 1  # positions that trust sees to each side
 
 Choice = Callable[[Pass, Array], Array]
 
@@ -34,16 +37,24 @@ class Expected:
         motion: what it takes of them.
         seen: the pixels that this makes (16h, 16w, C), uint8; of blocks that take nothing, the first reference's.
         y: the latent of these (1, M, h, w), in natural units.
+        trust: the networks that say how far each component is so, in classes below WHOLLY, and in all slices but the
+            last; None: as it stands.
     """
 
     motion: Motion
     seen: Pixels
     y: Array
+    trust: Networks | None = None
 
     @property
     def where(self) -> NDArray[np.bool_]:
-        """Positions (h, w) whose mean it is."""
+        """Positions (h, w) whose mean it is, as it stands or as far as it is trusted."""
         return self.motion.classes > 0
+
+    @property
+    def doubted(self) -> NDArray[np.bool_]:
+        """Of these, the ones of which trust tells how far it is."""
+        return self.where & (self.motion.classes < WHOLLY) & (self.trust is not None)
 
 
 @dataclass(frozen=True)
@@ -164,25 +175,30 @@ class FloatPath:
         y_hat = self._passes(z_hat, rates, lambda step, _: symbols(step), expected)
         return y_hat * spread(self.ungain(rates), y_hat)
 
-    def prepare(self, *, mapped: bool) -> None:
+    def prepare(self, *, mapped: bool, trust: Networks | None = None) -> None:
         """Have the networks that make a picture of symbols started meanwhile. `mapped`: with a quality map."""
-        by_rate = ["hyper_features", *(f"means_{step.index}" for step in passes(self.latent, self.slices)), "g_s"]
+        steps = passes(self.latent, self.slices)
+        by_rate = ["hyper_features", *(f"means_{step.index}" for step in steps), "g_s"]
         self.networks.prepare([*(name + MAPPED * mapped for name in by_rate), "linear"])
+        if trust is not None:
+            trust.prepare([f"trust_{step.index}" + MAPPED * mapped for step in steps[:-2]])
 
     def changed(self, weights: Mapping[str, Array]) -> FloatPath:
         """With some other weights of the networks."""
         return replace(self, networks=self.networks.changed(weights))
 
     def _passes(self, z_hat: Array, rates: Array, residual: Choice, expected: Expected | None) -> Array:
-        """Walk the passes: y_hat = symbols, of `residual`, + means, which networks give where no reference does."""
+        """Walk the passes: y_hat = symbols, of `residual`, + means, of the networks or of what references say."""
         height, width = (BLOCK * length for length in z_hat.shape[2:])
         seen = np.zeros((1, self.latent, height, width), np.float32)
         asked = np.ones((height, width), np.bool_) if expected is None else ~expected.where
-        reach = self.context_depth
-        places = [(part.span, part.around(reach, height, width).span) for part in cover(asked, reach)]
-        (features,) = self.networks("hyper_features", z_hat, rates) if places else (seen,)
+        places = places_of(asked, self.context_depth)
+        features = seen
+        if places or (expected is not None and expected.doubted.any()):
+            (features,) = self.networks("hyper_features", z_hat, rates)
         gain = spread(self.gain(rates), seen)
         unit = self.std * gain + np.float32(0.1)
+        referred = None if expected is None else ReferenceMeans(expected, features, gain, unit, rates)
         for step in passes(self.latent, self.slices):
             part = slice(step.start, step.stop)
             mask = checkerboard(height, width, step.parity).astype(np.float32)
@@ -192,10 +208,54 @@ class FloatPath:
                 (found,) = self.networks(f"means_{step.index}", *around)
                 mean[:, :, *core] = found[:, :, *within(core, near)]
             mean *= unit[:, part]
-            if expected is not None:
-                mean = np.where(expected.where, expected.y[:, part] * gain[:, part], mean)
-            seen[:, part] += (residual(step, mean) + mean) * mask / unit[:, part]
+            if referred is not None:
+                mean = np.where(referred.where, referred.means(step), mean)
+            new = (residual(step, mean) + mean) * mask / unit[:, part]
+            seen[:, part] += new
+            if referred is not None:
+                referred.tell(step, new, mask)
         return seen * unit
+
+
+class ReferenceMeans:
+    """What references say of the means of a tile, pass by pass, in quantiser steps."""
+
+    def __init__(self, expected: Expected, hyper: Array, gain: Array, unit: Array, rates: Array) -> None:
+        """Set up.
+
+        Args:
+            hyper: features of z_hat, if there is any doubt.
+            gain, unit: natural units to steps, and the spread of y in these; (1, M, h, w) or (1, M, 1, 1).
+        """
+        self.where, self.doubted, self.trust = expected.where, expected.doubted, expected.trust
+        self.hyper, self.unit, self.rates = hyper, unit, rates
+        self.plain = expected.y * gain
+        self.places = places_of(self.doubted, TRUST_REACH)
+        if self.places:
+            self.y_ref, self.off = self.plain / unit, np.zeros_like(self.plain)  # and y_hat - y_ref, where there is one
+
+    def means(self, step: Pass) -> Array:
+        """Of the slice of a pass (1, M/slices, h, w)."""
+        part = slice(step.start, step.stop)
+        if self.trust is None or not self.places or step.stop == self.plain.shape[1]:
+            return self.plain[:, part]
+        mean = np.zeros_like(self.plain[:, part])
+        for core, near in self.places:
+            around = (each[:, :, *near] for each in (self.hyper, self.y_ref, self.off))
+            (found,) = self.trust(f"trust_{step.index}", *around, rates_at(self.rates, near))
+            mean[:, :, *core] = found[:, :, *within(core, near)]
+        return np.where(self.doubted, mean * self.unit[:, part], self.plain[:, part])
+
+    def tell(self, step: Pass, y_hat: Array, mask: Array) -> None:
+        """The y_hat of a pass, in units of the spread, zero at positions of the other parity; `mask`: 1 at its own."""
+        if self.places:
+            part = slice(step.start, step.stop)
+            self.off[:, part] += y_hat - self.y_ref[:, part] * mask
+
+
+def places_of(asked: NDArray[np.bool_], reach: int) -> list[tuple[Span, Span]]:
+    """Where networks that see `reach` positions far work for positions (h, w) that are asked for, and what they see."""
+    return [(part.span, part.around(reach, *asked.shape).span) for part in cover(asked, reach)]
 
 
 def as_array(symbols: NDArray[np.int16]) -> Array:

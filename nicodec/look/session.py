@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from nicodec.painters import Rendering
 from nicodec.painters.experts import Experts
 from nicodec.painters.restorer import Restorer
 from nicodec.painters.synthesis import Synthesis
-from nicodec.references.warp import Aligned
+from nicodec.references.expect import Sources
 from nicodec.zoo.model import Model
 
 KEPT = 6  # times the latent's size: pieces overlap, and another number of steps is another y'
@@ -79,7 +79,7 @@ class Session:
             experts = replace(experts, fuser=base.fuser())
         self.symbols = base.symbols()
         depth = base.tokens.depth if base.tokens else 0
-        self.painter = RememberingSynthesis(self.symbols, self.header, experts, depth, base.aligned or ())
+        self.painter = RememberingSynthesis(self.symbols, self.header, experts, depth, base.sources)
 
     def facts(self) -> dict[str, Any]:
         """What the page needs to know: `describe`'s keys, `anchors` that work, and whether `tau` does."""
@@ -125,10 +125,9 @@ class RememberingSynthesis(Synthesis):
     """Computes what depends on neither anchor nor tau once: the latent, and the last residuals of the fuser."""
 
     def __init__(
-        self, symbols: Mapping[Box, TileSymbols], header: Header, experts: Experts, depth: int,
-        references: Sequence[Aligned],
-    ) -> None:  # fmt: skip
-        super().__init__(header, experts, depth, references)
+        self, symbols: Mapping[Box, TileSymbols], header: Header, experts: Experts, depth: int, sources: Sources
+    ) -> None:
+        super().__init__(header, experts, depth, sources)
         everything, _ = neighbourhood(Box(0, 0, header.width, header.height), header.width, header.height)
         self.y_hat, self.code = super().gather(symbols, everything)
         self.residuals: dict[tuple[int, tuple[int, ...]], Array] = {}

@@ -15,15 +15,16 @@ from torch import Tensor
 
 from nicodec.container.layout import STRIDE
 from nicodec.dictionary.asset import CHANNELS, SIDE
-from nicodec.entropy.order import passes
+from nicodec.entropy.order import Pass, passes
 from nicodec.image.jpeg import TOLD
 from nicodec.latents.geometry import PATCH
 from nicodec.networks.base import Base
+from nicodec.networks.bounded import bounded
 from nicodec.networks.clc import CLC
 from nicodec.networks.fuser import Denoiser
 from nicodec.networks.mode import MoDE
 from nicodec.networks.restorer import Restorer
-from nicodec.networks.trust import bounded
+from nicodec.networks.trust import Trust
 from nicodec.networks.vq import VQExpert
 
 HEIGHT, WIDTH = 3 * STRIDE, 5 * STRIDE  # of the picture that graphs are made with
@@ -139,6 +140,18 @@ def of_restorer(restorer: Restorer, mapped: bool = False) -> dict[str, Function]
     return {"restored": Function(restorer, {"x": maps(3, 1), "y": y, "noise": y, "told": Input((1, TOLD + 1))})}
 
 
+def of_trust(trust: Trust, mapped: bool = False) -> dict[str, Function]:
+    """The means of each pass but the last slice's, where references are trusted."""
+    config = trust.config
+    y, hyper = maps(config.latent, PATCH), maps(config.context, PATCH)
+
+    def means(step: Pass) -> Function:
+        given = {"hyper": hyper, "y_ref": y, "off": y, "rate": rates(mapped)}
+        return Function(lambda hyper, y_ref, off, rate: trust(hyper, y_ref, off, step, rate), given)
+
+    return {f"trust_{step.index}": means(step) for step in trust.steps}
+
+
 def of_dictionary(clc: CLC, mapped: bool = False) -> dict[str, Function]:
     """CLM: references to their conditioning latent."""
     return {"clm": Function(clc.latent, {"levels": Input((3, CHANNELS, SIDE, SIDE), (0,))})}
@@ -146,7 +159,7 @@ def of_dictionary(clc: CLC, mapped: bool = False) -> dict[str, Function]:
 
 OF: dict[str, Callable[[Any, bool], dict[str, Function]]] = {
     "base": of_base, "vq": of_vq, "mode": of_mode, "fuser": of_fuser, "dictionary": of_dictionary,
-    "restorer": of_restorer,
+    "restorer": of_restorer, "trust": of_trust,
 }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
@@ -38,11 +38,10 @@ from nicodec.painters.foresight import Foresight
 from nicodec.painters.fuser import normals, told
 from nicodec.painters.strength import strength
 from nicodec.rate.tile import TileRate
-from nicodec.references.expect import expect
-from nicodec.references.warp import Aligned
+from nicodec.references.expect import Sources, expect
 from nicodec.streams import Listener
 
-TRUST_REACH = 2  # positions of the latent further than the networks see that a bounded picture depends on
+BOUNDED_REACH = 2  # positions of the latent further than the networks see that a bounded picture depends on
 LEAD_REACH = 2  # beyond HALO, what tau makes pixels depend on through g_a: even, for tokens two positions wide
 TEXTURE_REACH = 6  # the same where texture is painted too: a cell of two positions and the next one, and both lappings
 
@@ -53,11 +52,11 @@ class Synthesis:
     Args:
         experts: who paints.
         depth: bits a token.
-        references: that the file refers to.
+        sources: what the file refers to.
     """
 
-    def __init__(self, header: Header, experts: Experts, depth: int = 0, references: Sequence[Aligned] = ()) -> None:
-        self.header, self.experts, self.depth, self.references = header, experts, depth, references
+    def __init__(self, header: Header, experts: Experts, depth: int = 0, sources: Sources | None = None) -> None:
+        self.header, self.experts, self.depth, self.sources = header, experts, depth, sources or Sources()
         self.textures = strength(header.rate)
         self._seen: dict[Box, Pixels] = {}  # of tiles that show some of the references themselves
         self._foresight: Foresight | None = None
@@ -66,7 +65,7 @@ class Synthesis:
     def halo(self) -> int:
         """Positions of the latent around a crop that its pixels may depend on."""
         fuser = self.experts.fuser
-        return in_blocks(HALO + TRUST_REACH + self.reach + (fuser.halo if fuser else 0), self.header)
+        return in_blocks(HALO + BOUNDED_REACH + self.reach + (fuser.halo if fuser else 0), self.header)
 
     @property
     def reach(self) -> int:
@@ -115,7 +114,7 @@ class Synthesis:
     def expected(self, tile: Box, motion: Motion) -> Expected:
         """What the references say of a tile."""
         place = neighbourhood(tile, self.header.width, self.header.height)
-        found = expect(self.experts.base, self.references, motion, *place)
+        found = expect(self.experts.base, self.sources, motion, *place)
         self._seen.pop(tile, None)
         if motion.shown is not None and motion.shown.any():
             self._seen[tile] = found.seen.copy()  # without the halo
@@ -167,7 +166,7 @@ class Synthesis:
         """y_hat, code vectors and residual of a region of the latent to the pixels of `crop` for each tau."""
         header, channels = self.header, 1 if self.header.colour is Colour.GREY else 3
         pictures = [blank(header, crop) for _ in rendering.taus]  # tiles of which nothing is whole stay so
-        halo = in_blocks(HALO + TRUST_REACH + (self.reach if max(rendering.taus) > 0 else 0), header)
+        halo = in_blocks(HALO + BOUNDED_REACH + (self.reach if max(rendering.taus) > 0 else 0), header)
         for tile, held in symbols.items():
             if (wanted := crop.common(tile)) is None or held.size == 0:
                 continue

@@ -13,9 +13,9 @@ from nicodec.entropy.integer import BLAS_BUFFER
 from nicodec.entropy.motion import CELLS, CLASSES, LOWERED, Motion
 from nicodec.entropy.scales import ScaleModel
 from nicodec.latents.effort import CURVATURE, ThriftyRounding, to_array
-from nicodec.latents.floats import Expected, FloatPath
+from nicodec.latents.floats import WHOLLY, Expected, FloatPath
 from nicodec.latents.geometry import BLOCK, Array, enlarged
-from nicodec.latents.rates import to_rates
+from nicodec.latents.rates import spread, to_rates
 from nicodec.rate.tile import TileRate
 
 Costs = NDArray[np.float64]
@@ -26,7 +26,7 @@ EVERY = 0.5  # that each pair of neighbours is counted more than it was seen
 
 
 @dataclass(frozen=True, eq=False)
-class Trust:
+class Weighed:
     """How far a tile trusts its references.
 
     Attributes:
@@ -44,8 +44,8 @@ class Trust:
 
 def choose_classes(
     base: FloatPath, scales: ScaleModel, y: Array, z_hat: Array, rate: TileRate, found: Expected
-) -> Trust:
-    """What of z is said, and the classes, of least bits and error.
+) -> list[Weighed]:
+    """What of z is said, and the classes, of least bits and error: as trust tells, if there is any, and without it.
 
     A block whose z is silent has no position in class 0: there, scales would be those of nothing.
 
@@ -57,7 +57,9 @@ def choose_classes(
     silent = np.zeros_like(z_hat)
     nowhere, everywhere = (np.full_like(found.motion.classes, each) for each in (0, 1))
     plain = ThriftyRounding(base, scales, z_hat, rate, nowhere)
-    loud, quiet = (EveryClass(base, scales, z, rate, everywhere) for z in (z_hat, silent))
+    off = y - found.y * spread(base.gain(to_rates(rate)), y)
+    doubting = found.trust is not None
+    loud, quiet = (EveryClass(base, scales, z, rate, everywhere, off, doubting=doubting) for z in (z_hat, silent))
     walks = (z_hat, nowhere, plain), (z_hat, everywhere, loud), (silent, everywhere, quiet)
 
     def walk(which: int) -> None:
@@ -67,38 +69,64 @@ def choose_classes(
 
     list(in_threads(walk, range(len(walks)), each=BLAS_BUFFER))
     never = np.full_like(plain.cost_map, np.inf)
-    said = [_best(np.stack(costs)) for costs in ((plain.cost_map, *loud.by_class), (never, *quiet.by_class))]
     z_bits = [_z_bits(scales, z, rate) for z in (z_hat, silent)]
-    by_block = [_blocks(costs).sum((1, 3)) + bits for (_, costs), bits in zip(said, z_bits, strict=True)]
-    hushed = by_block[1] < by_block[0]
-    z = np.where(hushed, silent, z_hat)
-    classes = np.where(enlarged(hushed, BLOCK), said[1][0], said[0][0])
     alone = float(plain.cost_map.sum() + z_bits[0].sum())
-    return Trust(z, classes, float(np.minimum(*by_block).sum()), alone)
+
+    def weighed(by_loud: Costs, by_quiet: Costs) -> Weighed:
+        said = [_best(np.stack(costs)) for costs in ((plain.cost_map, *by_loud), (never, *by_quiet))]
+        by_block = [_blocks(costs).sum((1, 3)) + bits for (_, costs), bits in zip(said, z_bits, strict=True)]
+        hushed = by_block[1] < by_block[0]
+        classes = np.where(enlarged(hushed, BLOCK), said[1][0], said[0][0])
+        return Weighed(np.where(hushed, silent, z_hat), classes, float(np.minimum(*by_block).sum()), alone)
+
+    return [weighed(*costs) for costs in zip(loud.by_class, quiet.by_class, strict=True)]
 
 
 class EveryClass(ThriftyRounding):
-    """What each position costs in each class above 0, in one walk: their means are the same, their scales ever lower.
+    """What each position costs in each class above 0, in one walk: scales are ever lower.
 
-    Later passes see the symbols of the class that costs a position least so far. Good for one walk; `by_class` then has
-    bits and error, (CLASSES - 1, H, W).
+    Later passes see what the class that costs a position least so far makes of it, with the walk's means. Good for one
+    walk; `by_class` then has bits and error, (1 or 2, CLASSES - 1, H, W): with these means, but in class WHOLLY; and,
+    where trust makes them, with y_ref as it stands in all.
     """
 
-    def __init__(self, base: FloatPath, scales: ScaleModel, z_hat: Array, rate: TileRate, trusted: Classes) -> None:
-        super().__init__(base, scales, z_hat, rate, trusted)
-        self.by_class = np.zeros((CLASSES - 1, *trusted.shape))
+    def __init__(
+        self, base: FloatPath, scales: ScaleModel, z_hat: Array, rate: TileRate, trusted: Classes, off: Array,
+        *, doubting: bool,
+    ) -> None:  # fmt: skip
+        """Set up.
 
-    def chosen(self, indices: Indices, rest: Array, mask: NDArray[np.bool_], part: slice) -> Array:
+        Args:
+            off: y - y_ref (1, M, H, W), in quantiser steps.
+            doubting: whether trust makes the walk's means.
+        """
+        super().__init__(base, scales, z_hat, rate, trusted)
+        self.off, self.doubting = np.moveaxis(off[0], 0, 2), doubting
+        self.by_class = np.zeros((1 + doubting, CLASSES - 1, *trusted.shape))
+
+    def chosen(
+        self, indices: Indices, rest: Array, mask: NDArray[np.bool_], part: slice
+    ) -> tuple[Array, Array | np.float32]:
         """As ever, of the class that costs least."""
-        found = []
-        for costs, lowered in zip(self.by_class, LOWERED[1:], strict=True):
+        off, found = self.off[mask, part], []
+        for index, lowered in enumerate(LOWERED[1:]):
             lower = np.maximum(indices.astype(np.int16) - lowered, 0)
-            magnitudes, bits, error = self.weigh(lower, rest, self.worths[mask], part)
-            costs[mask] += bits + CURVATURE / 2 * error
-            found.append(magnitudes)
-        best = self.by_class[:, mask].argmin(0)
+            symbols, cost = self.in_class(lower, off, mask, part)
+            self.by_class[1:, index, mask] += cost
+            if self.doubting and index + 1 < WHOLLY and part.stop < self.off.shape[2]:
+                symbols, cost = self.in_class(lower, rest, mask, part)
+            self.by_class[0, index, mask] += cost
+            found.append(symbols)
+        best = self.by_class[0][:, mask].argmin(0)
         chosen: Array = np.take_along_axis(np.stack(found), best[None, :, None], 0)[0]
-        return chosen
+        return chosen, np.where((best + 1 == WHOLLY)[:, None], rest - off, np.float32(0))
+
+    def in_class(
+        self, indices: Indices, rest: Array, mask: NDArray[np.bool_], part: slice
+    ) -> tuple[Array, NDArray[np.float64]]:
+        """Symbols of a pass with these scale indices, and what each position costs: (n, m), (n,)."""
+        magnitudes, bits, error = self.weigh(indices, rest, self.worths[mask], part)
+        return np.copysign(magnitudes, rest), bits + CURVATURE / 2 * error
 
 
 def _best(costs: Costs) -> tuple[Classes, Costs]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from nicodec.container.layout import Colour, Header
 from nicodec.container.references import Alignment
+from nicodec.engines import Networks
 from nicodec.entropy.motion import CELLS, Motion
 from nicodec.image.picture import Pixels
 from nicodec.latents.floats import Expected, FloatPath
@@ -32,18 +34,31 @@ def lay(pixels: Pixels, alignment: Alignment, header: Header) -> Aligned:
     return Aligned(in_colour(pixels, channels), alignment, header.width, header.height)
 
 
-def expect(base: FloatPath, references: Sequence[Aligned], motion: Motion, around: Span, core: Span) -> Expected:
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """What a picture is coded beside.
+
+    Attributes:
+        aligned: its references, by their numbers from 1 on.
+        trust: as in `Expected`.
+    """
+
+    aligned: Sequence[Aligned] = ()
+    trust: Networks | None = None
+
+
+def expect(base: FloatPath, sources: Sources, motion: Motion, around: Span, core: Span) -> Expected:
     """What references say of a tile.
 
     Args:
-        references: of the picture.
+        sources: of the picture.
         motion: of the tile; in its halo, blocks take what the nearest ones of the tile do.
         around: rows and columns of the picture's latent that the tile and its halo are.
         core: of these, the tile's own.
     """
-    pixels = warp(references, grown(motion, around, core), around)
+    pixels = warp(sources.aligned, grown(motion, around, core), around)
     y = base.g_a(to_input(pixels))
-    return Expected(motion, pixels[in_pixels(core)], y[:, :, core[0], core[1]])
+    return Expected(motion, pixels[in_pixels(core)], y[:, :, core[0], core[1]], sources.trust)
 
 
 def grown(motion: Motion, around: Span, core: Span) -> Motion:

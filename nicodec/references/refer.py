@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,19 +11,20 @@ from nicodec.container.layout import MAX_REFERENCES, STRIDE, Section, SectionTyp
 from nicodec.container.reader import read_file
 from nicodec.container.references import Reference, Says, write_aligned
 from nicodec.drawing import block_errors
+from nicodec.engines import Networks
 from nicodec.entropy.motion import Motion
 from nicodec.entropy.scales import ScaleModel
 from nicodec.entropy.symbols import TileSymbols
 from nicodec.image.picture import Picture, Pixels
 from nicodec.latents.analysis import Analysed
 from nicodec.latents.effort import encode_tile
-from nicodec.latents.floats import Expected, FloatPath
+from nicodec.latents.floats import WHOLLY, Expected, FloatPath
 from nicodec.latents.geometry import BLOCK, Array, coarser, cut, in_pixels, to_input
 from nicodec.latents.rates import spread, to_rates
 from nicodec.rate.tile import TileRate
 from nicodec.references.align import align, flat, luma
 from nicodec.references.classes import choose_classes, settled
-from nicodec.references.expect import expect, in_colour
+from nicodec.references.expect import Sources, expect, in_colour
 from nicodec.references.library import Library
 from nicodec.references.look import likely
 from nicodec.references.search import find_motion
@@ -49,13 +50,15 @@ class Chosen:
     """A tile with its references: where it lies, what it takes, and what z says.
 
     Attributes:
+        trust: as in `Sources`.
         said: by the references; None: not known of what is taken in the end.
-        cost, alone: as in `Trust`.
+        cost, alone: as in `Weighed`.
     """
 
     held: Analysed
     motion: Motion
     z_hat: Array
+    trust: Networks | None
     said: Expected | None
     cost: float
     alone: float
@@ -69,6 +72,7 @@ class Referring:
         y_hats: of each tile, what its symbols make of y, in natural units (1, M, 4h, 4w).
         seen: of each tile, what its motion makes of the references (16h, 16w, C).
         clear: so much less than without them that nobody need try that.
+        doubted: whether trust tells of some position how far they are believed.
     """
 
     used: list[Offered]
@@ -76,6 +80,7 @@ class Referring:
     y_hats: list[Array]
     seen: list[Pixels]
     clear: bool
+    doubted: bool
 
 
 def offer(picture: Picture, library: Library) -> list[Offered]:
@@ -109,9 +114,9 @@ def agree(pixels: Pixels, aligned: Aligned) -> bool:
     return float(own @ seen) >= AGREE * float(np.linalg.norm(own) * np.linalg.norm(seen))
 
 
-def section(offered: Sequence[Offered], says: Says) -> Section:
-    """The REFERENCES section that names them. `says`: as in `write_aligned`."""
-    payload = write_aligned(tuple(each.reference for each in offered), says)
+def section(offered: Sequence[Offered], says: Says, trust: bytes | None) -> Section:
+    """The REFERENCES section that names them. `says`, `trust`: as in `write_aligned`."""
+    payload = write_aligned(tuple(each.reference for each in offered), says, trust)
     return Section(SectionType.REFERENCES, payload)
 
 
@@ -128,10 +133,15 @@ def lighter(
 
 def refer(
     analysed: Iterable[Analysed], offered: Sequence[Offered], base: FloatPath, scales: ScaleModel, rate: TileRate,
-    effort: int,
+    effort: int, trust: Networks | None,
 ) -> Referring | None:  # fmt: skip
-    """A picture with what it takes of the references that are offered; None: there is nothing to be gained."""
-    chosen = [_choose(held, offered, base, scales, rate) for held in analysed]
+    """A picture with what it takes of the references that are offered; None: there is nothing to be gained.
+
+    `trust`: as in `Sources`; it is left out where references as they stand cost less.
+    """
+    sources = Sources([each.aligned for each in offered], trust)
+    ways = zip(*(_choose(held, sources, base, scales, rate) for held in analysed), strict=True)
+    chosen = min(ways, key=lambda way: sum(each.cost for each in way))
     used = sorted({int(source) for each in chosen for source in np.unique(each.motion.sources)} - {0})
     share = sum(each.cost for each in chosen) / sum(each.alone for each in chosen)
     if not used or share > VAIN:
@@ -139,41 +149,45 @@ def refer(
     numbers = np.zeros(len(offered) + 1, np.uint8)
     numbers[used] = np.arange(1, len(used) + 1)
     kept = [offered[number - 1] for number in used]
+    sources = Sources([each.aligned for each in kept], chosen[0].trust)
     split = any(each.motion.splits is not None and each.motion.splits.any() for each in chosen)
     motions = [
         replace(each.motion, sources=numbers[each.motion.sources], splits=each.motion.splits if split else None)
         for each in chosen
     ]
     coded = [
-        _coded(replace(each, motion=motion), kept, base, scales, rate, effort)
+        _coded(replace(each, motion=motion), sources, base, scales, rate, effort)
         for each, motion in zip(chosen, motions, strict=True)
     ]
     symbols, y_hats, seen = map(list, zip(*coded, strict=True))
-    return Referring(kept, symbols, y_hats, seen, share < CLEAR)
+    unsure = any(((motion.classes > 0) & (motion.classes < WHOLLY)).any() for motion in motions)
+    return Referring(kept, symbols, y_hats, seen, share < CLEAR, unsure and sources.trust is not None)
 
 
-def _choose(held: Analysed, offered: Sequence[Offered], base: FloatPath, scales: ScaleModel, rate: TileRate) -> Chosen:
-    aligned, place = [each.aligned for each in offered], (held.around, held.core)
+def _choose(held: Analysed, sources: Sources, base: FloatPath, scales: ScaleModel, rate: TileRate) -> Iterator[Chosen]:
+    """As trust tells, if there is any, and without it."""
+    place = held.around, held.core
     near = rate.cut(*coarser(held.around))
     y, z_hat = base.scaled(held.y, to_rates(near), held.core)
-    found = find_motion(held.pixels, aligned, *place, rate.rate)
+    found = find_motion(held.pixels, sources.aligned, *place, rate.rate)
     own = y[:, :, held.core[0], held.core[1]]
-    said = expect(base, aligned, found, *place)
-    trust = choose_classes(base, scales, own, z_hat, near.cut(*coarser(held.core)), said)
-    motion = settled(found, trust.classes)
-    stays = replace(said, motion=motion) if motion.sources.all() else None
-    return Chosen(held, motion, trust.z_hat, stays, trust.cost, trust.alone)
+    said = expect(base, sources, found, *place)
+    ways = choose_classes(base, scales, own, z_hat, near.cut(*coarser(held.core)), said)
+    for weighed, trust in zip(ways, [sources.trust, None], strict=False):
+        motion = settled(found, weighed.classes)
+        stays = replace(said, motion=motion, trust=trust) if motion.sources.all() else None
+        yield Chosen(held, motion, weighed.z_hat, trust, stays, weighed.cost, weighed.alone)
 
 
 def _coded(
-    chosen: Chosen, offered: Sequence[Offered], base: FloatPath, scales: ScaleModel, rate: TileRate, effort: int
+    chosen: Chosen, sources: Sources, base: FloatPath, scales: ScaleModel, rate: TileRate, effort: int
 ) -> tuple[TileSymbols, Array, Pixels]:
     """A tile's symbols, the y_hat that they make, and what it sees of the references."""
     held = chosen.held
     near = rate.cut(*coarser(held.around))
     y, _ = base.scaled(held.y, to_rates(near), held.core)
     if chosen.said is None:
-        said = expect(base, [each.aligned for each in offered], chosen.motion, held.around, held.core)
+        said = expect(base, sources, chosen.motion, held.around, held.core)
     else:
         said = replace(chosen.said, motion=chosen.motion)
     latent, y_hat = encode_tile(

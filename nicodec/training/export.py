@@ -27,6 +27,7 @@ from nicodec.networks.clc import CLC
 from nicodec.networks.fuser import Denoiser
 from nicodec.networks.mode import MoDE
 from nicodec.networks.restorer import Restorer
+from nicodec.networks.trust import Trust
 from nicodec.networks.vq import VQExpert
 from nicodec.rate.scale import KNOTS
 from nicodec.training.checkpoint import STATE, read_average, read_state, replace
@@ -35,8 +36,8 @@ from nicodec.training.sq import SQCodec
 from nicodec.zoo.manifest import TRAINED_ON, Package, graph_path, read_manifest, write_manifest, write_tensors
 from nicodec.zoo.stored import EXACT, REFERENCES, SCALE
 
-ADOPTED = frozenset({"base", "texture"})  # parts that a package may have of another one: files need them
-IN_BYTES = frozenset({"mode", "fuser", "restorer"})  # parts that paint, and code nothing
+ADOPTED = frozenset({"base", "texture", "trust"})  # parts that a package may have of another one: files need them
+IN_BYTES = frozenset({"mode", "fuser", "restorer", "trust"})  # parts that paint, and code nothing
 KINDS = {"sq": "base", "foreign": "base", "clc": "dictionary"}  # of stages' parts, where they have names of their own
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -112,7 +113,7 @@ def export_base(codec: SQCodec, folder: Path, summary: str, tables: tuple[Tables
 
 
 def adopt(package: Package, folder: Path, summary: str) -> None:
-    """Write a package with the base of another one, and its tokens of texture; the folder's name is the model's."""
+    """Write a package with the base of another one, and what else its files name; the folder's name is the model's."""
     held = {kind: part for kind, part in package.parts.items() if kind in ADOPTED}
     folder.mkdir(parents=True, exist_ok=True)
     for part in held.values():
@@ -155,6 +156,12 @@ def export_restorer(restorer: Restorer, folder: Path) -> None:
     """Add a restorer to the package in `folder`."""
     write_part(folder, "restorer", restorer, asdict(restorer.config), {})
     _extend_manifest(folder, "restorer")
+
+
+def export_trust(trust: Trust, folder: Path) -> None:
+    """Add what trusts references to the package in `folder`."""
+    write_part(folder, "trust", trust, asdict(trust.config), {})
+    _extend_manifest(folder, "trust")
 
 
 def export_dictionary(dictionary: Dictionary, folder: Path, clc: CLC | None = None) -> None:

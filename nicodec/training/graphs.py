@@ -32,6 +32,7 @@ from nicodec.zoo.load import (
     load_fuser,
     load_mode,
     load_restorer,
+    load_trust,
     load_vq,
 )
 from nicodec.zoo.manifest import Package, Part, graph_path, part_id, read_manifest, write_manifest
@@ -90,6 +91,7 @@ def _modules(package: Package, kinds: Collection[str]) -> Iterator[tuple[Part, n
         "mode": lambda part: load_mode(part, "cpu"),
         "fuser": lambda part: load_fuser(part, "cpu"),
         "restorer": lambda part: load_restorer(part, "cpu"),
+        "trust": lambda part: load_trust(part, "cpu"),
         "dictionary": lambda part: load_clc(part, load_base(base, "cpu")),
     }
     for kind, part in package.parts.items():

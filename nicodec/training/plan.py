@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from nicodec.errors import UsageError, brief
-from nicodec.networks import restorer, vq
+from nicodec.networks import restorer, trust, vq
 from nicodec.networks.base import BaseConfig
 from nicodec.networks.clc import CLCConfig
 from nicodec.networks.restorer import RestorerConfig
+from nicodec.networks.trust import TrustConfig
 from nicodec.networks.vq import VQConfig
 from nicodec.training.foreign import ForeignConfig
 from nicodec.training.loop import Schedule
 
 AFTER = {  # what each stage stands on
     "sq": (), "dictionary": ("sq",), "clc": ("dictionary",), "vq": ("sq",), "aux": ("sq",), "fuser": ("aux",),
-    "mode": ("vq",), "restorer": ("sq",), "texture": ("sq",), "foreign": (),
+    "mode": ("vq",), "restorer": ("sq",), "trust": ("sq",), "texture": ("sq",), "foreign": (),
 }  # fmt: skip
 BASES = {"sq", "foreign"}  # a plan begins with one, or has another model's
 ON_ANOTHER = {"aux", "fuser"}  # what can be trained on another codec's base as on ours
@@ -28,8 +29,11 @@ UNTRAINED = {"dictionary": {"size": "int"}, "texture": {"config": "dict"}}  # bu
 CRITICAL = frozenset({"vq", "aux", "fuser", "mode", "restorer"})  # need the weights of a critic
 CONFIGS: dict[str, type[Any]] = {  # others have the base's widths
     "sq": BaseConfig, "vq": VQConfig, "clc": CLCConfig, "restorer": RestorerConfig, "foreign": ForeignConfig,
+    "trust": TrustConfig,
 }  # fmt: skip
-FIXED: dict[type[Any], Collection[str]] = {VQConfig: vq.SHARED, RestorerConfig: restorer.SHARED}
+FIXED: dict[type[Any], Collection[str]] = {
+    VQConfig: vq.SHARED, RestorerConfig: restorer.SHARED, TrustConfig: trust.SHARED,
+}  # fmt: skip
 EXPORT = {"sq": {"count": "int", "side": "int"}, "vq": {"steps": "int", "batch": "int", "side": "int"}}
 TEXTURE = dict.fromkeys(("bits", "stride", "batches", "steps", "batch", "side"), "int")
 KINDS: dict[str, Callable[[Any], bool]] = {
@@ -85,7 +89,7 @@ class Plan:
     Attributes:
         name: the package's.
         summary: goes into its manifest.
-        base: the model whose base, and tokens of texture, it is to have; None: stages make them.
+        base: the model whose base, tokens of texture and trust it is to have; None: stages make them.
     """
 
     path: Path

@@ -13,6 +13,7 @@ from nicodec.networks.base import BaseConfig
 from nicodec.networks.clc import CLCConfig
 from nicodec.networks.fuser import Denoiser, FuserConfig
 from nicodec.networks.restorer import RestorerConfig
+from nicodec.networks.trust import TrustConfig
 from nicodec.networks.vq import VQConfig
 from nicodec.training.checkpoint import STATE
 from nicodec.training.clc import CLCStage
@@ -25,6 +26,7 @@ from nicodec.training.mode import MoDEStage
 from nicodec.training.restorer import RestorerStage
 from nicodec.training.sq import SQStage
 from nicodec.training.stage import Stage
+from nicodec.training.trust import TrustStage
 from nicodec.training.vq import VQStage
 from nicodec.zoo.load import (
     base_config,
@@ -143,6 +145,14 @@ def restorer(package: Package, trunks: Sequence[Path], widths: Widths, predecess
         lambda device: RestorerStage(config, load_base(part, device), _critic(trunks, device), before),
         {**_ids(part), **_before(before)},
     )
+
+
+def trust(package: Package, widths: Widths) -> Recipe:
+    """How far references are trusted, on a package's base. `widths`: fields of `TrustConfig`, but the base's."""
+    part = package.parts["base"]
+    base = base_config(part)
+    config = _configured(lambda **chosen: TrustConfig.on(base, **chosen), widths)
+    return Recipe(lambda device: TrustStage(config, load_base(part, device)), _ids(part))
 
 
 def clc(package: Package, widths: Widths) -> Recipe:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nicodec.networks.fuser import Denoiser
     from nicodec.networks.mode import MoDE
     from nicodec.networks.restorer import Restorer
+    from nicodec.networks.trust import Trust
     from nicodec.networks.vq import VQExpert
 
 
@@ -166,6 +167,18 @@ def load_restorer(part: Part, device: str) -> Restorer:
     from nicodec.networks.restorer import Restorer, RestorerConfig
 
     return _filled(lambda: Restorer(RestorerConfig(**read_config(part))), part, device)
+
+
+@once
+def load_trust(part: Part, device: str) -> Trust:
+    """What a trust part says of references, in float32 and ready to run.
+
+    Raises:
+        DamagedPartError: the part does not hold it.
+    """
+    from nicodec.networks.trust import Trust, TrustConfig
+
+    return _filled(lambda: Trust(TrustConfig(**read_config(part))), part, device)
 
 
 @once

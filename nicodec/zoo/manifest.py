@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 TRAINED_ON = {
     "base": (), "vq": ("base",), "dictionary": ("base",), "mode": ("base", "vq"), "fuser": ("base",),
     "restorer": ("base",),
-    "texture": ("base",),
+    "texture": ("base",), "trust": ("base",),
 }  # fmt: skip
 
 

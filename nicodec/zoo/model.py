@@ -17,7 +17,7 @@ from nicodec.entropy.tokens import TokenPrior
 from nicodec.rate.scale import LAMBDA_MAX, lambda_from_rate
 from nicodec.zoo.load import has_adapters, load_dictionary, load_prior, load_scales, load_texture
 from nicodec.zoo.manifest import TRAINED_ON, Package, Part
-from nicodec.zoo.store import all_packages, find_package, find_part, find_trained, missing
+from nicodec.zoo.store import all_packages, all_trained, find_package, find_part, find_trained, missing
 from nicodec.zoo.stored import read_config
 
 if TYPE_CHECKING:
@@ -129,6 +129,20 @@ class Model:
         if part is None:
             raise missing(f"no fuser trained on base {self.ids['base'].hex()} is installed; decode with --tau 0")
         return load_fuser(part, self.engine, self.device, self.ids.get("texture"))
+
+    def trust(self, named: bytes) -> Networks:
+        """What tells how far references are trusted. `named`: how the id begins of one trained on this base.
+
+        Raises:
+            MissingPartError, DamagedPartError: it is not installed, or not whole.
+        """
+        base = self.ids["base"]
+        ids = [part.id for part in all_trained("trust", {base}, self.among)]
+        wanted = next((each for each in ids if each.startswith(named)), None)
+        if wanted is None:
+            others = ", ".join(each.hex() for each in ids) or "none"
+            raise missing(f"the file names trust {named.hex()}.. on base {base.hex()}, and of such there is {others}")
+        return load_networks(find_part("trust", wanted, self.among), self.engine, self.device)
 
     @cached_property
     def restorer(self) -> Restorer:

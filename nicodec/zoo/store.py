@@ -101,8 +101,13 @@ def missing(what: str) -> MissingPartError | DamagedPartError:
 
 def find_trained(kind: str, on: set[bytes], among: Sequence[Package]) -> Part | None:
     """A part that was trained on just these parts; None where no package has one."""
+    return next(all_trained(kind, on, among), None)
+
+
+def all_trained(kind: str, on: set[bytes], among: Sequence[Package]) -> Iterator[Part]:
+    """All of them, copies too."""
     parts = (package.parts.get(kind) for package in among)
-    return next((part for part in parts if part is not None and part.trained_on == on), None)
+    return (part for part in parts if part is not None and part.trained_on == on)
 
 
 @once

@@ -16,7 +16,7 @@ from points import Results, pixels_of
 from nicodec.entropy.motion import CELLS, Motion
 from nicodec.image.picture import Pixels
 from nicodec.references import refer
-from nicodec.references.classes import Trust
+from nicodec.references.classes import Weighed
 
 MARGIN = 16  # pixels of the first shot around the second, which a moved camera may see
 SHIFT, ANGLE, ZOOM, TILT = (
@@ -81,10 +81,11 @@ def spoilt(name: str, change: Callable[[Any], Any]) -> Iterator[None]:
         setattr(refer, name, whole)
 
 
-def shuffled_classes(found: Trust) -> Trust:
+def shuffled_classes(found: list[Weighed]) -> list[Weighed]:
     """As many of each, anywhere; said to be worth a trial."""
-    classes = np.random.default_rng(0).permutation(found.classes.ravel()).reshape(found.classes.shape)
-    return replace(found, classes=classes, cost=0.9 * found.alone)
+    random = np.random.default_rng(0)
+    shuffled = [random.permutation(each.classes.ravel()).reshape(each.classes.shape) for each in found]
+    return [replace(each, classes=own, cost=0.9 * each.alone) for each, own in zip(found, shuffled, strict=True)]
 
 
 def shuffled_vectors(found: Motion) -> Motion:

@@ -37,7 +37,7 @@ from nicodec.zoo.manifest import TRAINED_ON, Package, graph_path, read_manifest,
 from nicodec.zoo.stored import EXACT, REFERENCES, SCALE
 
 ADOPTED = frozenset({"base", "texture", "trust"})  # parts that a package may have of another one: files need them
-IN_BYTES = frozenset({"mode", "fuser", "restorer", "trust"})  # parts that paint, and code nothing
+IN_BYTES = frozenset({"mode", "fuser", "restorer", "trust"})  # parts that no symbol depends on
 KINDS = {"sq": "base", "foreign": "base", "clc": "dictionary"}  # of stages' parts, where they have names of their own
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 

@@ -6,8 +6,9 @@ python tests/make_golden.py
 import json
 import sys
 import zlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 TESTS = Path(__file__).parent
 FOLDER = TESTS / "golden"
@@ -15,6 +16,7 @@ sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
 import numpy as np  # noqa: E402
 import pictures  # noqa: E402
+import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import nicodec  # noqa: E402
@@ -24,10 +26,15 @@ from nicodec.container.info import describe  # noqa: E402
 from nicodec.container.layout import Anchor, Hint, Section, SectionType  # noqa: E402
 from nicodec.container.reader import read_file  # noqa: E402
 from nicodec.container.writer import write_file, write_header, write_section, write_tiles  # noqa: E402
+from nicodec.networks.trust import TrustConfig  # noqa: E402
 from nicodec.references.look import look  # noqa: E402
 from nicodec.streams import code_latent  # noqa: E402
-from nicodec.zoo.load import load_scales  # noqa: E402
-from nicodec.zoo.store import find_part  # noqa: E402
+from nicodec.training.export import write_part  # noqa: E402
+from nicodec.training.graphs import write_graphs  # noqa: E402
+from nicodec.training.trust import TrustStage  # noqa: E402
+from nicodec.zoo.load import base_config, load_base, load_scales  # noqa: E402
+from nicodec.zoo.manifest import write_manifest  # noqa: E402
+from nicodec.zoo.store import find_package, find_part  # noqa: E402
 
 BOTH = {"model": "tiny-full"}
 EYE, PSNR = {"model": "tiny-tunes"}, {"model": "tiny-tunes", "tune": "psnr"}
@@ -215,11 +222,44 @@ def make_dictionary():
         path.write_bytes(write_dictionary(Dictionary(tuple(entries))))
 
 
+def make_trust():
+    """The base of tiny, and a trust that learned a little of the golden files' scene: a random one is left out."""
+    folder = FOLDER / "models" / "tiny-trust"
+    if folder.exists():
+        return
+    part = find_package("tiny").parts["base"]
+    torch.manual_seed(6)
+    stage = TrustStage(TrustConfig.on(base_config(part), width=16), load_base(part, "cpu"))
+    stage.start(SimpleNamespace(least=192, batch=scenes))
+    optimizer = torch.optim.Adam(stage.module.parameters(), lr=2e-3)
+    for _ in range(1500):
+        loss, _ = stage.loss(scenes(4, 128))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    write_part(folder, "trust", stage.module.trust, asdict(stage.module.config), {})
+    files = {"base": "../tiny/base.safetensors", "trust": "trust.safetensors"}
+    summary = "the base of tiny, and a trust that learned a little; not for pictures"
+    write_manifest(folder, folder.name, summary, files, {"base": part.graphs})
+    write_graphs(folder, ["trust"])
+
+
+def scenes(count, side):
+    """Crops (count, 3, side, side), 0..1."""
+    wholes = [torch.from_numpy(pictures.scene(192 + 64 * index, 192)).permute(2, 0, 1) for index in range(4)]
+    crops = []
+    for whole in (wholes[int(torch.randint(len(wholes), ()))] for _ in range(count)):
+        top, left = (int(torch.randint(length - side + 1, ())) for length in whole.shape[1:])
+        crops.append(whole[:, top : top + side, left : left + side].float() / 255)
+    return torch.stack(crops)
+
+
 def main():
     from nicodec.conformance.golden import digests, symbols_of, use_golden_models
 
     use_golden_models()
     make_dictionary()
+    make_trust()
     for name, (image, options) in CASES.items():
         path = FOLDER / f"{name}.nic"
         if path.with_suffix(".json").exists():

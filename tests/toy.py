@@ -15,7 +15,6 @@ from nicodec.networks.clc import CLC, CLCConfig
 from nicodec.networks.fuser import Denoiser, FuserConfig
 from nicodec.networks.mode import MoDE
 from nicodec.networks.restorer import Restorer, RestorerConfig
-from nicodec.networks.trust import TrustConfig
 from nicodec.networks.vq import VQConfig, VQExpert
 from nicodec.rate.scale import KNOTS
 from nicodec.training.export import (
@@ -24,7 +23,6 @@ from nicodec.training.export import (
     export_mode,
     export_restorer,
     export_texture,
-    export_trust,
     export_vq,
 )
 from nicodec.training.graphs import write_graphs
@@ -32,7 +30,6 @@ from nicodec.training.latents import OwnLatents
 from nicodec.training.scales import LOG_STEP
 from nicodec.training.texture import groups_of
 from nicodec.training.tokens import TokenNet, integer_prior
-from nicodec.training.trust import TrustStage
 from nicodec.zoo.load import load_base, load_scales, load_texture
 from nicodec.zoo.manifest import read_manifest, write_manifest
 from nicodec.zoo.stored import EXACT, read_config
@@ -93,38 +90,6 @@ def add_texture(folder, base, magnitude):
         torch.nn.init.normal_(parameter, std=0.2)
     prior = integer_prior(net.requires_grad_(False), torch.linspace(-1, 1, 7), magnitude)
     export_texture(Texture(groups, centres, np.ones(8, np.float32), 1e-5, 2), prior, folder)
-
-
-def add_trust(folder, base, steps=1500):
-    """Give the package in `folder` a trust that learned a little, from `pictures.scene`. (So was the golden one.)"""
-    torch.manual_seed(6)
-    stage = TrustStage(TrustConfig.on(base.config, width=16), base)
-    scenes = [torch.from_numpy(pictures.scene(192 + 64 * index, 192)).permute(2, 0, 1) for index in range(4)]
-    stage.start(Scenes(scenes))
-    optimizer = torch.optim.Adam(stage.module.parameters(), lr=2e-3)
-    for _ in range(steps):
-        loss, _ = stage.loss(Scenes(scenes).batch(4, 128))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    export_trust(stage.module.trust, folder)
-    write_graphs(folder, ["trust"])
-
-
-class Scenes:
-    """Crops of a few pictures (3, H, W), uint8, as `Pictures` draws them."""
-
-    least = 192
-
-    def __init__(self, held):
-        self.held = held
-
-    def batch(self, count, size):
-        drawn = []
-        for picture in (self.held[int(torch.randint(len(self.held), ()))] for _ in range(count)):
-            top, left = (int(torch.randint(length - size + 1, ())) for length in picture.shape[1:])
-            drawn.append(picture[:, top : top + size, left : left + size].float() / 255)
-        return torch.stack(drawn)
 
 
 def add_restorer(folder, tiny):

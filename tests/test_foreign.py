@@ -28,7 +28,7 @@ from nicodec.foreign.adapters import ARCHITECTURES, ForeignBase, fill, symbols_c
 from nicodec.foreign.fetch import fetch
 from nicodec.networks.fuser import Denoiser, FuserConfig
 from nicodec.training.data import Pictures
-from nicodec.training.export import export_fuser
+from nicodec.training.export import export_network
 from nicodec.training.foreign import ForeignConfig, ForeignStage
 from nicodec.zoo.load import load_foreign
 from nicodec.zoo.store import find_package
@@ -105,7 +105,7 @@ def test_tau_on_another_codecs_latent(base):
     channels = load_foreign(find_package("mine").parts["base"], "cpu").channels
     fuser = Denoiser(FuserConfig(channels, 8, 8, 1, 1))
     torch.nn.init.normal_(fuser.g_s.head.weight, std=0.5)
-    export_fuser(fuser, base[1])
+    export_network("fuser", fuser, base[1])
     plain = decode(data)
     far = [np.abs(decode(data, tau=tau) - plain).mean() for tau in (0, 0.5, 1)]
     assert far[0] == 0

@@ -24,7 +24,7 @@ from nicodec.networks.vq import VQConfig, VQExpert
 from nicodec.rate.scale import KNOTS, RATE_MAX, TUNE_SPACING
 from nicodec.training import stages
 from nicodec.training.data import Pictures
-from nicodec.training.export import export_base, export_fuser
+from nicodec.training.export import export_base, export_network
 from nicodec.training.graphs import make_graph, write_graphs
 from nicodec.training.latents import OwnLatents
 from nicodec.training.loop import Run, Schedule
@@ -99,7 +99,7 @@ def family(trunk, tmp_path_factory):
     make("vq", lambda held: stages.vq(held, [trunk], SMALL_VQ))
     make("aux", lambda held: stages.aux(held, [trunk], {}))
     make("fuser", lambda held: stages.fuser(held, [trunk], runs / "aux"))
-    export_fuser(far_from_the_base(read_manifest(package / "model.toml").parts["fuser"]), package)
+    export_network("fuser", far_from_the_base(read_manifest(package / "model.toml").parts["fuser"]), package)
     make("mode", lambda held: stages.mode(held, [trunk]))
     write_graphs(package, ["fuser"])
     return package, said

@@ -18,8 +18,8 @@ from nicodec.container.layout import Section, SectionType
 from nicodec.container.reader import read_file
 from nicodec.container.references import TRUST, Says, read_aligned, trust_of, what_blocks_say, write_aligned
 from nicodec.container.writer import write_file
-from nicodec.entropy.motion import CLASSES, Motion
-from nicodec.latents.floats import WHOLLY, Expected
+from nicodec.entropy.motion import CLASSES, WHOLLY, Motion
+from nicodec.latents.floats import Expected
 from nicodec.latents.rates import to_rates
 from nicodec.networks.trust import Trust, TrustConfig
 from nicodec.rate.tile import TileRate

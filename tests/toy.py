@@ -19,9 +19,7 @@ from nicodec.networks.vq import VQConfig, VQExpert
 from nicodec.rate.scale import KNOTS
 from nicodec.training.export import (
     export_dictionary,
-    export_fuser,
-    export_mode,
-    export_restorer,
+    export_network,
     export_texture,
     export_vq,
 )
@@ -63,7 +61,7 @@ def make_model(folder, name, tiny, *, stride, spread=0.005):
         torch.nn.init.normal_(parameter, std=0.2)
     prior = integer_prior(net.requires_grad_(False), torch.linspace(-2, 2, 63), load_scales(tiny).magnitude)
     export_vq(vq, prior, target)
-    export_mode(mode, target)
+    export_network("mode", mode, target)
     add_fuser(target, base)
     return package
 
@@ -76,7 +74,7 @@ def add_fuser(folder, base, texture=None):
     fuser.start_from(base)
     for layer in (fuser.hear, fuser.g_s.head, *((fuser.coarse_said.tell, fuser.fine_said.tell) if texture else ())):
         torch.nn.init.normal_(layer.weight, std=0.2 if layer is not fuser.hear and texture else 0.02)
-    export_fuser(fuser, folder)
+    export_network("fuser", fuser, folder)
 
 
 def add_texture(folder, base, magnitude):
@@ -101,7 +99,7 @@ def add_restorer(folder, tiny):
     restorer.start_from(base)
     for layer in (restorer.hear, restorer.coarse_told.told, restorer.fine_told.told, restorer.head):
         torch.nn.init.normal_(layer.weight, std=0.05)
-    export_restorer(restorer, folder / "tiny")
+    export_network("restorer", restorer, folder / "tiny")
     write_graphs(folder / "tiny", ["restorer"])
 
 

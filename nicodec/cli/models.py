@@ -179,31 +179,31 @@ def _export_vq(run: Path, output: Path, summary: str, pictures: Pictures | None,
 
 def _export_mode(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:
     from nicodec.networks.mode import MoDE, MoDEConfig
-    from nicodec.training.export import export_mode, load_module
+    from nicodec.training.export import export_network, load_module
 
-    export_mode(load_module(run, "mode", lambda config: MoDE(MoDEConfig(**config))), output)
+    export_network("mode", load_module(run, "mode", lambda config: MoDE(MoDEConfig(**config))), output)
 
 
 def _export_fuser(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:
     from nicodec.networks.fuser import Denoiser, FuserConfig
-    from nicodec.training.export import export_fuser, load_module
+    from nicodec.training.export import export_network, load_module
 
-    export_fuser(load_module(run, "fuser", lambda config: Denoiser(FuserConfig(**config))), output)
+    export_network("fuser", load_module(run, "fuser", lambda config: Denoiser(FuserConfig(**config))), output)
 
 
 def _export_restorer(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:
     from nicodec.networks.restorer import Restorer, RestorerConfig
-    from nicodec.training.export import export_restorer, load_module
+    from nicodec.training.export import export_network, load_module
 
-    export_restorer(load_module(run, "restorer", lambda config: Restorer(RestorerConfig(**config))), output)
+    export_network("restorer", load_module(run, "restorer", lambda config: Restorer(RestorerConfig(**config))), output)
 
 
 def _export_trust(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:
     from nicodec.networks.trust import TrustConfig
-    from nicodec.training.export import export_trust, load_module
+    from nicodec.training.export import export_network, load_module
     from nicodec.training.trust import Trusting
 
-    export_trust(load_module(run, "trust", lambda config: Trusting(TrustConfig(**config))).trust, output)
+    export_network("trust", load_module(run, "trust", lambda config: Trusting(TrustConfig(**config))).trust, output)
 
 
 def _export_foreign(run: Path, output: Path, summary: str, pictures: Pictures | None) -> None:

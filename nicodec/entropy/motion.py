@@ -19,6 +19,7 @@ from nicodec.errors import CorruptFileError
 SOURCES = 9  # none, and the most references that a file has
 LOWERED = (0, 0, 3, 9, 15)  # by class, what the scale indices of a position's symbols are lowered by
 CLASSES = len(LOWERED)
+WHOLLY = CLASSES - 1  # the class in which references are trusted as they stand
 REACH = 1 << 13  # quarters of a pixel: every part of a vector is -REACH .. REACH - 1
 BUCKETS = 16  # of what a vector is off by: a number of n binary digits is in bucket n
 CELLS = 4  # along a side of a block: squares of 8x8 pixels, the smallest that have a vector of their own
@@ -49,6 +50,11 @@ class Motion:
     classes: NDArray[np.uint8]
     shown: NDArray[np.uint8] | None = None
     splits: NDArray[np.uint8] | None = None
+
+    @property
+    def doubted(self) -> NDArray[np.bool_]:
+        """Positions (4h, 4w) that take what references say, but as far as they are trusted, where a trust is named."""
+        return (self.classes > 0) & (self.classes < WHOLLY)
 
     def tobytes(self) -> bytes:
         """Sources, vectors, splits and what is shown as far as they are said, classes: little-endian int16, C order.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nicodec.engines import MAPPED, Networks, load_networks
 from nicodec.entropy.coder import Latent
-from nicodec.entropy.motion import CLASSES, Motion
+from nicodec.entropy.motion import Motion
 from nicodec.entropy.order import Pass, checkerboard, passes
 from nicodec.entropy.tables import SYMBOL_MAX
 from nicodec.image.picture import Pixels
@@ -23,7 +23,6 @@ from nicodec.rate.scale import LAMBDA_MAX, TUNE_SPACING
 from nicodec.zoo.manifest import Part
 from nicodec.zoo.stored import read_config
 
-WHOLLY = CLASSES - 1  # the class in which references are trusted as they stand
 TRUST_REACH = 1  # positions that trust sees to each side
 
 Choice = Callable[[Pass, Array], Array]
@@ -54,7 +53,7 @@ class Expected:
     @property
     def doubted(self) -> NDArray[np.bool_]:
         """Of these, the ones of which trust tells how far it is."""
-        return self.where & (self.motion.classes < WHOLLY) & (self.trust is not None)
+        return self.motion.doubted & (self.trust is not None)
 
 
 @dataclass(frozen=True)

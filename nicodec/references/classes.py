@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from nicodec.ahead import in_threads
 from nicodec.entropy.coder import Indices
 from nicodec.entropy.integer import BLAS_BUFFER
-from nicodec.entropy.motion import CELLS, CLASSES, LOWERED, Motion
+from nicodec.entropy.motion import CELLS, CLASSES, LOWERED, WHOLLY, Motion
 from nicodec.entropy.scales import ScaleModel
 from nicodec.latents.effort import CURVATURE, ThriftyRounding, to_array
-from nicodec.latents.floats import WHOLLY, Expected, FloatPath
+from nicodec.latents.floats import Expected, FloatPath
 from nicodec.latents.geometry import BLOCK, Array, enlarged
 from nicodec.latents.rates import spread, to_rates
 from nicodec.rate.tile import TileRate

@@ -18,7 +18,7 @@ from nicodec.entropy.symbols import TileSymbols
 from nicodec.image.picture import Picture, Pixels
 from nicodec.latents.analysis import Analysed
 from nicodec.latents.effort import encode_tile
-from nicodec.latents.floats import WHOLLY, Expected, FloatPath
+from nicodec.latents.floats import Expected, FloatPath
 from nicodec.latents.geometry import BLOCK, Array, coarser, cut, in_pixels, to_input
 from nicodec.latents.rates import spread, to_rates
 from nicodec.rate.tile import TileRate
@@ -160,8 +160,8 @@ def refer(
         for each, motion in zip(chosen, motions, strict=True)
     ]
     symbols, y_hats, seen = map(list, zip(*coded, strict=True))
-    unsure = any(((motion.classes > 0) & (motion.classes < WHOLLY)).any() for motion in motions)
-    return Referring(kept, symbols, y_hats, seen, share < CLEAR, unsure and sources.trust is not None)
+    doubted = sources.trust is not None and any(motion.doubted.any() for motion in motions)
+    return Referring(kept, symbols, y_hats, seen, share < CLEAR, doubted)
 
 
 def _choose(held: Analysed, sources: Sources, base: FloatPath, scales: ScaleModel, rate: TileRate) -> Iterator[Chosen]:

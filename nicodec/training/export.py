@@ -140,28 +140,10 @@ def export_texture(texture: Texture, prior: TokenPrior, folder: Path) -> None:
     _extend_manifest(folder, "texture")
 
 
-def export_mode(mode: MoDE, folder: Path) -> None:
-    """Add a mode part to the package in `folder`, which has a VQ part."""
-    write_part(folder, "mode", mode, asdict(mode.config), {})
-    _extend_manifest(folder, "mode")
-
-
-def export_fuser(fuser: Denoiser, folder: Path) -> None:
-    """Add a fuser to the package in `folder`."""
-    write_part(folder, "fuser", fuser, asdict(fuser.config), {})
-    _extend_manifest(folder, "fuser")
-
-
-def export_restorer(restorer: Restorer, folder: Path) -> None:
-    """Add a restorer to the package in `folder`."""
-    write_part(folder, "restorer", restorer, asdict(restorer.config), {})
-    _extend_manifest(folder, "restorer")
-
-
-def export_trust(trust: Trust, folder: Path) -> None:
-    """Add what trusts references to the package in `folder`."""
-    write_part(folder, "trust", trust, asdict(trust.config), {})
-    _extend_manifest(folder, "trust")
+def export_network(kind: str, module: Denoiser | MoDE | Restorer | Trust, folder: Path) -> None:
+    """Add a part that is one network, and nothing else, to the package in `folder`, which has what it stands on."""
+    write_part(folder, kind, module, asdict(module.config), {})
+    _extend_manifest(folder, kind)
 
 
 def export_dictionary(dictionary: Dictionary, folder: Path, clc: CLC | None = None) -> None:

@@ -15,6 +15,7 @@ from nicodec.networks.base import Base
 from nicodec.networks.layers import Pointwise, spread, zero_init
 from nicodec.networks.trust import Trust, TrustConfig
 from nicodec.training.data import Pictures
+from nicodec.training.latents import OwnLatents
 from nicodec.training.second_shots import second_shots
 from nicodec.training.sq import file_rates, mask_of, random_rates, to_tensor
 from nicodec.training.stage import Stage
@@ -122,9 +123,9 @@ class TrustStage(Stage):
     def developed(self, x: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) as a decoder has them, coded at any rate, by plain rounding."""
         rate = to_tensor(file_rates(random_rates(len(x)), x, self.base.config.tunes), x)
-        y, z_hat = self.base.transform(x, rate)
-        _, y_hat = self.base.quantise(y, z_hat, rate)
-        return self.base.g_s(y_hat * spread(self.base.ungain(rate), y), rate).clamp(0, 1)
+        x_hat = OwnLatents(self.base).code(x, rate).x_hat
+        assert x_hat is not None
+        return x_hat.clamp(0, 1)
 
     def bits(self, module: Trusting, pair: Pair) -> Tensor:
         """Of y, at each position (B, h, w), with the symbols that make its y_hat as they would be."""

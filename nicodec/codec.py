@@ -29,6 +29,7 @@ from nicodec.bases import Checked, find_decoder
 from nicodec.container.layout import JPEG, MAGIC, Anchor, Box, Header, SectionType
 from nicodec.container.limits import check_declared, check_size
 from nicodec.container.reader import NicFile, read_file
+from nicodec.container.references import read_aligned
 from nicodec.container.writer import write_file
 from nicodec.encoder import PictureEncoder
 from nicodec.errors import CorruptFileError, UsageError
@@ -232,8 +233,14 @@ def crop_of(header: Header, asked: tuple[int, int, int, int] | None) -> Box:
 
 @dataclass(frozen=True)
 class Verdict(Checked):
-    """What `verify` found out about a whole file."""
+    """What `verify` found out about a whole file.
 
+    Attributes:
+        refers_to: how many other pictures it takes to decode it, which are not looked for.
+        seconds: that it took.
+    """
+
+    refers_to: int = 0
     seconds: float = 0.0
 
 
@@ -252,4 +259,5 @@ def verify_bytes(data: bytes, max_pixels: int | None = None, base_weights: Path 
     unpack_blocks(file)
     unpack_transparency(file)
     unpack_metadata(file)
-    return Verdict(checked.symbols, checked.unchecked, checked.jpeg_bytes, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return Verdict(checked.symbols, checked.unchecked, checked.jpeg_bytes, len(read_aligned(file)), seconds)

@@ -124,6 +124,7 @@ def test_a_wrong_reference_gives_another_picture_of_the_same_symbols(first, seco
     right, wrong = (list(OwnDecoder(read_file(data)).symbols().values()) for data in (second, changed))
     assert [tile.tobytes() for tile in right] == [tile.tobytes() for tile in wrong]
     assert verify_bytes(changed).symbols == verify_bytes(second).symbols
+    assert [verify_bytes(data).refers_to for data in (first, second)] == [0, 1]
     assert np.abs(decode(changed, other) - decode(second, first)).mean() > 20
 
 
@@ -154,6 +155,8 @@ def test_references_are_found_beside_the_file_by_name_and_content(first, shot, t
     shot.save(tmp_path / "b.png")
     assert inside("encode", "b.png", "--reference", "a.nic", "-o", "b.nic", *TINY)[0] == 0
     assert inside("decode", "b.nic", "-o", "back.png")[0] == 0
+    assert inside("verify", "b.nic")[2].strip().endswith("; it takes 1 other picture to decode it")
+    assert json.loads(inside("verify", "b.nic", "--json")[2])["refers_to"] == 1
     assert api.decode(tmp_path / "b.nic", device="cpu").size == (200, 150)
     api.register_pillow_plugin()
     with Image.open(tmp_path / "b.nic") as image:

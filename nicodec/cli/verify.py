@@ -24,7 +24,8 @@ def command(
     Checks the CRCs, decodes the entropy stream and compares the symbols' CRC. The exit code tells a damaged file (7), a
     missing or damaged model (9, 10) and a machine that is not exact (11) from one another. Of another codec's file the
     strings are decoded where its weights are installed or named; what could not be checked is said. Of a file that
-    keeps a JPEG, its bytes' CRC is checked, and that it can be read in full.
+    keeps a JPEG, its bytes' CRC is checked, and that it can be read in full. Pictures that a file refers to are not
+    looked for: `nicodec info` names them.
     """
     flags.set_threads(threads)
 
@@ -40,6 +41,8 @@ def command(
             line = f"{source}: whole, {verdict.jpeg_bytes} bytes of a JPEG exact, and readable in full"
         if verdict.unchecked:
             line = f"{source}: whole, but its symbols are not checked: {verdict.unchecked}"
+        if verdict.refers_to:
+            line += f"; it takes {verdict.refers_to} other picture{'s'[: verdict.refers_to > 1]} to decode it"
         if verbose:
             line += f", {verdict.seconds:.2f} s"
         fields = {"input": source, "whole": True, "symbols": verdict.symbols, "seconds": round(verdict.seconds, 3)}
@@ -47,6 +50,8 @@ def command(
             fields["jpeg_bytes"] = verdict.jpeg_bytes
         if verdict.unchecked:
             fields["unchecked"] = verdict.unchecked
+        if verdict.refers_to:
+            fields["refers_to"] = verdict.refers_to
         messages.report(line, fields, as_json=as_json, quiet=quiet)
 
     jobs.each(sources, check, as_json=as_json)

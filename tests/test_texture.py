@@ -24,13 +24,17 @@ from nicodec.entropy.tokens import node_costs, token_costs
 from nicodec.latents import wording
 from nicodec.latents.floats import FloatPath
 from nicodec.latents.geometry import HALO
+from nicodec.latents.rates import to_rates
 from nicodec.latents.texture import Texture, smooth
 from nicodec.look.session import Session
 from nicodec.networks.base import Base, BaseConfig
 from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.painters.experts import Experts
 from nicodec.painters.fuser import load_fuser, told
+from nicodec.painters.strength import strength
 from nicodec.painters.synthesis import TEXTURE_REACH
+from nicodec.rate.tile import TileRate
+from nicodec.training.anchored import Strengths, anchored
 from nicodec.training.graphs import write_graphs
 from nicodec.training.texture import tree
 from nicodec.zoo.load import load_base, load_prior, load_scales, load_texture
@@ -242,6 +246,34 @@ def test_the_halo_covers_what_texture_sees():
     first, second = (experts.paint(Anchor.PERCEPTION, *of, rate, of[0], (1.0,))[0] for of in (near, far))
     assert not np.array_equal(first[:, :, : 16 * halo], second[:, :, : 16 * halo])
     assert np.array_equal(first[:, :, 32 * halo :], second[:, :, 32 * halo :])
+
+
+def test_training_looks_at_what_the_perception_anchor_shows(monkeypatch):
+    monkeypatch.setattr("nicodec.painters.experts.NATURAL_LIMIT", 1e9)  # training holds nothing to the linear synthesis
+    base = load_base(find_package("textured-tunes").parts["base"], "cpu").requires_grad_(False)
+    random, (depth, code) = np.random.default_rng(2), (base.config.latent, 3)
+    groups = np.arange(depth) % (code + 1) - 1
+    texture = Texture(groups, CENTRES, SMALL.usage, 1e-6, 2)
+    y_hat, residual = (random.normal(0, 0.3, (2, depth, 8, 12)).astype(np.float32) for _ in range(2))
+    said = random.normal(0, 0.4, (2, code, 4, 6)).astype(np.float32)
+    files, taus = (9000, 50000), (0.6, 0.9)
+    rates = [to_rates(TileRate(rate, 1, np.array([[2, -2, 0]] * 2, np.int16))) for rate in files]
+    path = FloatPath.of(TorchNetworks("base", base, "cpu"), asdict(base.config))
+    experts = Experts(path, texture=texture)
+    strengths = [strength(rate) for rate in files]
+    shown = [
+        experts.paint(Anchor.PERCEPTION, y[None], of[None], rate, more[None], (tau,), each)[0]
+        for y, of, rate, more, tau, each in zip(y_hat, said, rates, residual, taus, strengths, strict=True)
+    ]
+    at = torch.from_numpy(np.concatenate(rates))
+    with torch.no_grad():
+        x_hat = base.g_s(torch.from_numpy(y_hat), at)
+        found = anchored(
+            base, texture, x_hat, torch.from_numpy(y_hat + residual), torch.from_numpy(told(said, 2)),
+            Strengths.at(at), torch.tensor(taus)[:, None, None, None],
+        )  # fmt: skip
+    assert (found - x_hat).abs().max() > 0.1
+    assert np.abs(found.numpy() - np.concatenate(shown)).max() < 1e-3
 
 
 def test_texture_gives_each_group_the_energy_that_tokens_say():

@@ -56,7 +56,7 @@ class Trunk(nn.Module):
     def doubted(self) -> dict[str, Tensor]:
         """Its convolutions' weights, by name, each changed a little. Random: from torch's global generators."""
         kernels = {name: weight for name, weight in self.net.named_parameters() if weight.ndim == 4}
-        return {name: weight * (1 + WEIGHT_NOISE * torch.randn_like(weight)) for name, weight in kernels.items()}
+        return {name: weight * (1 + WEIGHT_NOISE * noise_like(weight)) for name, weight in kernels.items()}
 
     def features(self, x: Tensor, weights: dict[str, Tensor]) -> list[Tensor]:
         """Of pictures (B, 3, H, W), 0..1: unit vectors at each place of each layer. `weights`: in place of its own."""
@@ -125,18 +125,24 @@ class Critic(nn.Module):
         return same, texture
 
 
-def natural_loss(critic: Critic, x_hat: Tensor, x: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """What a decoder for natural pictures is trained with, of pictures (B, 3, H, W), 0..1; and figures for the record.
+def natural_losses(critic: Critic, x_hat: Tensor, x: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """What a decoder for natural pictures is trained with, of each of (B, 3, H, W), 0..1; and figures for the record.
 
-    Likeness, texture, a little L1, and no grid. MoDE-P and the fuser share it: what one may do, the other may.
+    Likeness, texture, a little L1, and no grid: (B,). MoDE-P and the fuser share it: what one may do, the other may.
     """
     same, texture = critic.anew(x_hat, x)
-    repeated = grid(x_hat - x).mean()
-    loss = L1 * (x_hat - x).abs().mean() + same.mean() + TEXTURE * texture.mean() + GRID * repeated
-    return loss, {
+    repeated = grid(x_hat - x)
+    losses = L1 * (x_hat - x).abs().mean((1, 2, 3)) + same + TEXTURE * texture + GRID * repeated
+    return losses, {
         "psnr": psnr(x_hat, x), "likeness": same.mean().item(), "texture": texture.mean().item(),
-        "grid": repeated.item(),
+        "grid": repeated.mean().item(),
     }  # fmt: skip
+
+
+def noise_like(weight: Tensor) -> Tensor:
+    """Standard normal, as a kernel in channels-last memory is: `torch.randn_like` takes five times as long there."""
+    out, channels, height, width = weight.shape
+    return torch.randn(out, height, width, channels, device=weight.device).permute(0, 3, 1, 2)
 
 
 def grid(error: Tensor) -> Tensor:

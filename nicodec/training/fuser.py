@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from nicodec.networks.fuser import Denoiser, FuserConfig
 from nicodec.networks.layers import zero_init
+from nicodec.training.anchored import Strengths
 from nicodec.training.checkpoint import fill
-from nicodec.training.critic import Critic, natural_loss
+from nicodec.training.critic import Critic, natural_losses
 from nicodec.training.data import Pictures
 from nicodec.training.latents import Coded, Latents
 from nicodec.training.sq import psnr
@@ -25,6 +26,9 @@ NOISE = 0.5  # quantiser steps: what the auxiliary encoder sees of y is this vag
 KEEP = 0.01  # weight of |y' - y_hat|^2 in quantiser steps: no further off than it helps
 AT_ONCE = 0.75  # share of the pictures whose r_t is all noise: one step is the default, more of them say little more
 SPOKEN = 0.7  # share of the pictures whose tokens of texture are heard, where there are such
+LEAST_TAU = 0.5  # these are looked at as the perception anchor shows them, from this tau to 1
+PRICE = 0.5  # of a decibel that is lost to tau 0, in logarithms of the critic's loss; times 1 - tau
+LEAST_ERROR = 1e-6  # squared: 60 dB, beyond which none is lost
 MATCH = 0.025  # weight of |D - r|^2 in units of its spread, for all others: the mean that it asks for is timid
 
 
@@ -54,21 +58,24 @@ class AuxStage(Stage):
         """Of a batch (B, 3, H, W), 0..1."""
         coded = self.base.code(x, self.base.draw(x))
         residual = imagine(self.module, coded)
-        loss, figures = natural_loss(self.critic, self.base.decode(coded, residual), x)
+        losses, figures = natural_losses(self.critic, self.base.decode(coded, residual), x)
         kept = (residual / coded.step).square().mean()
-        return loss + KEEP * kept, {**figures, "kept": kept.item()}
+        return losses.mean() + KEEP * kept, {**figures, "kept": kept.item()}
 
     def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:
         """See `validate`: of plain decodes and of y'."""
         assert isinstance(module, Denoiser)
-        return validate(self.base, self.critic, pictures, {"natural": lambda coded: imagine(module, coded)})
+        ways = {"natural": lambda coded: self.base.decode(coded, imagine(module, coded))}
+        return validate(self.base, self.critic, pictures, ways)
 
 
 class FuserStage(Stage):
     """Stage `fuser`: D learns y' from y_hat and noise; AT_ONCE of its predictions are from noise alone.
 
     All are looked at through the frozen base, for matching y' alone would give its mean, which is a blur. Where the
-    base's package has tokens of texture, it hears those of most pictures.
+    base's package has tokens of texture, it hears those of most pictures; these are looked at as the perception anchor
+    shows them, at a random tau, and the lower that is, the more their squared error counts. Pictures that are hard
+    to code count no more than others: the loss is the mean of logarithms.
     """
 
     name = "fuser"
@@ -108,26 +115,51 @@ class FuserStage(Stage):
                 r[dim] = imagine(self.aux, coded.at(dim)) / unit[dim]
         angle = (t * torch.pi / 2)[:, None, None, None]
         r_t = angle.cos() * r + angle.sin() * torch.randn_like(r)
+        spoken = (torch.rand(len(x)) < SPOKEN).to(x.device)
         if (said := self.base.said(coded)) is not None:
-            said = said * (torch.rand(len(x)) < SPOKEN).to(said)[:, None, None, None]
-        found = self.module(r_t, t, coded.y_hat, self.module.g_s.linear(coded.y_hat), coded.step, coded.rate, said)
-        loss, figures = natural_loss(self.critic, self.base.decode(coded, found * unit), x)
+            said = said * spoken[:, None, None, None]
+        linear = self.module.g_s.linear(coded.y_hat)
+        found = self.module(r_t, t, coded.y_hat, linear, coded.step, coded.rate, heard_at(coded.rate, said))
+        shown = self.base.decode(coded, found * unit)
+        tau = 1 - (1 - LEAST_TAU) * torch.rand(len(x)).to(x.device) * spoken
+        if said is not None and spoken.any():
+            some, at = coded.at(spoken), tau[spoken][:, None, None, None]
+            shown[spoken] = self.base.anchored(some, (found * unit)[spoken], said[spoken], at)
+        losses, figures = natural_losses(self.critic, shown, x)
+        lost = decibels(shown - x) - decibels(self.base.decode(coded, None) - x)
         match = (found - r)[dim].square().sum() / found.numel()
-        return loss + MATCH * match, {**figures, "match": match.item()}
+        loss = (losses.log() + PRICE * (1 - tau) * lost).mean()
+        return loss + MATCH * match, {**figures, "lost": lost.mean().item(), "match": match.item()}
 
     def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:
-        """See `validate`: of plain decodes and of what one step finds, and what it finds where it hears tokens."""
+        """See `validate`: of plain decodes, of what one step finds, and of the perception anchor at three taus."""
         assert isinstance(module, Denoiser)
 
-        def find(coded: Coded, share: float) -> Tensor:
-            said = self.base.said(coded)
-            noise, heard = torch.randn_like(coded.y_hat), None if said is None else share * said
+        def find(coded: Coded, said: Tensor | None) -> Tensor:
+            noise, heard = torch.randn_like(coded.y_hat), heard_at(coded.rate, said)
             return module.residual(coded.y_hat, coded.step, noise, coded.rate, 1, heard)
 
-        ways = {"natural": partial(find, share=0.0)}
-        if module.config.groups:
-            ways["told"] = partial(find, share=1.0)
-        return validate(self.base, self.critic, pictures, ways)
+        def natural(coded: Coded) -> Tensor:
+            said = self.base.said(coded)
+            return self.base.decode(coded, find(coded, None if said is None else 0 * said))
+
+        def shown(tau: float, coded: Coded) -> Tensor:
+            said = self.base.said(coded)
+            assert said is not None
+            return self.base.anchored(coded, find(coded, said), said, coded.y.new_full((len(coded.y), 1, 1, 1), tau))
+
+        anchored = {f"tau {tau}": partial(shown, tau) for tau in (0.5, 0.7, 1.0)} if module.config.groups else {}
+        return validate(self.base, self.critic, pictures, {"natural": natural, **anchored})
+
+
+def heard_at(rates: Tensor, said: Tensor | None) -> Tensor | None:
+    """What tokens say, as strongly as a fuser hears it in a decoder at such rates."""
+    return None if said is None else torch.cat([Strengths.at(rates).heard * said[:, :-1], said[:, -1:]], 1)
+
+
+def decibels(error: Tensor) -> Tensor:
+    """The level of an error (B, 3, H, W): (B,)."""
+    return 10 * (error.square().mean((1, 2, 3)) + LEAST_ERROR).log10()
 
 
 def _samples(pictures: Pictures) -> Iterator[Tensor]:
@@ -152,7 +184,7 @@ def imagine(aux: Denoiser, coded: Coded) -> Tensor:
 def validate(
     base: Latents, critic: Critic, pictures: Pictures, ways: Mapping[str, Callable[[Coded], Tensor]]
 ) -> dict[str, Any]:
-    """(PSNR, likeness, texture) of y_hat, `plain`, and with what each of `ways` adds, at each rate.
+    """(PSNR, likeness, texture) of plain decodes, and of what each of `ways` shows, at each rate.
 
     Of 8 pictures' corners of 256x256: the critic takes seconds for a whole picture.
     """
@@ -164,7 +196,7 @@ def validate(
             x = picture[None, :, :256, :256].float() / 255
             coded = base.code(x, torch.tensor([float(value)], device=x.device))
             for name in figures:
-                x_hat = base.decode(coded, ways[name](coded) if name in ways else None).clamp(0, 1)
+                x_hat = (ways[name](coded) if name in ways else base.decode(coded, None)).clamp(0, 1)
                 same, texture = critic(x_hat, x)
                 rows[name].append((psnr(x_hat, x), same.item(), texture.item()))
         for name, entries in rows.items():

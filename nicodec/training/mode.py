@@ -15,7 +15,7 @@ from nicodec.networks.layers import spread
 from nicodec.networks.mode import MoDE
 from nicodec.networks.vq import VQExpert
 from nicodec.rate.scale import TUNE_SPACING
-from nicodec.training.critic import Critic, natural_loss
+from nicodec.training.critic import Critic, natural_losses
 from nicodec.training.data import Pictures
 from nicodec.training.sq import file_rates, held_out_rates, psnr, random_low_rates, to_tensor
 from nicodec.training.stage import Stage
@@ -39,7 +39,7 @@ class Decoded:
 class MoDEStage(Stage):
     """Stage `mode` for the training loop.
 
-    MoDE-F: 10 log10 MSE and a little likeness; MoDE-P: `natural_loss`. They share no weights, so a step trains one of
+    MoDE-F: 10 log10 MSE and a little likeness; MoDE-P: `natural_losses`. They share no weights, so a step trains one of
     them. Rates are drawn more often low, where quantisation takes most. With a fuser, some of MoDE-P's batches are
     led by a random tau, by one step of D: the anchor and the slider are to be used together.
     """
@@ -71,7 +71,8 @@ class MoDEStage(Stage):
             tau = torch.rand(len(x), 1, 1, 1).to(x.device)
             lead = partial(self.base.correction_towards, y=self._natural(self.fuser, decoded.y_hat, rate))
         (x_p,) = self.module.decode_perception(*held, lead, [tau])
-        return natural_loss(self.critic, x_p, x)
+        losses, figures = natural_losses(self.critic, x_p, x)
+        return losses.mean(), figures
 
     def _decoded(self, x: Tensor, rate: Tensor, depth: int) -> Decoded:
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):

@@ -17,7 +17,7 @@ from nicodec.latents.geometry import to_input
 from nicodec.networks.base import Base
 from nicodec.networks.restorer import Restorer, RestorerConfig
 from nicodec.training.checkpoint import fill
-from nicodec.training.critic import Critic, natural_loss
+from nicodec.training.critic import Critic, natural_losses
 from nicodec.training.data import Pictures
 from nicodec.training.sq import psnr
 from nicodec.training.stage import Stage
@@ -72,8 +72,8 @@ class RestorerStage(Stage):
                          [_one_of(KINDS) for _ in x])  # fmt: skip
         close, natural = self.restored(self.module, batch)
         error = (close - batch.x).square().mean((1, 2, 3))
-        loss, figures = natural_loss(self.critic, natural, batch.x)
-        loss = loss + FIDELITY * (error + LEAST_ERROR).log().mean()
+        losses, figures = natural_losses(self.critic, natural, batch.x)
+        loss = losses.mean() + FIDELITY * (error + LEAST_ERROR).log().mean()
         return loss, {**figures, "psnr_plain": psnr(batch.x_hat, batch.x), "psnr_close": psnr(close, batch.x)}
 
     def restored(self, module: Restorer, batch: Compressed) -> tuple[Tensor, Tensor]:

@@ -31,13 +31,15 @@ from nicodec.networks.base import Base, BaseConfig
 from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.painters.experts import Experts
 from nicodec.painters.fuser import load_fuser, told
-from nicodec.painters.strength import strength
+from nicodec.painters.strength import Strength, plain
 from nicodec.painters.synthesis import TEXTURE_REACH
+from nicodec.rate.scale import RATE_MAX, TUNE_SPACING
 from nicodec.rate.tile import TileRate
-from nicodec.training.anchored import Strengths, anchored
+from nicodec.training.anchored import anchored
 from nicodec.training.graphs import write_graphs
 from nicodec.training.texture import tree
 from nicodec.zoo.load import load_base, load_prior, load_scales, load_texture
+from nicodec.zoo.load import load_fuser as read_fuser
 from nicodec.zoo.manifest import read_manifest
 from nicodec.zoo.model import Model
 from nicodec.zoo.store import find_package
@@ -47,6 +49,7 @@ pytestmark = pytest.mark.xdist_group("texture")
 GROUPS = np.array([-1, 0, 0, 1, 1, 1, 2, 2])
 CENTRES = np.linspace(-0.5, 0.8, 12, dtype=np.float32).reshape(4, 3)
 SMALL = Texture(GROUPS, CENTRES, np.array([1, 2, 3, 4], np.float32), 1e-6, 2)
+NONE, ALL = np.zeros(1, np.float32), np.ones(1, np.float32)
 MASK = np.tile(np.linspace(0, 255, 64, dtype=np.uint8), (8, 1))
 WAYS = {"plain": {"model": "textured"}, "eye": {"model": "textured-tunes"},
         "psnr-map": {"model": "textured-tunes", "tune": "psnr", "roi": MASK}}  # fmt: skip
@@ -191,6 +194,20 @@ def test_tokens_of_another_part_are_not_heard(models):
     assert (hearing.hears, deaf.hears, hearing.groups == deaf.groups > 0) == (True, False, True)
 
 
+def test_a_fuser_says_how_strongly_the_tokens_that_it_hears_act(models):
+    parts = read_manifest(models / "hearing" / "told" / "model.toml").parts
+    hearing, deaf = (load_fuser(parts["fuser"], "torch", "cpu", id_) for id_ in (parts["texture"].id, bytes(8)))
+    for rate in (0, 30000, RATE_MAX):
+        found, usual = hearing.strength(rate), plain(rate)
+        mapped = torch.full((1, 2, 2), float(TUNE_SPACING + rate))
+        expected = read_fuser(parts["fuser"], "cpu").strengths(mapped)
+        for value, of_training in zip((found.heard, found.led, found.textured), expected, strict=True):
+            assert np.allclose(value, of_training.detach()[0, :, 0, 0], atol=1e-6)
+        assert len(found.led) == len(found.textured) + 1 == hearing.groups + 1
+        for other in (deaf.strength(rate), replace(hearing, anchored=False).strength(rate)):
+            assert (other.heard, other.led, other.textured) == (usual.heard, usual.led, usual.textured)
+
+
 def test_what_tokens_say_is_flagged():
     code = np.full((1, 3, 2, 2), np.nan, np.float32)
     code[:, :, 0, 1] = 0.5
@@ -260,19 +277,19 @@ def test_training_looks_at_what_the_perception_anchor_shows(monkeypatch):
     rates = [to_rates(TileRate(rate, 1, np.array([[2, -2, 0]] * 2, np.int16))) for rate in files]
     path = FloatPath.of(TorchNetworks("base", base, "cpu"), asdict(base.config))
     experts = Experts(path, texture=texture)
-    strengths = [strength(rate) for rate in files]
+    led, textured = (random.uniform(0, 1, (2, n)).astype(np.float32) for n in (code + 1, code))
     shown = [
-        experts.paint(Anchor.PERCEPTION, y[None], of[None], rate, more[None], (tau,), each)[0]
-        for y, of, rate, more, tau, each in zip(y_hat, said, rates, residual, taus, strengths, strict=True)
+        experts.paint(Anchor.PERCEPTION, y[None], of[None], rate, more[None], (tau,), Strength(1, *each))[0]
+        for y, of, rate, more, tau, *each in zip(y_hat, said, rates, residual, taus, led, textured, strict=True)
     ]
-    at = torch.from_numpy(np.concatenate(rates))
+    tau = np.array(taus, np.float32)[:, None]
     with torch.no_grad():
-        x_hat = base.g_s(torch.from_numpy(y_hat), at)
+        x_hat = base.g_s(torch.from_numpy(y_hat), torch.from_numpy(np.concatenate(rates)))
         found = anchored(
             base, texture, x_hat, torch.from_numpy(y_hat + residual), torch.from_numpy(told(said, 2)),
-            Strengths.at(at), torch.tensor(taus)[:, None, None, None],
+            *(torch.from_numpy(tau * share)[:, :, None, None] for share in (led, textured)),
         )  # fmt: skip
-    assert (found - x_hat).abs().max() > 0.1
+    assert (found - x_hat).abs().max() > 0.05
     assert np.abs(found.numpy() - np.concatenate(shown)).max() < 1e-3
 
 
@@ -280,14 +297,14 @@ def test_texture_gives_each_group_the_energy_that_tokens_say():
     random = np.random.default_rng(1)
     y, said = random.normal(0, 1, (1, 8, 4, 6)).astype(np.float32), random.normal(0, 0.3, (1, 3, 1, 1))
     said = np.broadcast_to(said, (1, 3, 2, 3)).astype(np.float32)
-    assert np.allclose(SMALL.textured(y, y, said, 0.0), y)
-    found = SMALL.textured(y, y, said, 1.0)
+    assert np.allclose(SMALL.textured(y, y, said, NONE), y)
+    found = SMALL.textured(y, y, said, ALL)
     assert np.array_equal(found[:, 0], y[:, 0]), "what is in no group stays"
     assert np.allclose(SMALL.ratios(found, y), said[0], atol=1e-3)
-    half = SMALL.textured(y, y, said, 0.5)
+    half = SMALL.textured(y, y, said, ALL / 2)
     assert np.allclose(SMALL.ratios(half, y), said[0] / 2, atol=1e-3)
-    assert np.allclose(SMALL.textured(y, y, np.full_like(said, np.nan), 1.0), y)
-    assert np.abs(SMALL.textured(y, y, np.full_like(said, 20), 1.0) / y).max() < 3.01, "gains are bounded"
+    assert np.allclose(SMALL.textured(y, y, np.full_like(said, np.nan), ALL), y)
+    assert np.abs(SMALL.textured(y, y, np.full_like(said, 20), ALL) / y).max() < 3.01, "gains are bounded"
 
 
 def test_between_cells_gains_are_linear():

@@ -70,8 +70,10 @@ def add_fuser(folder, base, texture=None):
     """Give the package in `folder` a fuser that changes its pictures at random, and hears a texture part's tokens."""
     known = (load_texture(texture), texture.id.hex()) if texture else None
     latents = OwnLatents(base, known)
-    fuser = Denoiser(FuserConfig(**latents.widths, **latents.heard))
+    fuser = Denoiser(FuserConfig(**latents.widths, **latents.heard, anchored=texture is not None))
     fuser.start_from(base)
+    for table in fuser.strengths.parameters() if texture else ():
+        torch.nn.init.uniform_(table, 0.2, 1.0)
     for layer in (fuser.hear, fuser.g_s.head, *((fuser.coarse_said.tell, fuser.fine_said.tell) if texture else ())):
         torch.nn.init.normal_(layer.weight, std=0.2 if layer is not fuser.hear and texture else 0.02)
     export_network("fuser", fuser, folder)

@@ -105,17 +105,18 @@ class Texture:
         """Tokens (h, w) of one depth to what they say (1, G, h, w)."""
         return np.ascontiguousarray(np.moveaxis(self.nodes(depth)[tokens.astype(np.int64)], 2, 0))[None]
 
-    def textured(self, y: Array, y_base: Array, said: Array, share: float) -> Array:
+    def textured(self, y: Array, y_base: Array, said: Array, share: Array) -> Array:
         """A picture's latent with the texture that tokens say.
 
         Args:
             y: of the picture, (1, M, h, w) in natural units.
             y_base: of the base's own picture.
             said: what `lookup` gave, (1, G, h/side, w/side); nan where nothing is said.
-            share: how far on the way to the energies that it says, 0..1, on a scale of logarithms.
+            share: how far on the way to the energies that it says, on a scale of logarithms; 0 is not at all, 1 all the
+                way: of each group (G,), or of all, (1,).
         """
         wanted = self.energies(y_base) * np.exp(2 * said[0])
-        gains = np.sqrt(wanted / self.energies(y)).clip(GAIN_MIN, GAIN_MAX) ** np.float32(share)
+        gains = np.sqrt(wanted / self.energies(y)).clip(GAIN_MIN, GAIN_MAX) ** share[:, None, None]
         gains = smooth(np.nan_to_num(gains, nan=1.0), self.side)
         members = np.concatenate([gains, np.ones_like(gains[:1])])  # group -1 stays as it is
         return y * members[self.groups][None]

@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from nicodec.latents.geometry import PATCH
 from nicodec.networks.base import Base, BaseConfig, Synthesis
 from nicodec.networks.lapping import Lapping
-from nicodec.networks.layers import Pointwise, RateBias, zero_init
-from nicodec.rate.scale import RATE_MAX
+from nicodec.networks.layers import Pointwise, RateBias, interpolate, zero_init
+from nicodec.painters.strength import plain
+from nicodec.rate.scale import KNOT_SPACING, KNOTS, RATE_MAX, TUNE_SPACING
 
 FURTHEST = 10.0  # spreads: further off there is nothing natural
 
@@ -34,6 +35,7 @@ class FuserConfig:
     eased: float = 0.0  # as in the base
     texture: str = ""  # id of the texture part whose tokens it hears
     groups: int = 0  # of components that these speak of; 0: it hears none
+    anchored: bool = False  # with a `Strengths`
 
 
 class Listening(nn.Module):
@@ -56,6 +58,26 @@ class Listening(nn.Module):
         told = self.tell(F.leaky_relu(self.read(said), 0.1))
         scale, shift = F.interpolate(told, features.shape[2:], mode="nearest").chunk(2, 1)
         return features * (1 + scale) + shift
+
+
+class Strengths(nn.Module):
+    """How strongly tokens of texture act in the perception anchor at tau 1: tables over the rate, see `Strength`.
+
+    They start as what serves a fuser without any.
+    """
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        each = [plain(rate) for rate in range(0, KNOTS * KNOT_SPACING, KNOT_SPACING)]
+        self.heard = nn.Parameter(torch.tensor([[one.heard] for one in each]))
+        self.led = nn.Parameter(torch.tensor([one.led.tolist() * (groups + 1) for one in each]))
+        self.textured = nn.Parameter(torch.tensor([one.textured.tolist() * groups for one in each]))
+
+    def forward(self, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """At rates as in `interpolate`; of a quality map, at its mean: (B, 1, 1, 1), (B, G + 1, 1, 1), (B, G, 1, 1)."""
+        of_files = (rate % TUNE_SPACING).reshape(len(rate), -1).mean(1)
+        heard, led, textured = (interpolate(table, of_files) for table in (self.heard, self.led, self.textured))
+        return heard, led, textured
 
 
 class Denoiser(nn.Module):
@@ -98,6 +120,8 @@ class Denoiser(nn.Module):
         if config.groups:
             self.coarse_said = Listening(config.groups, config.wide_16)
             self.fine_said = Listening(config.groups, config.wide_8)
+        if config.anchored:
+            self.strengths = Strengths(config.groups)
         self.lapping = Lapping()
         self.klt = nn.Conv2d(3 * PATCH**2, config.latent, 1, bias=False)
         nn.init.orthogonal_(self.klt.weight)  # on any base, r starts as nothing

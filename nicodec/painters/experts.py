@@ -16,12 +16,12 @@ from nicodec.latents.geometry import Array
 from nicodec.latents.rates import spread
 from nicodec.latents.texture import Texture
 from nicodec.painters.fuser import Fuser
-from nicodec.painters.strength import Strength, strength
+from nicodec.painters.strength import Strength, plain
 from nicodec.zoo.store import missing
 
 FIDELITY_LIMIT = 0.6  # see `bounded`; of photographs, one block of 16x16 in two hundred is beyond, at high rates
 NATURAL_LIMIT = 0.8  # of the perception anchor, and wherever tau leads
-WEAKEST = strength(0)
+WEAKEST = plain(0)
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,10 @@ class Experts:
         x_hat = self.base.g_s(y_hat, rates, linear)
         y_base = self.base.g_a(x_hat)
         lead = 0 if residual is None else y_hat + residual - y_base
+        share = textures.led[texture.groups if len(textures.led) > 1 else [0]][:, None, None]
         pictures = []
         for tau in taus:
-            led = y_base + np.float32(textures.led * tau) * lead
-            y = texture.textured(led, y_base, code, textures.textured * tau)
+            led = y_base + np.float32(tau) * share * lead
+            y = texture.textured(led, y_base, code, np.float32(tau) * textures.textured)
             pictures.append(x_hat + self.base.linear(y - y_base))
         return pictures

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from nicodec.engines import Networks, load_networks
 from nicodec.latents.geometry import Array
-from nicodec.latents.rates import spread
+from nicodec.latents.rates import interpolate, spread
+from nicodec.painters.strength import Strength, plain
 from nicodec.zoo.manifest import Part
 from nicodec.zoo.stored import read_config
 
@@ -26,6 +27,7 @@ class Fuser:
         mapped: whether it was trained with quality maps.
         groups: that tokens of texture speak of, which it was trained to hear.
         hears: whether the tokens at hand are those.
+        anchored: whether it has learned how strongly they act.
     """
 
     networks: Networks
@@ -33,6 +35,17 @@ class Fuser:
     mapped: bool = False
     groups: int = 0
     hears: bool = False
+    anchored: bool = False
+
+    def strength(self, rate: int) -> Strength:
+        """How strongly tokens of texture act at a file's rate, 0..65535."""
+        if not (self.hears and self.anchored):
+            return plain(rate)
+        heard, led, textured = (
+            interpolate(self.networks.weight(f"strengths.{name}"), np.array([rate], np.float32))[0, :, 0, 0]
+            for name in ("heard", "led", "textured")
+        )
+        return Strength(float(heard[0]), led, textured)
 
     def residual(
         self, y_hat: Array, step: Array, noise: Array, rates: Array, steps: int, said: Array | None = None
@@ -68,7 +81,8 @@ def load_fuser(part: Part, engine: str, device: str, texture: bytes | None = Non
     config = read_config(part)
     halo, groups = halo_of(config["depth_16"], config["depth_8"]), config.get("groups", 0)
     hears = bool(groups) and texture is not None and config["texture"] == texture.hex()
-    return Fuser(load_networks(part, engine, device), halo, config.get("tunes", 1) > 1, groups, hears)
+    mapped, anchored = config.get("tunes", 1) > 1, config.get("anchored", False)
+    return Fuser(load_networks(part, engine, device), halo, mapped, groups, hears, anchored)
 
 
 def told(code: Array, side: int) -> Array:

@@ -36,7 +36,7 @@ from nicodec.painters import PLAIN, Rendering
 from nicodec.painters.experts import Experts
 from nicodec.painters.foresight import Foresight
 from nicodec.painters.fuser import normals, told
-from nicodec.painters.strength import strength
+from nicodec.painters.strength import plain
 from nicodec.rate.tile import TileRate
 from nicodec.references.expect import Sources, expect
 from nicodec.streams import Listener
@@ -57,7 +57,7 @@ class Synthesis:
 
     def __init__(self, header: Header, experts: Experts, depth: int = 0, sources: Sources | None = None) -> None:
         self.header, self.experts, self.depth, self.sources = header, experts, depth, sources or Sources()
-        self.textures = strength(header.rate)
+        self.textures = experts.fuser.strength(header.rate) if experts.fuser else plain(header.rate)
         self._seen: dict[Box, Pixels] = {}  # of tiles that show some of the references themselves
         self._foresight: Foresight | None = None
 

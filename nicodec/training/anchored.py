@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from nicodec.latents.texture import GAIN_MAX, GAIN_MIN, Texture
 from nicodec.networks.base import Base
-from nicodec.painters.strength import strength
-from nicodec.rate.scale import TUNE_SPACING
-
-
-@dataclass(frozen=True)
-class Strengths:
-    """Those of `painters.strength` for a batch, (B, 1, 1, 1) each."""
-
-    heard: Tensor
-    led: Tensor
-    textured: Tensor
-
-    @classmethod
-    def at(cls, rates: Tensor) -> Strengths:
-        """At rates as `interpolate` takes them; of a quality map, at its mean."""
-        each = [strength(round(rate)) for rate in (rates % TUNE_SPACING).reshape(len(rates), -1).mean(1).tolist()]
-        columns = zip(*((one.heard, one.led, one.textured) for one in each), strict=True)
-        return cls(*(torch.tensor(column, device=rates.device)[:, None, None, None] for column in columns))
 
 
 def anchored(
-    base: Base, texture: Texture, x_hat: Tensor, y_natural: Tensor, said: Tensor, strengths: Strengths, tau: Tensor
+    base: Base, texture: Texture, x_hat: Tensor, y_natural: Tensor, said: Tensor, led: Tensor, textured: Tensor
 ) -> Tensor:
     """Pictures (B, 3, H, W), about 0..1, led to y' and given the texture that tokens say.
 
@@ -39,17 +19,18 @@ def anchored(
         x_hat: the base's own pictures.
         y_natural: y' (B, M, h, w), in natural units.
         said: what tokens say (B, G + 1, h, w), see `painters.fuser.told`.
-        strengths: of its parts at tau 1.
-        tau: (B, 1, 1, 1).
+        led: (B, G + 1, 1, 1), and
+        textured: (B, G, 1, 1), how far, as in `painters.strength.Strength`; times tau.
     """
+    groups = torch.from_numpy(texture.groups).to(said.device)
     y_base = base.g_a(x_hat)
-    y = y_base + strengths.led * tau * (y_natural - y_base)
+    y = y_base + led[:, groups] * (y_natural - y_base)
     wanted = energies(texture, y_base) * torch.exp(2 * said[:, :-1, :: texture.side, :: texture.side])
-    gains = (wanted / energies(texture, y)).sqrt().clamp(GAIN_MIN, GAIN_MAX) ** (strengths.textured * tau)
+    gains = (wanted / energies(texture, y)).sqrt().clamp(GAIN_MIN, GAIN_MAX) ** textured
     if texture.side > 1:  # linear between the middles of cells, as `latents.texture.smooth`
         gains = F.interpolate(gains, scale_factor=texture.side, mode="bilinear", align_corners=False)
     members = torch.cat([gains, torch.ones_like(gains[:, :1])], 1)
-    return x_hat + base.g_s.linear(y * members[:, torch.from_numpy(texture.groups).to(y.device)] - y_base)
+    return x_hat + base.g_s.linear(y * members[:, groups] - y_base)
 
 
 def energies(texture: Texture, y: Tensor) -> Tensor:

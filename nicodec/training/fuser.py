@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from nicodec.networks.fuser import Denoiser, FuserConfig
 from nicodec.networks.layers import zero_init
-from nicodec.training.anchored import Strengths
 from nicodec.training.checkpoint import fill
 from nicodec.training.critic import Critic, natural_losses
 from nicodec.training.data import Pictures
@@ -81,12 +80,13 @@ class FuserStage(Stage):
     name = "fuser"
     module: Denoiser
     slow = ("klt", "lapping")
+    quick = ("strengths",)
 
     def __init__(
         self, config: FuserConfig, base: Latents, aux: Denoiser, critic: Critic, predecessor: Part | None = None
     ) -> None:
         """`predecessor`: the fuser that it starts as, on the same base; None: as the auxiliary encoder."""
-        self.module = Denoiser(replace(config, **base.heard))
+        self.module = Denoiser(replace(config, **base.heard, anchored=bool(base.heard["groups"])))
         self.base, self.aux, self.critic, self.predecessor = base, aux, critic, predecessor
 
     @torch.no_grad()
@@ -96,7 +96,8 @@ class FuserStage(Stage):
         Or as the predecessor. Raises: TrainingRunError: it is on another base.
         """
         if self.predecessor is not None:
-            fill(self.module, load_fuser(self.predecessor, "cpu").state_dict(), self.predecessor.path)
+            before = load_fuser(self.predecessor, "cpu").state_dict()
+            fill(self.module, {**_strengths_of(self.module), **before}, self.predecessor.path)
             return
         batches = [self.base.code(x, self.base.draw(x)) for x in _samples(pictures)]
         self.module.load_state_dict({**self.module.state_dict(), **self.aux.state_dict()})
@@ -116,15 +117,16 @@ class FuserStage(Stage):
         angle = (t * torch.pi / 2)[:, None, None, None]
         r_t = angle.cos() * r + angle.sin() * torch.randn_like(r)
         spoken = (torch.rand(len(x)) < SPOKEN).to(x.device)
+        spoken[0] = True  # one at least: all ranks have a use for the same parameters
         if (said := self.base.said(coded)) is not None:
             said = said * spoken[:, None, None, None]
         linear = self.module.g_s.linear(coded.y_hat)
-        found = self.module(r_t, t, coded.y_hat, linear, coded.step, coded.rate, heard_at(coded.rate, said))
+        found = self.module(r_t, t, coded.y_hat, linear, coded.step, coded.rate, heard(self.module, coded.rate, said))
+        tau = 1 - (1 - LEAST_TAU) * torch.rand(len(x)).to(x.device) * spoken if said is not None else torch.ones_like(t)
         shown = self.base.decode(coded, found * unit)
-        tau = 1 - (1 - LEAST_TAU) * torch.rand(len(x)).to(x.device) * spoken
-        if said is not None and spoken.any():
-            some, at = coded.at(spoken), tau[spoken][:, None, None, None]
-            shown[spoken] = self.base.anchored(some, (found * unit)[spoken], said[spoken], at)
+        if said is not None:
+            part = coded.at(spoken), (found * unit)[spoken], said[spoken]
+            shown[spoken] = show(self.module, self.base, *part, tau[spoken])
         losses, figures = natural_losses(self.critic, shown, x)
         lost = decibels(shown - x) - decibels(self.base.decode(coded, None) - x)
         match = (found - r)[dim].square().sum() / found.numel()
@@ -136,8 +138,8 @@ class FuserStage(Stage):
         assert isinstance(module, Denoiser)
 
         def find(coded: Coded, said: Tensor | None) -> Tensor:
-            noise, heard = torch.randn_like(coded.y_hat), heard_at(coded.rate, said)
-            return module.residual(coded.y_hat, coded.step, noise, coded.rate, 1, heard)
+            noise = torch.randn_like(coded.y_hat)
+            return module.residual(coded.y_hat, coded.step, noise, coded.rate, 1, heard(module, coded.rate, said))
 
         def natural(coded: Coded) -> Tensor:
             said = self.base.said(coded)
@@ -146,15 +148,26 @@ class FuserStage(Stage):
         def shown(tau: float, coded: Coded) -> Tensor:
             said = self.base.said(coded)
             assert said is not None
-            return self.base.anchored(coded, find(coded, said), said, coded.y.new_full((len(coded.y), 1, 1, 1), tau))
+            return show(module, self.base, coded, find(coded, said), said, coded.y.new_full((len(coded.y),), tau))
 
         anchored = {f"tau {tau}": partial(shown, tau) for tau in (0.5, 0.7, 1.0)} if module.config.groups else {}
         return validate(self.base, self.critic, pictures, {"natural": natural, **anchored})
 
 
-def heard_at(rates: Tensor, said: Tensor | None) -> Tensor | None:
-    """What tokens say, as strongly as a fuser hears it in a decoder at such rates."""
-    return None if said is None else torch.cat([Strengths.at(rates).heard * said[:, :-1], said[:, -1:]], 1)
+def heard(module: Denoiser, rates: Tensor, said: Tensor | None) -> Tensor | None:
+    """What tokens say, as strongly as a denoiser hears it in files of such rates."""
+    return None if said is None else torch.cat([module.strengths(rates)[0] * said[:, :-1], said[:, -1:]], 1)
+
+
+def show(module: Denoiser, base: Latents, coded: Coded, residual: Tensor, said: Tensor, tau: Tensor) -> Tensor:
+    """What the perception anchor shows of what a denoiser found, at taus (B,)."""
+    _, led, textured = module.strengths(coded.rate)
+    at = tau[:, None, None, None]
+    return base.anchored(coded, residual, said, led * at, textured * at)
+
+
+def _strengths_of(module: Denoiser) -> dict[str, Tensor]:
+    return {name: value for name, value in module.state_dict().items() if name.startswith("strengths.")}
 
 
 def decibels(error: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from nicodec.networks.base import Base
 from nicodec.networks.fuser import Denoiser
 from nicodec.networks.layers import spread
 from nicodec.painters.fuser import told
-from nicodec.training.anchored import Strengths, anchored
+from nicodec.training.anchored import anchored
 from nicodec.training.inherit import inherit_fuser
 from nicodec.training.sq import file_rates, held_out_rates, random_low_rates, to_tensor
 from nicodec.training.texture import ratios_of
@@ -78,8 +78,8 @@ class Latents(Protocol):
     def said(self, coded: Coded) -> Tensor | None:
         """What tokens of texture of a batch say (B, G + 1, h, w), see `told`; None: there are none. No gradient."""
 
-    def anchored(self, coded: Coded, residual: Tensor, said: Tensor, tau: Tensor) -> Tensor:
-        """As `decode`, what the perception anchor shows at taus (B, 1, 1, 1), where tokens say something."""
+    def anchored(self, coded: Coded, residual: Tensor, said: Tensor, led: Tensor, textured: Tensor) -> Tensor:
+        """As `decode`, what the perception anchor shows where tokens say something; see `anchored.anchored`."""
 
     def prepare(self, denoiser: Denoiser, predecessor: Package | None) -> None:
         """Give a new denoiser what the base has of use to it, and the fuser of another package of ours."""
@@ -141,13 +141,13 @@ class OwnLatents:
         codes = [texture.lookup(texture.distances(each, depth).argmin(2), depth) for each in ratios]
         return torch.from_numpy(told(np.concatenate(codes), texture.side)).to(coded.y)
 
-    def anchored(self, coded: Coded, residual: Tensor, said: Tensor, tau: Tensor) -> Tensor:
+    def anchored(self, coded: Coded, residual: Tensor, said: Tensor, led: Tensor, textured: Tensor) -> Tensor:
         """As `Latents`."""
         assert self.texture is not None
         assert coded.x_hat is not None
-        y_natural, strengths = coded.y_hat + residual, Strengths.at(coded.rate)
         with torch.autocast(residual.device.type, enabled=False):
-            return anchored(self.base, self.texture[0], coded.x_hat.float(), y_natural, said, strengths, tau)
+            y_natural = coded.y_hat + residual
+            return anchored(self.base, self.texture[0], coded.x_hat.float(), y_natural, said, led, textured)
 
     def prepare(self, denoiser: Denoiser, predecessor: Package | None) -> None:
         """As `Latents`. Raises: see `inherit_fuser`."""
@@ -195,7 +195,7 @@ class ForeignLatents:
     def said(self, coded: Coded) -> None:
         """As `Latents`: nothing."""
 
-    def anchored(self, coded: Coded, residual: Tensor, said: Tensor, tau: Tensor) -> Tensor:
+    def anchored(self, coded: Coded, residual: Tensor, said: Tensor, led: Tensor, textured: Tensor) -> Tensor:
         """There are no tokens."""
         raise NotImplementedError
 

@@ -70,6 +70,7 @@ class Schedule:
 
 
 BF16_TRIAL = 0.3  # seconds
+QUICK = 200.0  # times the learning rate
 SPIKE = 10.0  # times the usual norm of a gradient: Muon would take such a step at full size
 
 
@@ -261,12 +262,15 @@ class Run:
 
 def make_optimizers(module: nn.Module, stage: Stage, learning_rate: float) -> list[torch.optim.Optimizer]:
     """AdamW, and Muon for the matrices in `stage.muon`. The `scale` of a group is on top of the learning rate."""
-    groups: dict[str, list[nn.Parameter]] = {"muon": [], "slow": [], "fast": []}
+    groups: dict[str, list[nn.Parameter]] = {"muon": [], "slow": [], "fast": [], "quick": []}
     for name, parameter in module.named_parameters():
         matrix = parameter.ndim == 4 and parameter.shape[1] > 1
-        kind = "slow" if any(part in name for part in stage.slow) else "fast"
+        kind = next((k for k in ("slow", "quick") if any(part in name for part in getattr(stage, k))), "fast")
         groups["muon" if matrix and any(part in name for part in stage.muon) else kind].append(parameter)
-    adamw = [{"params": groups["fast"], "scale": 1.0}, {"params": groups["slow"], "scale": 0.1}]
+    adamw = [
+        {"params": groups["fast"], "scale": 1.0}, {"params": groups["slow"], "scale": 0.1},
+        {"params": groups["quick"], "scale": QUICK, "weight_decay": 0.0},
+    ]  # fmt: skip
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(adamw, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.005, fused=True)
     ]

@@ -19,6 +19,7 @@ class Stage(ABC):
         module: what is trained, with a dataclass `config` that builds it again.
         least: pixels of a crop's side, at least.
         slow: parts of names of parameters that start well already and move at a tenth of the rate.
+        quick: of few parameters, whose gradients are means of much, and which move at hundreds of times the rate.
         muon: parts of names of modules whose matrices Muon moves; all else is AdamW's.
     """
 
@@ -26,6 +27,7 @@ class Stage(ABC):
     module: nn.Module
     least: int = 64
     slow: tuple[str, ...] = ()
+    quick: tuple[str, ...] = ()
     muon: tuple[str, ...] = ()
 
     def config(self) -> dict[str, Any]:

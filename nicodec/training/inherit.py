@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 STEP = re.compile(r"\.(?:entry|entry_rate|body|exit|steps)\.(\d+)\.")  # of a pass
 OF_THE_BASE = ("g_s.klt_t", "g_s.lapping", "g_s.spread", "lapping", "klt")  # of a denoiser
 TIME = "time.bias"
-DEAF = ("spread", "hear", "coarse_said", "fine_said")
+DEAF = ("spread", "hear", "coarse_said", "fine_said", "strengths")
 NEW = re.compile(r"\.(down|pointwise)\.(weight|bias)$")  # of a block: at zero, it hands on what it is given
 
 

@@ -61,6 +61,12 @@ def test_figures_are_measured_kept_and_filled_in(toys, alexnet, tmp_path, monkey
 
     file = results / reproduce.REPORT
     report = json.loads(file.read_text())
+    reproduce.measure(
+        "toy16", [tmp_path / "kodim01.png", "--settings", "5,31,57,96"], alexnet, tmp_path / "w", ["jpeg"]
+    )
+    reproduce.keep(tmp_path / "w", results)
+    again = json.loads(file.read_text())
+    assert (again["differences"], again["encoders"]) == (report["differences"], report["encoders"]), "the others stay"
     assert str(tmp_path) not in file.read_text()
     text = reproduce.filled(page, models)
     assert "12 dB" not in text

@@ -200,7 +200,7 @@ def test_a_fuser_says_how_strongly_the_tokens_that_it_hears_act(models):
     for rate in (0, 30000, RATE_MAX):
         found, usual = hearing.strength(rate), plain(rate)
         mapped = torch.full((1, 2, 2), float(TUNE_SPACING + rate))
-        expected = read_fuser(parts["fuser"], "cpu").strengths(mapped)
+        expected = read_fuser(parts["fuser"], "cpu").strengths.at(mapped)
         for value, of_training in zip((found.heard, found.led, found.textured), expected, strict=True):
             assert np.allclose(value, of_training.detach()[0, :, 0, 0], atol=1e-6)
         assert len(found.led) == len(found.textured) + 1 == hearing.groups + 1

@@ -63,7 +63,8 @@ class Listening(nn.Module):
 class Strengths(nn.Module):
     """How strongly tokens of texture act in the perception anchor at tau 1: tables over the rate, see `Strength`.
 
-    They start as what serves a fuser without any.
+    They start as what serves a fuser without any. `price` is training's own: what a decibel is worth that is lost to
+    tau 0.
     """
 
     def __init__(self, groups: int) -> None:
@@ -72,12 +73,21 @@ class Strengths(nn.Module):
         self.heard = nn.Parameter(torch.tensor([[one.heard] for one in each]))
         self.led = nn.Parameter(torch.tensor([one.led.tolist() * (groups + 1) for one in each]))
         self.textured = nn.Parameter(torch.tensor([one.textured.tolist() * groups for one in each]))
+        self.price = nn.Parameter(torch.full((KNOTS, 1), 0.1))
 
-    def forward(self, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """At rates as in `interpolate`; of a quality map, at its mean: (B, 1, 1, 1), (B, G + 1, 1, 1), (B, G, 1, 1)."""
-        of_files = (rate % TUNE_SPACING).reshape(len(rate), -1).mean(1)
-        heard, led, textured = (interpolate(table, of_files) for table in (self.heard, self.led, self.textured))
+    def at(self, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """At rates as in `interpolate`: (B, 1, 1, 1), (B, G + 1, 1, 1), (B, G, 1, 1)."""
+        heard, led, textured = (interpolate(table, of_files(rate)) for table in (self.heard, self.led, self.textured))
         return heard, led, textured
+
+    def price_at(self, rate: Tensor) -> Tensor:
+        """The price at such rates; below 0 it is none: (B,)."""
+        return interpolate(self.price, of_files(rate))[:, 0, 0, 0]
+
+
+def of_files(rate: Tensor) -> Tensor:
+    """The files' rates (B,) of rates as in `interpolate`: without the tune, and the mean of a quality map."""
+    return (rate % TUNE_SPACING).reshape(len(rate), -1).mean(1)
 
 
 class Denoiser(nn.Module):

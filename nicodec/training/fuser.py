@@ -26,7 +26,7 @@ KEEP = 0.01  # weight of |y' - y_hat|^2 in quantiser steps: no further off than 
 AT_ONCE = 0.75  # share of the pictures whose r_t is all noise: one step is the default, more of them say little more
 SPOKEN = 0.7  # share of the pictures whose tokens of texture are heard, where there are such
 LEAST_TAU = 0.5  # these are looked at as the perception anchor shows them, from this tau to 1
-PRICE = 0.5  # of a decibel that is lost to tau 0, in logarithms of the critic's loss; times 1 - tau
+LOST = 1.35  # decibels that tau 1 may lose to tau 0, in the mean at each rate; and by tau^2, as an error does
 LEAST_ERROR = 1e-6  # squared: 60 dB, beyond which none is lost
 MATCH = 0.025  # weight of |D - r|^2 in units of its spread, for all others: the mean that it asks for is timid
 
@@ -73,8 +73,8 @@ class FuserStage(Stage):
 
     All are looked at through the frozen base, for matching y' alone would give its mean, which is a blur. Where the
     base's package has tokens of texture, it hears those of most pictures; these are looked at as the perception anchor
-    shows them, at a random tau, and the lower that is, the more their squared error counts. Pictures that are hard
-    to code count no more than others: the loss is the mean of logarithms.
+    shows them, at a random tau, and what squared error may grow there has a price, which rises at each rate until no
+    more than LOST is lost. Pictures that are hard to code count no more than others: the loss is a mean of logarithms.
     """
 
     name = "fuser"
@@ -128,10 +128,15 @@ class FuserStage(Stage):
             part = coded.at(spoken), (found * unit)[spoken], said[spoken]
             shown[spoken] = show(self.module, self.base, *part, tau[spoken])
         losses, figures = natural_losses(self.critic, shown, x)
-        lost = decibels(shown - x) - decibels(self.base.decode(coded, None) - x)
+        loss = losses.log().mean()
+        if said is not None:
+            lost = decibels(shown - x) - decibels(self.base.decode(coded, None) - x)
+            over, price = (lost - LOST * tau.square())[spoken], self.module.strengths.price_at(coded.rate)[spoken]
+            loss = loss + (price.detach().clamp_min(0) * over).mean()
+            loss = loss - (price * over.detach()).mean()  # that is why the price rises where too much is lost
+            figures |= {"lost": lost[spoken].mean().item(), "price": price.mean().item()}
         match = (found - r)[dim].square().sum() / found.numel()
-        loss = (losses.log() + PRICE * (1 - tau) * lost).mean()
-        return loss + MATCH * match, {**figures, "lost": lost.mean().item(), "match": match.item()}
+        return loss + MATCH * match, {**figures, "match": match.item()}
 
     def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:
         """See `validate`: of plain decodes, of what one step finds, and of the perception anchor at three taus."""
@@ -156,12 +161,12 @@ class FuserStage(Stage):
 
 def heard(module: Denoiser, rates: Tensor, said: Tensor | None) -> Tensor | None:
     """What tokens say, as strongly as a denoiser hears it in files of such rates."""
-    return None if said is None else torch.cat([module.strengths(rates)[0] * said[:, :-1], said[:, -1:]], 1)
+    return None if said is None else torch.cat([module.strengths.at(rates)[0] * said[:, :-1], said[:, -1:]], 1)
 
 
 def show(module: Denoiser, base: Latents, coded: Coded, residual: Tensor, said: Tensor, tau: Tensor) -> Tensor:
     """What the perception anchor shows of what a denoiser found, at taus (B,)."""
-    _, led, textured = module.strengths(coded.rate)
+    _, led, textured = module.strengths.at(coded.rate)
     at = tau[:, None, None, None]
     return base.anchored(coded, residual, said, led * at, textured * at)
 

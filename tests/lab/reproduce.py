@@ -1,11 +1,12 @@
 """Make every figure, plot and crop of README.md and of a model's card again, from the weights as they are shipped.
 
-python tests/lab/reproduce.py KODAK ALEXNET [--model NAME] [--work FOLDER]
+python tests/lab/reproduce.py KODAK ALEXNET [--model NAME] [--work FOLDER] [--only CODEC]...
 
-KODAK is a folder with the 24 pictures (nicodec/bench/manifests), ALEXNET torchvision's weights. A run that was stopped
-goes on where it was. What comes of it lies in models/NAME/results, and from there in regions of the pages, between
-`<!-- figures: NAME KIND -->`, with a KIND of `KINDS`, and `<!-- end of figures -->`. A test fills these regions again
-and finds nothing to change, so nobody types a figure.
+KODAK is a folder with the 24 pictures (nicodec/bench/manifests), ALEXNET torchvision's weights. A run that was
+stopped goes on where it was. With --only, the others' figures stay as they were. What comes of it lies in
+models/NAME/results, and from there in regions of the pages, between `<!-- figures: NAME KIND -->`, with a KIND of
+`KINDS`, and `<!-- end of figures -->`. A test fills these regions again and finds nothing to change, so nobody types
+a figure.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 import nicodec
 from nicodec.bench.measures import MEASURES
-from nicodec.bench.summary import to_json
+from nicodec.bench.plots import draw
+from nicodec.bench.summary import differences, to_json
 from nicodec.image.files import read_picture, to_pillow
 from nicodec.look.rivals import rival
 from nicodec.options import DEFAULT_MODEL
@@ -59,21 +61,34 @@ WAYS = (("fidelity", 0.0), ("perception", 0.5), ("perception", 1.0))
 Report = dict[str, Any]
 
 
-def measure(model: str, pictures: Sequence[str | Path], trunk: Path, work: Path) -> None:
+def measure(
+    model: str, pictures: Sequence[str | Path], trunk: Path, work: Path, only: Sequence[str] | None = None
+) -> None:
     """`nicodec bench` on pictures, or a folder and the option that names its set: a report in `work`."""
-    codecs = [*(f"{name}@{model}" for name in OURS), *RIVALS]
+    codecs = [f"{name}@{model}" if name in OURS else name for name in only or (*OURS, *RIVALS)]
     options = ["-o", work, "--trunk", trunk, *(word for name in codecs for word in ("--codec", name))]
     subprocess.run([sys.executable, "-m", "nicodec", "bench", *pictures, *options], cwd=ROOT, check=True)
 
 
 def keep(work: Path, results: Path) -> None:
-    """Of the report in `work`, what is committed."""
+    """Of the report in `work`, what is committed; what it does not have of others stays."""
     results.mkdir(exist_ok=True)
     report = json.loads((work / "report.json").read_text(encoding="utf-8"))
     kept = {key: value for key, value in report.items() if key not in LEFT_OUT}
+    if (results / REPORT).is_file():
+        kept = merged(json.loads((results / REPORT).read_text(encoding="utf-8")), kept)
     (results / REPORT).write_text(to_json(kept), encoding="utf-8")
+    drawn = draw(kept, work / "plots")
     for name in PLOTS:
-        shutil.copy(work / "plots" / f"{name}.png", results)
+        shutil.copy(drawn[name], results)
+
+
+def merged(before: Report, found: Report) -> Report:
+    """A report of all codecs that either has, on the same pictures: as `found` has them, and else as they were."""
+    encoders = {**before["encoders"], **found["encoders"]}
+    old = [row for row in before["summary"] if row["codec"] not in found["encoders"]]
+    summary = [row for name in encoders for row in (*old, *found["summary"]) if row["codec"] == name]
+    return {**found, "encoders": encoders, "summary": summary, "differences": differences(summary, list(encoders))}
 
 
 def strip(model: str, folder: Path, name: str) -> Image.Image:
@@ -175,9 +190,10 @@ def main() -> None:
     parser.add_argument("alexnet", type=Path)
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--work", type=Path, default=Path("reproduced"), help="folder of the whole report")
+    parser.add_argument("--only", action="append", choices=(*OURS, *RIVALS), help="codecs to measure; default: all")
     given = parser.parse_args()
     results, work = find_package(given.model).folder / "results", given.work.resolve() / given.model
-    measure(given.model, [given.kodak.resolve(), "--set", "kodak"], given.alexnet.resolve(), work)
+    measure(given.model, [given.kodak.resolve(), "--set", "kodak"], given.alexnet.resolve(), work, given.only)
     keep(work, results)
     for name in STRIPS:
         strip(given.model, given.kodak, name).save(results / f"{name}.webp", quality=90)

@@ -1,5 +1,6 @@
 """Tokens of texture: what they mean, which ones an encoder chooses, and what is painted with them."""
 
+import copy
 import os
 import shutil
 from dataclasses import asdict, replace
@@ -23,7 +24,7 @@ from nicodec.engines.torch import TorchNetworks
 from nicodec.entropy.tokens import node_costs, token_costs
 from nicodec.latents import wording
 from nicodec.latents.floats import FloatPath
-from nicodec.latents.geometry import HALO
+from nicodec.latents.geometry import HALO, to_input
 from nicodec.latents.rates import to_rates
 from nicodec.latents.texture import Texture, smooth
 from nicodec.look.session import Session
@@ -37,7 +38,8 @@ from nicodec.rate.scale import RATE_MAX, TUNE_SPACING
 from nicodec.rate.tile import TileRate
 from nicodec.training.anchored import anchored
 from nicodec.training.graphs import write_graphs
-from nicodec.training.texture import tree
+from nicodec.training.latents import OwnLatents
+from nicodec.training.texture import ratios_of, tree
 from nicodec.zoo.load import load_base, load_prior, load_scales, load_texture
 from nicodec.zoo.load import load_fuser as read_fuser
 from nicodec.zoo.manifest import read_manifest
@@ -263,6 +265,23 @@ def test_the_halo_covers_what_texture_sees():
     first, second = (experts.paint(Anchor.PERCEPTION, *of, rate, of[0], (1.0,))[0] for of in (near, far))
     assert not np.array_equal(first[:, :, : 16 * halo], second[:, :, : 16 * halo])
     assert np.array_equal(first[:, :, 32 * halo :], second[:, :, 32 * halo :])
+
+
+def test_training_hears_the_tokens_that_an_encoder_writes(monkeypatch):
+    monkeypatch.setattr(wording, "DISTANCE_PER_BIT", 0.0)
+    model, image = Model.named("textured"), pictures.grainy(128, 192)
+    data = encode(image, effort=1, quality=40)
+    base = copy.deepcopy(load_base(model.part("base"), "cpu")).requires_grad_(False)
+    latents = OwnLatents(base, (model.texture, "of this model"))
+    x = torch.from_numpy(to_input(np.asarray(image)))
+    coded = latents.code(x, torch.tensor([float(read_file(data).header.rate)]))
+    assert torch.equal(coded.y, base.g_a(x)), "whatever its gains are"
+    ratios = ratios_of(model.texture, coded.y, base.g_a(latents.decode(coded, None)))
+    nearest = model.texture.distances(ratios[0], model.texture.bits).argmin(2)
+    assert np.mean(nearest == next(iter(tokens_of(data)))) > 0.9
+    with torch.no_grad():
+        base.log_ungain += 0.5
+    assert torch.equal(latents.code(x, torch.tensor([20000.0])).y, base.g_a(x))
 
 
 def test_training_looks_at_what_the_perception_anchor_shows(monkeypatch):

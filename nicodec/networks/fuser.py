@@ -63,8 +63,7 @@ class Listening(nn.Module):
 class Strengths(nn.Module):
     """How strongly tokens of texture act in the perception anchor at tau 1: tables over the rate, see `Strength`.
 
-    They start as what serves a fuser without any. `price` is training's own: what a decibel is worth that is lost to
-    tau 0.
+    They start as what serves a fuser without any. `price` is training's own: what squared error is worth.
     """
 
     def __init__(self, groups: int) -> None:
@@ -73,7 +72,7 @@ class Strengths(nn.Module):
         self.heard = nn.Parameter(torch.tensor([[one.heard] for one in each]))
         self.led = nn.Parameter(torch.tensor([one.led.tolist() * (groups + 1) for one in each]))
         self.textured = nn.Parameter(torch.tensor([one.textured.tolist() * groups for one in each]))
-        self.price = nn.Parameter(torch.full((KNOTS, 1), 0.1))
+        self.price = nn.Parameter(torch.full((KNOTS, 1), 0.5))
 
     def at(self, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """At rates as in `interpolate`: (B, 1, 1, 1), (B, G + 1, 1, 1), (B, G, 1, 1)."""

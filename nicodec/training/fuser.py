@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nicodec.networks.fuser import Denoiser, FuserConfig
+from nicodec.networks.fuser import Denoiser, FuserConfig, of_files
 from nicodec.networks.layers import zero_init
+from nicodec.rate.scale import RATE_MAX
 from nicodec.training.checkpoint import fill
 from nicodec.training.critic import Critic, natural_losses
 from nicodec.training.data import Pictures
@@ -26,8 +27,8 @@ KEEP = 0.01  # weight of |y' - y_hat|^2 in quantiser steps: no further off than 
 AT_ONCE = 0.75  # share of the pictures whose r_t is all noise: one step is the default, more of them say little more
 SPOKEN = 0.7  # share of the pictures whose tokens of texture are heard, where there are such
 LEAST_TAU = 0.5  # these are looked at as the perception anchor shows them, from this tau to 1
-LOST = 1.35  # decibels that tau 1 may lose to tau 0, in the mean at each rate; and by tau^2, as an error does
-LEAST_ERROR = 1e-6  # squared: 60 dB, beyond which none is lost
+LOST = 1.35  # decibels that tau 1 may lose to tau 0, at each rate; and by tau^2, as an error does
+USUAL = 26.0, 17.0  # PSNR of the base, in dB: at rate 0, and what it has more at the highest
 MATCH = 0.025  # weight of |D - r|^2 in units of its spread, for all others: the mean that it asks for is timid
 
 
@@ -130,11 +131,13 @@ class FuserStage(Stage):
         losses, figures = natural_losses(self.critic, shown, x)
         loss = losses.log().mean()
         if said is not None:
-            lost = decibels(shown - x) - decibels(self.base.decode(coded, None) - x)
-            over, price = (lost - LOST * tau.square())[spoken], self.module.strengths.price_at(coded.rate)[spoken]
-            loss = loss + (price.detach().clamp_min(0) * over).mean()
-            loss = loss - (price * over.detach()).mean()  # that is why the price rises where too much is lost
-            figures |= {"lost": lost[spoken].mean().item(), "price": price.mean().item()}
+            less, price = 10 ** (-0.1 * LOST * tau.square()), self.module.strengths.price_at(coded.rate)
+            error, plain = (usual(picture - x, coded.rate) for picture in (shown, self.base.decode(coded, None)))
+            over = (less * error - plain)[spoken]
+            loss = loss + (price.detach().clamp_min(0)[spoken] * over).mean()
+            loss = loss - (price[spoken] * over.detach()).mean()  # that is why the price rises where too much is lost
+            lost = 10 * (error[spoken].sum() / plain[spoken].sum()).log10()
+            figures |= {"lost": lost.item(), "price": price[spoken].mean().item()}
         match = (found - r)[dim].square().sum() / found.numel()
         return loss + MATCH * match, {**figures, "match": match.item()}
 
@@ -175,9 +178,10 @@ def _strengths_of(module: Denoiser) -> dict[str, Tensor]:
     return {name: value for name, value in module.state_dict().items() if name.startswith("strengths.")}
 
 
-def decibels(error: Tensor) -> Tensor:
-    """The level of an error (B, 3, H, W): (B,)."""
-    return 10 * (error.square().mean((1, 2, 3)) + LEAST_ERROR).log10()
+def usual(error: Tensor, rates: Tensor) -> Tensor:
+    """Mean squares of errors (B, 3, H, W), in units of what is usual at their rates: (B,)."""
+    lowest, more = USUAL
+    return error.square().mean((1, 2, 3)) * 10 ** ((lowest + more / RATE_MAX * of_files(rates)) / 10)
 
 
 def _samples(pictures: Pictures) -> Iterator[Tensor]:

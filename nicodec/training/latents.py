@@ -30,7 +30,7 @@ class Coded:
     """A batch, as a decoder has it, and its original's latent.
 
     Attributes:
-        y, y_hat: (B, M, h, w) in natural units.
+        y, y_hat: (B, M, h, w) in natural units; y is g_a's.
         step, rate: the quantiser's step in these and the rate, (B, M, 1, 1) and (B,), or with quality maps
             (B, M, h, w) and (B, h/4, w/4).
         x_hat: our base's picture (B, 3, 16 h, 16 w), about 0..1; None: another codec's, which decodes y' itself.
@@ -118,11 +118,14 @@ class OwnLatents:
     def code(self, x: Tensor, rate: Tensor) -> Coded:
         """As `Latents`."""
         with torch.autocast(x.device.type, enabled=False):
-            y, z_hat = self.base.transform(x, rate)
-            _, y_hat = self.base.quantise(y, z_hat, rate)
+            y = self.base.g_a(
+                x
+            )  # and not what `scaled` makes of it, times `step`: gains are learned apart, and shrink it
+            scaled, z_hat = self.base.scaled(y, rate)
+            _, y_hat = self.base.quantise(scaled, z_hat, rate)
             step = spread(self.base.ungain(rate), y)
         x_hat = self.base.g_s(y_hat * step, rate)
-        return Coded(y * step, y_hat * step, step, rate, x_hat)
+        return Coded(y, y_hat * step, step, rate, x_hat)
 
     def decode(self, coded: Coded, residual: Tensor | None) -> Tensor:
         """As `Latents`: see `Experts.paint`."""

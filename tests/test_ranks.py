@@ -35,7 +35,7 @@ def test_a_run_goes_on_in_another_number_of_processes_that_share_the_batch(tmp_p
 class Fit:
     """A stage without any chance in its loss."""
 
-    name, least, slow, muon = "fit", 64, (), ("inner",)
+    name, least, slow, quick, muon = "fit", 64, (), (), ("inner",)
 
     def __init__(self, folder):
         torch.manual_seed(1)

@@ -118,28 +118,35 @@ class FuserStage(Stage):
         angle = (t * torch.pi / 2)[:, None, None, None]
         r_t = angle.cos() * r + angle.sin() * torch.randn_like(r)
         spoken = (torch.rand(len(x)) < SPOKEN).to(x.device)
-        spoken[0] = True  # one at least: all ranks have a use for the same parameters
+        spoken[0] = True  # one at least, for means of them are taken
         if (said := self.base.said(coded)) is not None:
             said = said * spoken[:, None, None, None]
         linear = self.module.g_s.linear(coded.y_hat)
         found = self.module(r_t, t, coded.y_hat, linear, coded.step, coded.rate, heard(self.module, coded.rate, said))
-        tau = 1 - (1 - LEAST_TAU) * torch.rand(len(x)).to(x.device) * spoken if said is not None else torch.ones_like(t)
-        shown = self.base.decode(coded, found * unit)
-        if said is not None:
-            part = coded.at(spoken), (found * unit)[spoken], said[spoken]
-            shown[spoken] = show(self.module, self.base, *part, tau[spoken])
+        tau = 1 - (1 - LEAST_TAU) * torch.rand(len(x)).to(x.device) * spoken
+        if said is None:
+            shown = self.base.decode(coded, found * unit)
+        else:
+            shown = show(self.module, self.base, coded, found * unit, said, tau, spoken)
         losses, figures = natural_losses(self.critic, shown, x)
         loss = losses.log().mean()
         if said is not None:
-            less, price = 10 ** (-0.1 * LOST * tau.square()), self.module.strengths.price_at(coded.rate)
-            error, plain = (usual(picture - x, coded.rate) for picture in (shown, self.base.decode(coded, None)))
-            over = (less * error - plain)[spoken]
-            loss = loss + (price.detach().clamp_min(0)[spoken] * over).mean()
-            loss = loss - (price[spoken] * over.detach()).mean()  # that is why the price rises where too much is lost
-            lost = 10 * (error[spoken].sum() / plain[spoken].sum()).log10()
-            figures |= {"lost": lost.item(), "price": price[spoken].mean().item()}
+            priced, more = self.priced(x, shown, coded, tau, spoken)
+            loss, figures = loss + priced, figures | more
         match = (found - r)[dim].square().sum() / found.numel()
         return loss + MATCH * match, {**figures, "match": match.item()}
+
+    def priced(
+        self, x: Tensor, shown: Tensor, coded: Coded, tau: Tensor, some: Tensor
+    ) -> tuple[Tensor, dict[str, float]]:
+        """What the squared error of some pictures costs, beyond what may be lost; and figures for the record."""
+        less, price = 10 ** (-0.1 * LOST * tau.square()), self.module.strengths.price_at(coded.rate)[some]
+        error, plain = (usual(picture - x, coded.rate) for picture in (shown, self.base.decode(coded, None)))
+        over = (less * error - plain)[some]
+        paid = (price.detach().clamp_min(0) * over).mean()
+        raised = (price * over.detach()).mean()  # its gradient is why the price rises where too much is lost
+        lost = 10 * (error[some].sum() / plain[some].sum()).log10()
+        return paid - raised, {"lost": lost.item(), "price": price.mean().item()}
 
     def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:
         """See `validate`: of plain decodes, of what one step finds, and of the perception anchor at three taus."""
@@ -156,7 +163,8 @@ class FuserStage(Stage):
         def shown(tau: float, coded: Coded) -> Tensor:
             said = self.base.said(coded)
             assert said is not None
-            return show(module, self.base, coded, find(coded, said), said, coded.y.new_full((len(coded.y),), tau))
+            at = coded.y.new_full((len(coded.y),), tau)
+            return show(module, self.base, coded, find(coded, said), said, at, torch.ones_like(at, dtype=torch.bool))
 
         anchored = {f"tau {tau}": partial(shown, tau) for tau in (0.5, 0.7, 1.0)} if module.config.groups else {}
         return validate(self.base, self.critic, pictures, {"natural": natural, **anchored})
@@ -167,11 +175,16 @@ def heard(module: Denoiser, rates: Tensor, said: Tensor | None) -> Tensor | None
     return None if said is None else torch.cat([module.strengths.at(rates)[0] * said[:, :-1], said[:, -1:]], 1)
 
 
-def show(module: Denoiser, base: Latents, coded: Coded, residual: Tensor, said: Tensor, tau: Tensor) -> Tensor:
-    """What the perception anchor shows of what a denoiser found, at taus (B,)."""
+def show(
+    module: Denoiser, base: Latents, coded: Coded, residual: Tensor, said: Tensor, tau: Tensor, spoken: Tensor
+) -> Tensor:
+    """What is shown of what a denoiser found: by the perception anchor at taus (B,), where tokens are `spoken` (B,).
+
+    Elsewhere as `Latents.decode` shows it, which is all of the way, and no texture.
+    """
     _, led, textured = module.strengths.at(coded.rate)
-    at = tau[:, None, None, None]
-    return base.anchored(coded, residual, said, led * at, textured * at)
+    at, told = (each[:, None, None, None] for each in (tau, spoken))
+    return base.anchored(coded, residual, said, torch.where(told, led * at, 1), torch.where(told, textured * at, 0))
 
 
 def _strengths_of(module: Denoiser) -> dict[str, Tensor]:

@@ -118,9 +118,7 @@ class OwnLatents:
     def code(self, x: Tensor, rate: Tensor) -> Coded:
         """As `Latents`."""
         with torch.autocast(x.device.type, enabled=False):
-            y = self.base.g_a(
-                x
-            )  # and not what `scaled` makes of it, times `step`: gains are learned apart, and shrink it
+            y = self.base.g_a(x)  # `scaled` times `step` would be less: gains are learned apart, and shrink it
             scaled, z_hat = self.base.scaled(y, rate)
             _, y_hat = self.base.quantise(scaled, z_hat, rate)
             step = spread(self.base.ungain(rate), y)

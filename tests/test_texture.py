@@ -29,6 +29,7 @@ from nicodec.latents.rates import to_rates
 from nicodec.latents.texture import Texture, smooth
 from nicodec.look.session import Session
 from nicodec.networks.base import Base, BaseConfig
+from nicodec.networks.fuser import Denoiser, FuserConfig
 from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.painters.experts import Experts
 from nicodec.painters.fuser import load_fuser, told
@@ -37,6 +38,8 @@ from nicodec.painters.synthesis import TEXTURE_REACH
 from nicodec.rate.scale import RATE_MAX, TUNE_SPACING
 from nicodec.rate.tile import TileRate
 from nicodec.training.anchored import anchored
+from nicodec.training.critic import Critic
+from nicodec.training.fuser import LOST, FuserStage, show
 from nicodec.training.graphs import write_graphs
 from nicodec.training.latents import OwnLatents
 from nicodec.training.texture import ratios_of, tree
@@ -202,9 +205,12 @@ def test_a_fuser_says_how_strongly_the_tokens_that_it_hears_act(models):
     for rate in (0, 30000, RATE_MAX):
         found, usual = hearing.strength(rate), plain(rate)
         mapped = torch.full((1, 2, 2), float(TUNE_SPACING + rate))
-        expected = read_fuser(parts["fuser"], "cpu").strengths.at(mapped)
+        strengths = read_fuser(parts["fuser"], "cpu").strengths.requires_grad_(False)
+        reach, _ = strengths.reach_and_price(mapped)
+        heard, led, textured = strengths.at(mapped)
+        expected = (heard, reach * led, reach * textured)
         for value, of_training in zip((found.heard, found.led, found.textured), expected, strict=True):
-            assert np.allclose(value, of_training.detach()[0, :, 0, 0], atol=1e-6)
+            assert np.allclose(value, of_training[0, :, 0, 0], atol=1e-6)
         assert len(found.led) == len(found.textured) + 1 == hearing.groups + 1
         for other in (deaf.strength(rate), replace(hearing, anchored=False).strength(rate)):
             assert (other.heard, other.led, other.textured) == (usual.heard, usual.led, usual.textured)
@@ -310,6 +316,29 @@ def test_training_looks_at_what_the_perception_anchor_shows(monkeypatch):
         )  # fmt: skip
     assert (found - x_hat).abs().max() > 0.05
     assert np.abs(found.numpy() - np.concatenate(shown)).max() < 1e-3
+
+
+@pytest.mark.parametrize(("size", "price"), [(0.02, 1.0), (1.0, 1.0), (1.0, -1.0)])
+def test_tau_reaches_further_where_little_is_lost_and_too_much_has_a_price(size, price, trunk):
+    torch.manual_seed(0)
+    model = Model.named("textured")
+    base = load_base(model.part("base"), "cpu").requires_grad_(False)
+    latents, critic = OwnLatents(base, (model.texture, "of this model")), Critic(trunk)
+    aux = Denoiser(FuserConfig(**latents.widths)).requires_grad_(False)
+    stage = FuserStage(aux.config, latents, aux, critic)
+    strengths = stage.module.strengths
+    torch.nn.init.constant_(strengths.price, price)
+    x = torch.from_numpy(to_input(np.asarray(pictures.grainy(64, 64)))).repeat(2, 1, 1, 1)
+    coded, both, tau = latents.code(x, torch.tensor([9000.0, 40000.0])), torch.ones(2).bool(), torch.tensor([0.7, 1.0])
+    residual = (size * coded.y.square().mean().sqrt() * torch.randn_like(coded.y)).requires_grad_()
+    shown = show(stage.module, latents, coded, residual, 0 * latents.said(coded), tau, both)
+    loss, figures = stage.priced(x, shown, coded, tau, both)
+    loss.backward()
+    too_much = figures["lost"] > LOST
+    assert too_much == (size == 1), "of all at tau 1, and so at 0.7"
+    assert (strengths.reach.grad.sum() > 0) == too_much
+    assert (strengths.price.grad.sum() < 0) == too_much, "it rises"
+    assert residual.grad.any() == strengths.led.grad.any() == (price > 0)
 
 
 def test_texture_gives_each_group_the_energy_that_tokens_say():

@@ -63,7 +63,8 @@ class Listening(nn.Module):
 class Strengths(nn.Module):
     """How strongly tokens of texture act in the perception anchor at tau 1: tables over the rate, see `Strength`.
 
-    They start as what serves a fuser without any. `price` is training's own: what squared error is worth.
+    They start as what serves a fuser without any. `price` is training's own: what squared error is worth. `reach`:
+    times what serves best, so that tau loses as much at each rate.
     """
 
     def __init__(self, groups: int) -> None:
@@ -73,15 +74,17 @@ class Strengths(nn.Module):
         self.led = nn.Parameter(torch.tensor([one.led.tolist() * (groups + 1) for one in each]))
         self.textured = nn.Parameter(torch.tensor([one.textured.tolist() * groups for one in each]))
         self.price = nn.Parameter(torch.full((KNOTS, 1), 0.5))
+        self.reach = nn.Parameter(torch.ones(KNOTS, 1))
 
     def at(self, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """At rates as in `interpolate`: (B, 1, 1, 1), (B, G + 1, 1, 1), (B, G, 1, 1)."""
         heard, led, textured = (interpolate(table, of_files(rate)) for table in (self.heard, self.led, self.textured))
         return heard, led, textured
 
-    def price_at(self, rate: Tensor) -> Tensor:
-        """The price at such rates; below 0 it is none: (B,)."""
-        return interpolate(self.price, of_files(rate))[:, 0, 0, 0]
+    def reach_and_price(self, rate: Tensor) -> tuple[Tensor, Tensor]:
+        """At such rates, (B,) each; a price below 0 is none."""
+        reach, price = (interpolate(table, of_files(rate))[:, 0, 0, 0] for table in (self.reach, self.price))
+        return reach, price
 
 
 def of_files(rate: Tensor) -> Tensor:

@@ -41,11 +41,11 @@ class Fuser:
         """How strongly tokens of texture act at a file's rate, 0..65535."""
         if not (self.hears and self.anchored):
             return plain(rate)
-        heard, led, textured = (
+        heard, led, textured, reach = (
             interpolate(self.networks.weight(f"strengths.{name}"), np.array([rate], np.float32))[0, :, 0, 0]
-            for name in ("heard", "led", "textured")
+            for name in ("heard", "led", "textured", "reach")
         )
-        return Strength(float(heard[0]), led, textured)
+        return Strength(float(heard[0]), reach * led, reach * textured)
 
     def residual(
         self, y_hat: Array, step: Array, noise: Array, rates: Array, steps: int, said: Array | None = None

@@ -14,13 +14,14 @@ from nicodec.metrics.perceptual import load_lpips, read_trunk
 from nicodec.training.cortex import Cortex
 from nicodec.training.sq import psnr
 
-CORTEX = 0.3  # weight of `Cortex.distance` next to LPIPS
+CORTEX = 0.1  # weight of `Cortex.distance` next to LPIPS: it sees phases, and with 0.3 fine texture never paid
 HALVED = 128  # pixels, at least, of a side that may be halved: the trunk wants 31
 TEXTURE = 0.3  # weight next to LPIPS: with 1.0 LPIPS (AlexNet) and PSNR were worse after as many steps
 L1 = 0.015  # weight next to LPIPS: beside the model of V1, which sees phases, colours need no more
 GRID = 250.0  # weight of `grid` next to LPIPS: a pattern of 3/255 costs as much as 0.035
 PERIOD = 8  # pixels: of the finest blocks that any of our decoders paints alike
 GRAIN = 0.02  # sigma of the noise, at most, that both pictures get: the trunk sees less of what is fainter
+GRAIN_OF_ERROR = 0.25  # and at most this share of the error's: else it hides what differs where little does
 WEIGHT_NOISE = 0.2  # sigma, as a share of a weight: each of the trunk's changes so much from batch to batch
 WINDOW = 2  # cells, overlapping by half: a window is 16 to 32 pixels wide
 VGG_ONLY = "features.28.weight"  # SqueezeNet has no such layer
@@ -107,7 +108,9 @@ class Critic(nn.Module):
             view = view.flip([axis + 2 for axis in range(2) if turn >> axis & 1])
             view = view.transpose(2, 3) if turn & 4 else view
             views.append(F.avg_pool2d(view, 2) if halve and min(x.shape[2:]) >= HALVED else view)
-        grain = GRAIN * torch.rand(len(x), 1, 1, 1).to(x.device) * torch.randn_like(views[1])
+        error = (x_hat.detach() - x).square().mean((1, 2, 3), keepdim=True).sqrt()
+        sigma = (GRAIN_OF_ERROR * error).clamp_max(GRAIN) * torch.rand(len(x), 1, 1, 1).to(x.device)
+        grain = sigma * torch.randn_like(views[1])
         return self._compare(views[0] + grain, views[1] + grain, doubting=True)
 
     def _compare(self, x_hat: Tensor, x: Tensor, *, doubting: bool) -> tuple[Tensor, Tensor]:
@@ -149,11 +152,13 @@ def grid(error: Tensor) -> Tensor:
     """What of an error (B, 3, H, W) repeats every PERIOD pixels, its mean square (B,); H and W at least 64.
 
     Texture that a decoder makes up costs it the least as one pattern for all blocks. No trunk sees that, people do.
+    Means of what does not repeat are not nothing either: that much is free, or all error would cost.
     """
     phases = F.pixel_unshuffle(error, PERIOD)
     local = F.avg_pool2d(phases, PERIOD, stride=PERIOD // 2)
     local = local.view(len(error), error.shape[1], -1, *local.shape[2:])
-    return (local - local.mean(2, keepdim=True)).square().mean((1, 2, 3, 4))
+    repeated = (local - local.mean(2, keepdim=True)).square().mean((1, 2, 3, 4))
+    return F.relu(repeated - error.square().mean((1, 2, 3)) / PERIOD**2)
 
 
 def _weighed(differences: Tensor, weight: Tensor) -> Tensor:

@@ -75,7 +75,8 @@ class FuserStage(Stage):
     All are looked at through the frozen base, for matching y' alone would give its mean, which is a blur. Where the
     base's package has tokens of texture, it hears those of most pictures; these are looked at as the perception anchor
     shows them, at a random tau, and what squared error may grow there has a price, which rises at each rate until no
-    more than LOST is lost. Pictures that are hard to code count no more than others: the loss is a mean of logarithms.
+    more than LOST is lost. Where less serves best, tau reaches further: a table is learned by which LOST is lost at tau
+    1 at each rate. Pictures that are hard to code count no more than others: the loss is a mean of logarithms.
     """
 
     name = "fuser"
@@ -139,14 +140,20 @@ class FuserStage(Stage):
     def priced(
         self, x: Tensor, shown: Tensor, coded: Coded, tau: Tensor, some: Tensor
     ) -> tuple[Tensor, dict[str, float]]:
-        """What the squared error of some pictures costs, beyond what may be lost; and figures for the record."""
-        less, price = 10 ** (-0.1 * LOST * tau.square()), self.module.strengths.price_at(coded.rate)[some]
-        error, plain = (usual(picture - x, coded.rate) for picture in (shown, self.base.decode(coded, None)))
-        over = (less * error - plain)[some]
-        paid = (price.detach().clamp_min(0) * over).mean()
-        raised = (price * over.detach()).mean()  # its gradient is why the price rises where too much is lost
-        lost = 10 * (error[some].sum() / plain[some].sum()).log10()
-        return paid - raised, {"lost": lost.item(), "price": price.mean().item()}
+        """What the squared error of some pictures costs, beyond what may be lost; and figures for the record.
+
+        Its gradients by the tables of reach and price are such that they end where as much is lost as may be: error
+        grows with the square of how far tau leads.
+        """
+        reach, price = (table[some] for table in self.module.strengths.reach_and_price(coded.rate))
+        error, plain = (usual(each - x, coded.rate)[some] for each in (shown, self.base.decode(coded, None)))
+        most = 10 ** (0.1 * LOST * tau[some].square())
+        over = error / most - plain
+        paid = price.detach().clamp_min(0) * over - price * over.detach()
+        reached = reach.pow(3) / 3 * (error - plain).detach() - reach * (most - 1) * plain
+        lost = 10 * (error.sum() / plain.sum()).log10()
+        figures = {"lost": lost.item(), "price": price.mean().item(), "reach": reach.mean().item()}
+        return (paid + reached).mean(), figures
 
     def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:
         """See `validate`: of plain decodes, of what one step finds, and of the perception anchor at three taus."""
@@ -163,7 +170,7 @@ class FuserStage(Stage):
         def shown(tau: float, coded: Coded) -> Tensor:
             said = self.base.said(coded)
             assert said is not None
-            at = coded.y.new_full((len(coded.y),), tau)
+            at = tau * module.strengths.reach_and_price(coded.rate)[0]
             return show(module, self.base, coded, find(coded, said), said, at, torch.ones_like(at, dtype=torch.bool))
 
         anchored = {f"tau {tau}": partial(shown, tau) for tau in (0.5, 0.7, 1.0)} if module.config.groups else {}

@@ -142,17 +142,17 @@ class FuserStage(Stage):
     ) -> tuple[Tensor, dict[str, float]]:
         """What the squared error of some pictures costs, beyond what may be lost; and figures for the record.
 
-        Its gradients by the tables of reach and price are such that they end where as much is lost as may be: error
-        grows with the square of how far tau leads.
+        Its gradients by the tables of price and reach are such that they end where as much is lost as may be: by all
+        error together, and by the decibels of each picture, which grow with the square of how far tau leads.
         """
         reach, price = (table[some] for table in self.module.strengths.reach_and_price(coded.rate))
         error, plain = (usual(each - x, coded.rate)[some] for each in (shown, self.base.decode(coded, None)))
-        most = 10 ** (0.1 * LOST * tau[some].square())
-        over = error / most - plain
+        allowed = LOST * tau[some].square()
+        over = error * 10 ** (-0.1 * allowed) - plain
         paid = price.detach().clamp_min(0) * over - price * over.detach()
-        reached = reach.pow(3) / 3 * (error - plain).detach() - reach * (most - 1) * plain
-        lost = 10 * (error.sum() / plain.sum()).log10()
-        figures = {"lost": lost.item(), "price": price.mean().item(), "reach": reach.mean().item()}
+        lost = 10 * (error.detach() / plain).clamp_min(1e-6).log10()
+        reached = reach.pow(3) / 3 * lost - reach * allowed
+        figures = {"lost": lost.mean().item(), "price": price.mean().item(), "reach": reach.mean().item()}
         return (paid + reached).mean(), figures
 
     def validate(self, module: nn.Module, pictures: Pictures) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The tau that a file recommends: chosen by the encoder, kept in the header, followed where nobody says otherwise."""
 
 import json
-import shutil
 
 import numpy as np
 import pictures
@@ -25,10 +24,7 @@ CODED = {"model": "textured", "quality": 20, **toy.CODED}
 @pytest.fixture(scope="module", autouse=True)
 def textured(tiny, tmp_path_factory):
     """A package with tokens of texture and a fuser."""
-    folder = tmp_path_factory.mktemp("models") / "textured"
-    shutil.copytree(tiny.path.parent, folder)
-    manifest = folder / "model.toml"
-    manifest.write_text(manifest.read_text().replace('name = "tiny"', 'name = "textured"'))
+    folder = toy.renamed(tiny, tmp_path_factory.mktemp("models") / "textured")
     base = load_base(tiny, "cpu")
     toy.add_texture(folder, base, load_scales(tiny).magnitude)
     torch.manual_seed(1)

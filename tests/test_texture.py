@@ -1,6 +1,5 @@
 """Tokens of texture: what they mean, which ones an encoder chooses, and what is painted with them."""
 
-import copy
 import os
 import shutil
 from dataclasses import asdict, replace
@@ -24,25 +23,17 @@ from nicodec.engines.torch import TorchNetworks
 from nicodec.entropy.tokens import node_costs, token_costs
 from nicodec.latents import wording
 from nicodec.latents.floats import FloatPath
-from nicodec.latents.geometry import HALO, to_input
-from nicodec.latents.rates import to_rates
+from nicodec.latents.geometry import HALO
 from nicodec.latents.texture import Texture, smooth
 from nicodec.look.session import Session
 from nicodec.networks.base import Base, BaseConfig
-from nicodec.networks.fuser import Denoiser, FuserConfig
 from nicodec.options import DecodeOptions, EncodeOptions
 from nicodec.painters.experts import Experts
 from nicodec.painters.fuser import load_fuser, told
-from nicodec.painters.strength import Strength, plain
+from nicodec.painters.strength import plain
 from nicodec.painters.synthesis import TEXTURE_REACH
 from nicodec.rate.scale import RATE_MAX, TUNE_SPACING
-from nicodec.rate.tile import TileRate
-from nicodec.training.anchored import anchored
-from nicodec.training.critic import Critic
-from nicodec.training.fuser import LOST, FuserStage, show
 from nicodec.training.graphs import write_graphs
-from nicodec.training.latents import OwnLatents
-from nicodec.training.texture import ratios_of, tree
 from nicodec.zoo.load import load_base, load_prior, load_scales, load_texture
 from nicodec.zoo.load import load_fuser as read_fuser
 from nicodec.zoo.manifest import read_manifest
@@ -69,9 +60,7 @@ def models(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     told = folder / "hearing" / "told"
     for package in (folder / "textured", told, folder / "alone" / "fuserless"):
-        shutil.copytree(tiny.path.parent, package)
-        manifest = package / "model.toml"
-        manifest.write_text(manifest.read_text().replace('name = "tiny"', f'name = "{package.name}"'))
+        toy.renamed(tiny, package)
     toy.make_two_tunes(folder, "textured-tunes", tiny)
     for package in (folder / "textured", folder / "textured-tunes", told, folder / "alone" / "fuserless"):
         part = read_manifest(package / "model.toml").parts["base"]
@@ -273,74 +262,6 @@ def test_the_halo_covers_what_texture_sees():
     assert np.array_equal(first[:, :, 32 * halo :], second[:, :, 32 * halo :])
 
 
-def test_training_hears_the_tokens_that_an_encoder_writes(monkeypatch):
-    monkeypatch.setattr(wording, "DISTANCE_PER_BIT", 0.0)
-    model, image = Model.named("textured"), pictures.grainy(128, 192)
-    data = encode(image, effort=1, quality=40)
-    base = copy.deepcopy(load_base(model.part("base"), "cpu")).requires_grad_(False)
-    latents = OwnLatents(base, (model.texture, "of this model"))
-    x = torch.from_numpy(to_input(np.asarray(image)))
-    coded = latents.code(x, torch.tensor([float(read_file(data).header.rate)]))
-    assert torch.equal(coded.y, base.g_a(x)), "whatever its gains are"
-    ratios = ratios_of(model.texture, coded.y, base.g_a(latents.decode(coded, None)))
-    nearest = model.texture.distances(ratios[0], model.texture.bits).argmin(2)
-    assert np.mean(nearest == next(iter(tokens_of(data)))) > 0.9
-    with torch.no_grad():
-        base.log_ungain += 0.5
-    assert torch.equal(latents.code(x, torch.tensor([20000.0])).y, base.g_a(x))
-
-
-def test_training_looks_at_what_the_perception_anchor_shows(monkeypatch):
-    monkeypatch.setattr("nicodec.painters.experts.NATURAL_LIMIT", 1e9)  # training holds nothing to the linear synthesis
-    base = load_base(find_package("textured-tunes").parts["base"], "cpu").requires_grad_(False)
-    random, (depth, code) = np.random.default_rng(2), (base.config.latent, 3)
-    groups = np.arange(depth) % (code + 1) - 1
-    texture = Texture(groups, CENTRES, SMALL.usage, 1e-6, 2)
-    y_hat, residual = (random.normal(0, 0.3, (2, depth, 8, 12)).astype(np.float32) for _ in range(2))
-    said = random.normal(0, 0.4, (2, code, 4, 6)).astype(np.float32)
-    files, taus = (9000, 50000), (0.6, 0.9)
-    rates = [to_rates(TileRate(rate, 1, np.array([[2, -2, 0]] * 2, np.int16))) for rate in files]
-    path = FloatPath.of(TorchNetworks("base", base, "cpu"), asdict(base.config))
-    experts = Experts(path, texture=texture)
-    led, textured = (random.uniform(0, 1, (2, n)).astype(np.float32) for n in (code + 1, code))
-    shown = [
-        experts.paint(Anchor.PERCEPTION, y[None], of[None], rate, more[None], (tau,), Strength(1, *each))[0]
-        for y, of, rate, more, tau, *each in zip(y_hat, said, rates, residual, taus, led, textured, strict=True)
-    ]
-    tau = np.array(taus, np.float32)[:, None]
-    with torch.no_grad():
-        x_hat = base.g_s(torch.from_numpy(y_hat), torch.from_numpy(np.concatenate(rates)))
-        found = anchored(
-            base, texture, x_hat, torch.from_numpy(y_hat + residual), torch.from_numpy(told(said, 2)),
-            *(torch.from_numpy(tau * share)[:, :, None, None] for share in (led, textured)),
-        )  # fmt: skip
-    assert (found - x_hat).abs().max() > 0.05
-    assert np.abs(found.numpy() - np.concatenate(shown)).max() < 1e-3
-
-
-@pytest.mark.parametrize(("size", "price"), [(0.02, 1.0), (1.0, 1.0), (1.0, -1.0)])
-def test_tau_reaches_further_where_little_is_lost_and_too_much_has_a_price(size, price, trunk):
-    torch.manual_seed(0)
-    model = Model.named("textured")
-    base = load_base(model.part("base"), "cpu").requires_grad_(False)
-    latents, critic = OwnLatents(base, (model.texture, "of this model")), Critic(trunk)
-    aux = Denoiser(FuserConfig(**latents.widths)).requires_grad_(False)
-    stage = FuserStage(aux.config, latents, aux, critic)
-    strengths = stage.module.strengths
-    torch.nn.init.constant_(strengths.price, price)
-    x = torch.from_numpy(to_input(np.asarray(pictures.grainy(64, 64)))).repeat(2, 1, 1, 1)
-    coded, both, tau = latents.code(x, torch.tensor([9000.0, 40000.0])), torch.ones(2).bool(), torch.tensor([0.7, 1.0])
-    residual = (size * coded.y.square().mean().sqrt() * torch.randn_like(coded.y)).requires_grad_()
-    shown = show(stage.module, latents, coded, residual, 0 * latents.said(coded), tau, both)
-    loss, figures = stage.priced(x, shown, coded, tau, both)
-    loss.backward()
-    too_much = figures["lost"] > LOST
-    assert too_much == (size == 1), "of all at tau 1, and so at 0.7"
-    assert (strengths.reach.grad.sum() > 0) == too_much
-    assert (strengths.price.grad.sum() < 0) == too_much, "it rises"
-    assert residual.grad.any() == strengths.led.grad.any() == (price > 0)
-
-
 def test_texture_gives_each_group_the_energy_that_tokens_say():
     random = np.random.default_rng(1)
     y, said = random.normal(0, 1, (1, 8, 4, 6)).astype(np.float32), random.normal(0, 0.3, (1, 3, 1, 1))
@@ -360,17 +281,6 @@ def test_between_cells_gains_are_linear():
     expected = np.array([[0, 1, 3, 4], [2, 3, 5, 6], [6, 7, 9, 10], [8, 9, 11, 12]], np.float32)
     assert np.array_equal(smooth(cells, 2)[0], expected)
     assert smooth(cells, 1) is cells
-
-
-def test_a_tree_of_textures_tells_more_with_every_bit():
-    rows = np.random.default_rng(2).normal(0, 1, (600, 3)).astype(np.float32)
-    centres, usage = tree(rows, 5)
-    assert usage.sum() == len(rows)
-    book = Texture(GROUPS, centres, usage, 1e-6, 2)
-    ratios = np.ascontiguousarray(rows.T[:, None])
-    errors_ = [book.distances(ratios, depth).min(2).mean() for depth in range(6)]
-    assert errors_ == sorted(errors_, reverse=True)
-    assert errors_[5] < 0.25 * errors_[0]
 
 
 def test_what_tokens_cost_is_known_before_they_are_chosen():
@@ -410,10 +320,7 @@ def test_the_page_shows_both_anchors():
 
 
 def test_texture_is_made_for_a_frozen_base(inside, data, tiny, tmp_path, monkeypatch):
-    shutil.copytree(tiny.path.parent, tmp_path / "own")
-    (tmp_path / "own" / "model.toml").write_text(
-        (tmp_path / "own" / "model.toml").read_text().replace('name = "tiny"', 'name = "own"')
-    )
+    toy.renamed(tiny, tmp_path / "own")
     call = ["train", "texture", "--data", data, "-o", "own", "--bits", 2, "--steps", 1]
     code, _, said = inside(*call)
     assert (code, "a texture part of" in said) == (0, True), said

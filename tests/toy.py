@@ -37,16 +37,21 @@ CODED = {"device": "cpu", "drawn": "off"}  # toy networks cost so many bits that
 COARSER = 0.5  # log-steps of the last channel in tune `eye` of a toy base, beyond those in `psnr`
 
 
+def renamed(tiny, target):
+    """A copy of the tiny frozen model as the package `target`, with that name: the path."""
+    shutil.copytree(tiny.path.parent, target)
+    manifest = target / "model.toml"
+    manifest.write_text(manifest.read_text().replace('name = "tiny"', f'name = "{target.name}"'))
+    return target
+
+
 def make_model(folder, name, tiny, *, stride, spread=0.005):
     """A package `name` in `folder` with all parts; its base is the tiny frozen one.
 
     `spread`: of MoDE's random weights: from 0.01 on encoders find that tokens do harm, from 0.02 on decoders too.
     """
-    target = folder / name
-    shutil.copytree(tiny.path.parent, target)
-    manifest = target / "model.toml"
-    manifest.write_text(manifest.read_text().replace('name = "tiny"', f'name = "{name}"'))
-    package = read_manifest(manifest)
+    target = renamed(tiny, folder / name)
+    package = read_manifest(target / "model.toml")
     torch.manual_seed(stride)
     base = load_base(tiny, "cpu")
     config = VQConfig.beside(base.config, stride=stride, bits=6, code=8, depth_16=1, depth_8=1, depth_4=1)
